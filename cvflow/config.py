@@ -1,0 +1,158 @@
+"""The typed recipe: every section, key, unit and default; unknown keys are refused.
+
+The recipe reference in docs/ is generated from this file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cvflow.registry import Component, Kind
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``over`` on top of ``base``: mappings merge deeply, lists replace, a changed component name resets its options."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge_value(old, value)
+    return merged
+
+
+def merge_value(old: Any, value: Any) -> Any:
+    if isinstance(old, str) and isinstance(value, dict) and "name" not in value:
+        old = {"name": old}  # a component in its short form
+    if not (isinstance(old, dict) and isinstance(value, dict)):
+        return value
+    renamed = "name" in value and value["name"] != old.get("name", value["name"])
+    return value if renamed else merge(old, value)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class SplitRule(Section):
+    """How records without a given split are divided; stratified by class, fixed by the seed."""
+
+    val: float = Field(0.1, ge=0, lt=1, description="Fraction of the training records held out for validation.")
+    test: float = Field(0.2, ge=0, lt=1, description="Fraction of all records held out for test; unused where the data has a test split.")
+    seed: int = Field(0, description="Another seed, another division.")
+
+
+class Data(Section):
+    """Where the raw data is and how it becomes the prepared dataset."""
+
+    format: Annotated[Component, Kind("format")] = Field(description="The reader of the raw data.")
+    source: Path | None = Field(None, description="The raw data; relative to the recipe file. None where the data is built in.")
+    split: SplitRule = Field(SplitRule(), description="Division into train, val and test.")
+    shard_mb: int = Field(64, gt=0, description="Size at which a new shard is begun, MB.")
+
+
+class Image(Section):
+    """What the model sees."""
+
+    size: tuple[int, int] = Field((224, 224), description="Height and width in pixels.")
+    channels: Literal[1, 3] = Field(3, description="1 = grey, 3 = RGB.")
+    resize: Literal["stretch", "crop", "pad"] = Field(
+        "stretch", description="stretch: to the size; crop: shorter side, then centre crop; pad: longer side, then black borders."
+    )
+
+
+class Model(Component):
+    """The network: a registered model, its options, and the weights it starts from."""
+
+    name: str = Field("classifier", description="The registered model.")
+    weights: Path | None = Field(
+        None, description="A safetensors file to start from; relative to the recipe file. What matches in name and shape is loaded, the rest reported."
+    )
+
+
+class Phase(Section):
+    """One stretch of training with its own optimiser and schedule."""
+
+    kind: Annotated[Component, Kind("phase")] = Field(Component(name="sgd"), description="sgd: gradient steps.")
+    epochs: int = Field(10, ge=0, description="Passes over the training split; 0 keeps the starting weights.")
+    optimizer: Annotated[Component, Kind("optimizer")] = Field(Component(name="sgd"), description="The optimiser.")
+    schedule: Annotated[Component, Kind("schedule")] = Field(Component(name="cosine"), description="The learning rate over the phase.")
+    warmup_epochs: float = Field(0.0, ge=0, description="Linear warm-up from 0 to the optimiser's lr, in epochs.")
+    freeze: Literal["none", "backbone"] = Field("none", description="What is not trained; a frozen backbone's batch norms stay as they are.")
+
+
+class Train(Phase):
+    """Training. The phase keys here hold for every phase; `phases` overrides them one by one."""
+
+    batch_size: int = Field(64, gt=0, description="Samples an optimiser step, over all workers.")
+    augment: tuple[Annotated[Component, Kind("transform")], ...] = Field((), description="Random transforms, in order.")
+    phases: tuple[dict[str, Any], ...] = Field((), description="Each a set of phase keys that differ from those above; none = one phase.")
+    deterministic: bool = Field(True, description="Only operations with reproducible results.")
+
+    def plan(self) -> list[Phase]:
+        """The phases in order, each complete."""
+        own = self.model_dump(include=set(Phase.model_fields))
+        return [Phase.model_validate(merge(own, over)) for over in self.phases or ({},)]
+
+    @model_validator(mode="after")
+    def _phases_are_valid(self) -> Train:
+        self.plan()
+        return self
+
+
+class Evaluate(Section):
+    """What the trained model is measured on."""
+
+    split: Literal["val", "test"] = Field("test", description="The split measured.")
+    batch_size: int = Field(256, gt=0, description="Samples a batch; does not change the result.")
+
+
+class Promote(Section):
+    """When a new version becomes champion."""
+
+    metric: str | None = Field(None, description="A metric of evaluate; the task's objective by default.")
+    threshold: float | None = Field(None, description="The least (or, for an error, greatest) value that may be champion.")
+    better_than_champion: bool = Field(True, description="Must not be worse than the present champion on the same data.")
+
+
+class Register(Section):
+    """The registered model."""
+
+    model: str | None = Field(None, description="Its name; the run's name by default.")
+    promote: Promote = Field(Promote(), description="The promotion rule.")
+
+
+class Predict(Section):
+    """Batch inference by the predict stage."""
+
+    split: Literal["train", "val", "test"] = Field("test", description="The split of the prepared dataset that is predicted.")
+    batch_size: int = Field(256, gt=0, description="Samples a batch; does not change the result.")
+
+
+class Compute(Section):
+    """Where it runs. In no fingerprint: the same training on other workers is the same training."""
+
+    workers: int = Field(0, ge=0, description="0: this process. n: n Ray workers.")
+    address: str | None = Field(None, description="Ray cluster to join: auto or host:port; none = a local Ray for the run.")
+    storage: str | None = Field(None, description="Path or URI for checkpoints that all nodes reach; .cvflow by default.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one.")
+    threads: int | None = Field(None, gt=0, description="Torch threads a worker; the cores divided by the workers by default.")
+    loader_workers: int = Field(0, ge=0, description="Data-loading processes a worker; 0 = in the training process.")
+
+
+class Recipe(Section):
+    """A whole recipe."""
+
+    description: str = Field("", description="One line, shown by `cvflow list`.")
+    task: Annotated[Component, Kind("task")] = Field(description="The vision task.")
+    data: Data = Field(description="The raw data.")
+    image: Image = Field(Image(), description="What the model sees.")
+    model: Annotated[Model, Kind("model")] = Field(Model(), description="The network.")
+    train: Train = Field(Train(), description="Training.")
+    evaluate: Evaluate = Field(Evaluate(), description="Evaluation.")
+    register_: Register = Field(Register(), alias="register", description="Registration.")
+    predict: Predict = Field(Predict(), description="Batch inference.")
+    compute: Compute = Field(Compute(), description="Where it runs.")
+    seed: int = Field(0, description="Order, augmentation, initialisation and dropout all follow from it.")
+    plugins: tuple[Path, ...] = Field((), description="Python files that register your own components; relative to the recipe file.")

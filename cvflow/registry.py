@@ -1,0 +1,211 @@
+"""Named components and the check of their options against the builder's typed signature.
+
+A builder is a callable whose positional parameters are given by cvflow (``in_channels``, ``info``)
+and whose keyword-only parameters are the recipe's options, each with a type and a default:
+
+    @register("backbone", "lenet")
+    def lenet(in_channels: int, *, width: int = 6) -> Backbone: ...
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+
+from cvflow.errors import Fault, RequestError, did_you_mean, one_of
+
+PACKAGES = {
+    "task": "cvflow.tasks",
+    "format": "cvflow.data.formats",
+    "transform": "cvflow.data.transforms",
+    "model": "cvflow.models",
+    "backbone": "cvflow.models.backbones",
+    "optimizer": "cvflow.engine.optimizers",
+    "schedule": "cvflow.engine.schedules",
+    "phase": "cvflow.engine.phases",
+}
+"""Where the builders of each kind live; every module found there is imported on first use."""
+
+_builders: dict[str, dict[str, Callable[..., Any]]] = {kind: {} for kind in PACKAGES}
+B = TypeVar("B", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Marks a field or option as a component of this kind: ``Annotated[Component, Kind("backbone")]``."""
+
+    kind: str
+
+
+class Component(BaseModel):
+    """A named builder and its options: ``{name: sgd, lr: 0.1}``, or just ``sgd``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str = Field(description="The registered name.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The builder's keyword arguments: everything but the name and declared fields."""
+        return dict(self.model_extra or {})
+
+
+def register(kind: str, name: str) -> Callable[[B], B]:
+    """Make a builder known under ``name``; a second builder of the same name is an error."""
+
+    def keep(builder: B) -> B:
+        old = _builders[kind].get(name)
+        if old is not None and (old.__module__, old.__qualname__) != (builder.__module__, builder.__qualname__):
+            raise ValueError(f"{kind} '{name}' is already registered by {old.__module__}.{old.__qualname__}")
+        _builders[kind][name] = builder
+        return builder
+
+    return keep
+
+
+@cache
+def _import_all(package: str) -> None:
+    module = importlib.import_module(package)
+    for found in pkgutil.iter_modules(getattr(module, "__path__", []), package + "."):
+        importlib.import_module(found.name)
+
+
+def names(kind: str) -> list[str]:
+    """Every registered name of a kind, sorted."""
+    _import_all(PACKAGES[kind])
+    return sorted(_builders[kind])
+
+
+def get(kind: str, name: str, where: str = "") -> Callable[..., Any]:
+    """The builder; raises RequestError with a suggestion when there is none of that name."""
+    known = names(kind)
+    if name not in known:
+        raise RequestError(Fault(where or kind, f"'{name}'", f"a {kind}: {one_of(known)}", did_you_mean(name, known)))
+    return _builders[kind][name]
+
+
+@cache
+def options_model(builder: Callable[..., Any]) -> type[BaseModel]:
+    """The typed options of a builder: its keyword-only parameters, unknown ones refused."""
+    function = builder.__init__ if inspect.isclass(builder) else builder  # type: ignore[misc]
+    hints = typing.get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {
+        p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    }
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, validate_default=True, protected_namespaces=())
+    return cast(type[BaseModel], create_model(f"{builder.__name__}_options", __config__=config, **fields))
+
+
+def kind_of(metadata: Iterable[Any]) -> str | None:
+    """The component kind that a field's metadata names, if any."""
+    return next((m.kind for m in metadata if isinstance(m, Kind)), None)
+
+
+def components_in(model: BaseModel) -> Iterator[tuple[str, str, Component]]:
+    """(field path, kind, component) for each component field, lists included."""
+    for name, info in type(model).model_fields.items():
+        value = getattr(model, name)
+        kind = kind_of(info.metadata) or _item_kind(info.annotation)
+        if kind and isinstance(value, Component):
+            yield name, kind, value
+        elif kind and isinstance(value, (list, tuple)):
+            yield from ((f"{name}.{i}", kind, item) for i, item in enumerate(value))
+
+
+def _item_kind(annotation: Any) -> str | None:
+    for argument in typing.get_args(annotation):
+        if typing.get_origin(argument) is Annotated:
+            return kind_of(list(typing.get_args(argument)[1:]))
+    return None
+
+
+def check(kind: str, component: Component, where: str) -> tuple[dict[str, Any], list[Fault]]:
+    """The component as plain data with defaults filled in, and every fault of its options.
+
+    where: the field's path in the recipe; faults name ``where.option``.
+    """
+    declared = {k: getattr(component, k) for k in type(component).model_fields}
+    try:
+        model = options_model(get(kind, component.name, f"{where}.name"))
+    except RequestError as error:
+        return {**declared, **component.options}, list(error.faults)
+    try:
+        options = model.model_validate(component.options)
+    except ValidationError as error:
+        return {**declared, **component.options}, faults_of(error, model, where)
+    filled, faults = options.model_dump(mode="json"), []
+    for path, inner_kind, inner in components_in(options):
+        data, inner_faults = check(inner_kind, inner, f"{where}.{path}")
+        _assign(filled, path.split("."), data)
+        faults += inner_faults
+    return {**declared, **filled}, faults
+
+
+def _assign(target: Any, path: list[str], value: Any) -> None:
+    for key in path[:-1]:
+        target = target[int(key) if isinstance(target, list) else key]
+    target[int(path[-1]) if isinstance(target, list) else path[-1]] = value
+
+
+def build(kind: str, component: Component, *given: Any) -> Any:
+    """Call the component's builder with cvflow's arguments and the component's checked options.
+
+    Options of a Component type reach the builder as Component, for it to build with what it knows.
+    """
+    builder = get(kind, component.name)
+    options = options_model(builder).model_validate(component.options)
+    return builder(*given, **{k: getattr(options, k) for k in type(options).model_fields})
+
+
+def faults_of(error: ValidationError, model: type[BaseModel], where: str = "") -> list[Fault]:
+    """A pydantic error as faults: the full field path, what was got, what was expected, a suggestion."""
+    faults = []
+    for item in error.errors(include_url=False):
+        parts = [str(p) for p in item["loc"] if not str(p).startswith(("function-", "constrained-", "union-"))]
+        path = ".".join(filter(None, [where, *parts]))
+        if item["type"] == "extra_forbidden":
+            known = _fields_at(model, item["loc"][:-1])
+            word = parts[-1]
+            fault = Fault(path, f"the unknown key '{word}'", one_of(known) if known else "no options here", did_you_mean(word, known))
+        elif item["type"] == "missing":
+            fault = Fault(path, "nothing", "a value", f"Add '{path}: ...'.")
+        else:
+            fault = Fault(path, repr(item["input"]), _expectation(item["msg"]))
+        faults.append(fault)
+    return faults
+
+
+def _expectation(message: str) -> str:
+    for prefix in ("Input should be ", "Value error, "):
+        message = message.removeprefix(prefix)
+    return message
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> Mapping[str, Any]:
+    current: Any = model
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        info = getattr(current, "model_fields", {}).get(part)
+        current = _model_in(info.annotation) if info else None
+    return getattr(current, "model_fields", {})
+
+
+def _model_in(annotation: Any) -> Any:
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, typing.get_args(annotation))), None)

@@ -1,0 +1,121 @@
+"""The task protocol: everything above it is generic.
+
+What differs between tasks is a method here, never a branch elsewhere. Shapes: B batch, C channels, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from cvflow.config import Recipe
+from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
+
+
+class Transform(Protocol):
+    """Sample -> Sample of the model's size; random ones draw from torch's global generator, seeded per sample."""
+
+    def __call__(self, sample: Sample) -> Sample: ...
+
+
+class Sampler(Protocol):
+    """The global order of one epoch: a function of (seed, epoch) and nothing else."""
+
+    def order(self, count: int, seed: int, epoch: int) -> Sequence[int]: ...
+
+
+class Metric(Protocol):
+    """Mergeable over workers: ``state`` is plain data, ``merge`` takes another's state."""
+
+    def update(self, predictions: Sequence[Prediction], targets: Sequence[Mapping[str, Any]]) -> None: ...
+
+    def state(self) -> Any: ...
+
+    def merge(self, state: Any) -> None: ...
+
+    def compute(self) -> dict[str, float]: ...
+
+    def details(self) -> dict[str, Any]:
+        """What the report draws beside the numbers (a confusion matrix); plain data."""
+        ...
+
+
+class Task(Protocol):
+    """One vision task."""
+
+    schema: Schema
+
+    def objective(self, cfg: Recipe) -> Objective: ...
+
+    def samples(self, row: Row) -> Iterable[Sample]: ...
+
+    def transforms(self, cfg: Recipe, split: str) -> Transform: ...
+
+    def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler: ...
+
+    def collate(self, samples: Sequence[Sample]) -> Batch: ...
+
+    def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module: ...
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]: ...
+
+    def forward(self, model: nn.Module, batch: Batch) -> Raw: ...
+
+    def decode(self, raw: Raw, batch: Batch) -> list[Prediction]: ...
+
+    def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw: ...
+
+    def metric(self, info: DatasetInfo) -> Metric: ...
+
+    def draw(self, image: Image.Image, answer: Mapping[str, Any]) -> Image.Image: ...
+
+    def bind(self, info: DatasetInfo) -> None:
+        """Told once what the dataset is (class names), before anything else."""
+        ...
+
+
+class Shuffle:
+    """The default sampler: a permutation seeded by (seed, epoch)."""
+
+    def order(self, count: int, seed: int, epoch: int) -> Sequence[int]:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        return torch.randperm(count, generator=generator).tolist()
+
+
+class BaseTask:
+    """Defaults that most tasks keep."""
+
+    schema: Schema
+    info: DatasetInfo
+
+    def bind(self, info: DatasetInfo) -> None:
+        self.info = info
+
+    def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler:
+        return Shuffle()
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Stack images; stack tensor targets, keep the others as lists."""
+        return Batch(
+            ids=[s.id for s in samples],
+            images={k: torch.stack([s.images[k] for s in samples]) for k in samples[0].images},
+            targets={k: _stack([s.target[k] for s in samples]) for k in samples[0].target},
+        )
+
+    def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
+        """Test-time views averaged."""
+        return {k: torch.stack([r[k] for r in raws]).mean(0) for k in raws[0]}
+
+
+def _stack(values: list[Any]) -> Any:
+    return torch.stack(values) if isinstance(values[0], Tensor) else values
+
+
+def iterate(task: Task, rows: Iterable[Row]) -> Iterator[Sample]:
+    """Every sample of every row."""
+    for row in rows:
+        yield from task.samples(row)

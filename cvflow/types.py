@@ -1,0 +1,107 @@
+"""What passes between the rooms: samples, batches, losses, predictions, what is known of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+Row = Mapping[str, Any]
+"""One prepared row: ``id``, encoded image bytes by image name, annotation columns."""
+
+Raw = Mapping[str, Tensor]
+"""What a model gives before decoding: named tensors, first dimension = batch."""
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+class Loss(NamedTuple):
+    """A loss as (sum, count), so that it is the same over any number of ranks and micro-batches.
+
+    sum: scalar tensor with gradient. count: scalar tensor, the number of terms in the sum.
+    """
+
+    sum: Tensor
+    count: Tensor
+
+
+class Objective(NamedTuple):
+    """The metric that search, early stop and promotion read."""
+
+    metric: str
+    direction: Literal["max", "min"]
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether ``a`` is strictly better than ``b``."""
+        return a > b if self.direction == "max" else a < b
+
+
+@dataclass
+class Sample:
+    """One training or test example. images: name -> uint8 tensor CHW, 0..255."""
+
+    id: str
+    images: dict[str, Tensor]
+    target: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Batch:
+    """Samples of one size, stacked. images: name -> uint8 BCHW; targets: tensors or lists of length B."""
+
+    ids: list[str]
+    images: dict[str, Tensor]
+    targets: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device) -> Batch:
+        def move(value: Any) -> Any:
+            return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+
+        return replace(
+            self,
+            images={k: move(v) for k, v in self.images.items()},
+            targets={k: move(v) for k, v in self.targets.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one id, in the units of the original image; ``values`` become Parquet columns."""
+
+    id: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Columns of a prepared row besides ``id`` and ``path``.
+
+    images: names of the encoded image columns. annotations: column -> Arrow type name.
+    """
+
+    images: tuple[str, ...]
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What ``dataset.json`` says. mean, std: per channel (RGB), of pixels in 0..1, over the train split."""
+
+    task: str
+    classes: tuple[str, ...]
+    counts: Mapping[str, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source_digest: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+Points = Iterator[tuple[int, Mapping[str, float]]]
+"""(global step, metric values) in order."""
