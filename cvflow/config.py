@@ -67,7 +67,7 @@ class Model(Component):
 
     name: str = Field("classifier", description="The registered model.")
     weights: Path | None = Field(
-        None, description="A safetensors file to start from; relative to the recipe file. What matches in name and shape is loaded, the rest reported."
+        None, description="A safetensors file to start from; relative to the recipe file. What matches by name and shape is loaded."
     )
 
 
@@ -79,7 +79,7 @@ class Phase(Section):
     optimizer: Annotated[Component, Kind("optimizer")] = Field(Component(name="sgd"), description="The optimiser.")
     schedule: Annotated[Component, Kind("schedule")] = Field(Component(name="cosine"), description="The learning rate over the phase.")
     warmup_epochs: float = Field(0.0, ge=0, description="Linear warm-up from 0 to the optimiser's lr, in epochs.")
-    freeze: Literal["none", "backbone"] = Field("none", description="What is not trained; a frozen backbone's batch norms stay as they are.")
+    freeze: Literal["none", "backbone"] = Field("none", description="What is not trained; a frozen backbone keeps its batch norms.")
 
 
 class Train(Phase):

@@ -99,7 +99,7 @@ def get(kind: str, name: str, where: str = "") -> Callable[..., Any]:
 @cache
 def options_model(builder: Callable[..., Any]) -> type[BaseModel]:
     """The typed options of a builder: its keyword-only parameters, unknown ones refused."""
-    function = builder.__init__ if inspect.isclass(builder) else builder  # type: ignore[misc]
+    function = builder.__init__ if inspect.isclass(builder) else builder
     hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {
         p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)

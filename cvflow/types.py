@@ -19,7 +19,8 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
-class Loss(NamedTuple):
+@dataclass(frozen=True)
+class Loss:
     """A loss as (sum, count), so that it is the same over any number of ranks and micro-batches.
 
     sum: scalar tensor with gradient. count: scalar tensor, the number of terms in the sum.
