@@ -1,0 +1,71 @@
+"""Pictures inside the page: each a data URI, none on disk."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Array = npt.NDArray[Any]
+
+
+def thumbnail(array: Array, side: int = 96) -> str:
+    """A data URI of an image, HxWxC or HxW uint8, C 1, 3 or 4; its longer side is at most ``side`` pixels.
+
+    A smaller image is enlarged by a whole factor, pixel by pixel, and stays lossless (PNG); a larger one becomes a JPEG.
+    """
+    if array.dtype != np.uint8 or not array.size or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
+        raise ValueError(f"got an image of shape {array.shape} and type {array.dtype}, expected HxWxC uint8")
+    image = Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
+    longer = max(image.size)
+    if longer > side:
+        size = tuple(max(1, round(length * side / longer)) for length in image.size)
+        image = image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+    elif factor := side // longer:
+        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    lossless = longer <= side or image.mode == "RGBA"
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG" if lossless else "JPEG", **({"optimize": True} if lossless else {"quality": 85}))
+    return _uri("png" if lossless else "jpeg", buffer.getvalue())
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture and what is said of it. image: HxWxC uint8, or encoded bytes (PNG, JPEG, ...); tone: the colour of its edge."""
+
+    image: Array | bytes
+    caption: str = ""
+    tone: Literal["good", "bad", ""] = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures in a wrapping grid. side: longest side of each, pixels."""
+
+    items: Sequence[Item]
+    title: str = ""
+    side: int = 112
+    kind: ClassVar[str] = "gallery"
+
+    @property
+    def cards(self) -> list[tuple[str, Item]]:
+        """(data URI, item)."""
+        return [(thumbnail(_pixels(item.image), self.side), item) for item in self.items]
+
+
+def _pixels(image: Array | bytes) -> Array:
+    if not isinstance(image, bytes):
+        return image
+    with Image.open(io.BytesIO(image)) as opened:
+        return np.asarray(opened if opened.mode == "L" else opened.convert("RGB"))

@@ -1,0 +1,121 @@
+"""Who is taken for whom: counts and shares of the true class side by side, for 2 to some hundred classes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from cvflow.draw.scale import number, short
+
+LEVELS = 20
+NUMBERS_UP_TO = 20
+"""More classes than this have cells too small for a number."""
+LABELS_UP_TO = 150
+LABEL_CHARACTERS = 18
+LETTER = 0.62
+"""Width of a letter, generously, in font sizes."""
+PANEL = 475
+"""Two panels of this width, in pixels, stand side by side."""
+
+
+class Layer(NamedTuple):
+    """The cells of one shade. path: unit squares, in cells; opacity: 0..1; right: on the diagonal."""
+
+    path: str
+    opacity: float
+    right: bool
+
+
+class Cell(NamedTuple):
+    """A number in a cell. column, row: in cells; dark: the shade below it is strong."""
+
+    column: int
+    row: int
+    text: str
+    dark: bool
+
+
+class Panel(NamedTuple):
+    title: str
+    layers: list[Layer]
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """values: one row for each true class, one column for each predicted class, >= 0."""
+
+    classes: Sequence[str]
+    values: Sequence[Sequence[float]]
+    title: str = ""
+    kind: ClassVar[str] = "matrix"
+
+    def __post_init__(self) -> None:
+        count = len(self.classes)
+        if len(self.values) != count or any(len(row) != count for row in self.values):
+            raise ValueError(f"got {len(self.values)} rows, expected {count} of {count} values: one for each class")
+
+    @property
+    def cell(self) -> int:
+        """Side of a cell in pixels: two panels stand side by side, unless their numbers or labels could not be read."""
+        count = max(1, len(self.classes))
+        least = 24 if count <= NUMBERS_UP_TO else 9 if count <= LABELS_UP_TO else 4
+        return max(least, min(54, (PANEL - self._room(12)) // count))
+
+    @property
+    def font(self) -> int:
+        return min(12, self.cell - 1)
+
+    @property
+    def labels(self) -> list[str]:
+        """Class names, shortened; none where no letter fits."""
+        most = LABEL_CHARACTERS
+        return [c if len(c) <= most else c[: most - 1] + "\u2026" for c in self.classes] if len(self.classes) <= LABELS_UP_TO else []
+
+    @property
+    def gutter(self) -> int:
+        """Room for the labels, in pixels."""
+        return self._room(self.font)
+
+    def _room(self, font: int) -> int:
+        return 10 + round(LETTER * font * max((len(label) for label in self.labels), default=0))
+
+    @property
+    def upright(self) -> bool:
+        """Whether every label is narrower than a cell, so that those of the columns need not be turned."""
+        return self.gutter - 6 <= self.cell
+
+    @property
+    def guides(self) -> str:
+        """SVG path data of a line every 5 cells, in cells, where there are too many to be followed by eye."""
+        count = len(self.classes)
+        return "".join(f"M0 {i}h{count}M{i} 0v{count}" for i in range(5, count, 5)) if count > NUMBERS_UP_TO else ""
+
+    @property
+    def panels(self) -> list[Panel]:
+        shares = [[v / (sum(row) or 1) for v in row] for row in self.values]
+        greatest = max((v for row in self.values for v in row), default=0) or 1
+        counts = [[v / greatest for v in row] for row in self.values]
+        return [self._panel("Counts", self.values, counts), self._panel("Share of the true class", shares, shares)]
+
+    def _panel(self, title: str, shown: Sequence[Sequence[float]], weights: Sequence[Sequence[float]]) -> Panel:
+        """weights: 0..1. Shades follow their power 0.4: a few mistakes are seen beside many hits."""
+        squares: dict[tuple[bool, int], list[str]] = defaultdict(list)
+        cells = []
+        for i, row in enumerate(weights):
+            for j, weight in enumerate(row):
+                if weight > 0:
+                    level = max(1, round(LEVELS * weight**0.4))
+                    squares[i == j, level].append(f"M{j} {i}h1v1h-1z")
+                    cells.append(Cell(j, i, short(shown[i][j]), level >= 0.7 * LEVELS))
+        layers = [Layer("".join(paths), level / LEVELS, right) for (right, level), paths in sorted(squares.items())]
+        return Panel(title, layers, cells if len(self.classes) <= NUMBERS_UP_TO else [])
+
+    @property
+    def confused(self) -> list[tuple[str, str, str, str]]:
+        """The most frequent mistakes: (true, predicted, count, share of the true class in percent)."""
+        wrong = [(v, i, j) for i, row in enumerate(self.values) for j, v in enumerate(row) if v > 0 and i != j]
+        worst = sorted(wrong, key=lambda item: (-item[0], item[1], item[2]))[:6]
+        return [(self.classes[i], self.classes[j], number(v), f"{100 * v / sum(self.values[i]):.1f}") for v, i, j in worst]
