@@ -1,0 +1,1 @@
+"""From raw annotated images to the prepared dataset, and from there to batches."""

@@ -1,0 +1,38 @@
+"""What a format reader yields: one raw example, its image bytes not yet read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cvflow.types import Split
+
+
+@dataclass(frozen=True)
+class Record:
+    """One raw example.
+
+    id: unique and stable over runs. path: relative to the source, or a name; what reports say.
+    images: image name -> reader of the encoded bytes. annotation: column -> value.
+    split: where the data gives one. group: records of one group (a person, a sequence) stay in one split.
+    """
+
+    id: str
+    path: str
+    images: Mapping[str, Callable[[], bytes]]
+    annotation: Mapping[str, Any]
+    split: Split | None = None
+    group: str | None = None
+
+
+class Format(Protocol):
+    """Records in a fixed order, the same at each iteration; iterating reads no image."""
+
+    classes: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[Record]: ...
+
+    def skipped(self) -> Iterable[tuple[str, str]]:
+        """(path, reason) of what is in the source and in no record."""
+        return ()
