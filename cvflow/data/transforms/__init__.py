@@ -1,0 +1,33 @@
+"""Sample -> Sample of the model's size: the recipe's random transforms, one file each, and the deterministic Fit.
+
+Random ones draw from torch's global generator, which the loader seeds per sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from cvflow.config import Image
+from cvflow.data.transforms.fit import Fit
+from cvflow.types import Sample
+
+Transform = Callable[[Sample], Sample]
+
+
+def compose(image: Image, augment: Sequence[Transform]) -> Transform:
+    """Fit, then the others in order; Fit comes last where one of them chooses the size itself (``resizes = True``)."""
+    fit = Fit(image)
+    resizes = any(getattr(t, "resizes", False) for t in augment)
+    return Compose([*augment, fit] if resizes else [fit, *augment])
+
+
+class Compose:
+    """One transform after the other; a class, so that it crosses to other processes."""
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.transforms = tuple(transforms)
+
+    def __call__(self, sample: Sample) -> Sample:
+        for transform in self.transforms:
+            sample = transform(sample)
+        return sample

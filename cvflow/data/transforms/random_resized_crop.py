@@ -1,0 +1,51 @@
+"""A random part of the image at a random aspect, resized to the model's size (Szegedy 2014, arXiv 1409.4842)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torchvision.transforms
+from pydantic import AfterValidator, Field
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from cvflow.config import Image
+from cvflow.data.transforms.apply import on_images
+from cvflow.registry import register
+from cvflow.types import Sample
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("the least first, then the most")
+    return pair
+
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+@register("transform", "random_resized_crop")
+class RandomResizedCrop:
+    """scale: the part's area as a fraction of the image, least and most. ratio: its width / height, least and most."""
+
+    resizes = True
+
+    def __init__(
+        self,
+        image: Image,
+        *,
+        scale: Annotated[tuple[Fraction, Fraction], AfterValidator(_ordered)] = (0.08, 1.0),
+        ratio: Annotated[tuple[Positive, Positive], AfterValidator(_ordered)] = (3 / 4, 4 / 3),
+    ) -> None:
+        self.size, self.scale, self.ratio = list(image.size), list(scale), list(ratio)
+
+    def __call__(self, sample: Sample) -> Sample:
+        first = next(iter(sample.images.values()))
+        part = torchvision.transforms.RandomResizedCrop.get_params(first, self.scale, self.ratio)
+
+        def cut(image: Tensor) -> Tensor:
+            result: Tensor = F.resized_crop(image, *part, size=self.size, antialias=True)
+            return result
+
+        return on_images(sample, cut)
