@@ -22,7 +22,7 @@ from cvflow.config import SplitRule
 from cvflow.data.dataset import FILE, Description, write_description
 from cvflow.data.images import ImageFault, Pixels, decode
 from cvflow.data.records import Format, Record
-from cvflow.data.shards import ShardWriter
+from cvflow.data.shards import Shard, ShardWriter
 from cvflow.data.split import SplitPlan
 from cvflow.data.tally import Checked, Histogram, Tally
 from cvflow.data.validation import Validation
@@ -48,7 +48,7 @@ def prepare(reader: Format, schema: Schema, task: str, rule: SplitRule, out: Pat
             if not checked.fault:
                 record = checked.record
                 writers[checked.split].add({"id": record.id, "path": record.path, **checked.data, **record.annotation})
-        shards = {split: writer.close() for split, writer in writers.items()}
+        shards: dict[str, list[Shard]] = {split: writer.close() for split, writer in writers.items()}
         tally.require_usable()
         validation = tally.validation(reader)
         mean, std = tally.mean_std()
@@ -103,9 +103,8 @@ def _in_order(work: Callable[[A], T], items: Iterable[A]) -> Iterator[T]:
 def _aside(out: Path) -> Iterator[Path]:
     """A new directory beside ``out`` that takes its place at the end, or goes where the work fails."""
     if out.exists() and not (out / FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise RequestError(
-            Fault(str(out), "something else than a prepared dataset", "a new or empty folder", "Remove it, or name another.")
-        )
+        fix = "Remove it, or name another."
+        raise RequestError(Fault(str(out), "something else than a prepared dataset", "a new or empty folder", fix))
     directory = out.with_name(f".{out.name}.partial")
     shutil.rmtree(directory, ignore_errors=True)  # of a prepare that was killed
     directory.mkdir(parents=True)

@@ -40,7 +40,7 @@ class Tally:
 
     def __init__(self, classes: Sequence[str], label: str | None) -> None:
         self.counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
-        self.class_counts = {split: dict.fromkeys(classes, 0) for split in SPLITS} if label else {}
+        self.class_counts: dict[str, dict[str, int]] = {split: dict.fromkeys(classes, 0) for split in SPLITS} if label else {}
         self.findings: list[Finding] = []
         self._classes, self._label = classes, label
         self._pixels = np.zeros((3, 256), dtype=np.int64)
@@ -77,9 +77,8 @@ class Tally:
 
     def require_usable(self) -> None:
         """RequestError where train, or one class in it, has no row; it names the first files left out."""
-        lacking = [
-            f"class '{name}' without a usable record in train" for name, count in self.class_counts.get("train", {}).items() if not count
-        ]
+        trained = self.class_counts.get("train", {})
+        lacking = [f"class '{name}' without a usable record in train" for name, count in trained.items() if not count]
         if not self.counts["train"]:
             lacking = ["no usable record in train"]
         first = "; ".join(str(f) for f in self.findings[:3])
@@ -105,8 +104,8 @@ def duplicates(contents: NDArray[np.uint64], splits: NDArray[np.int8]) -> list[t
     """(first, other) positions of equal content in different splits; split -1 is passed over."""
     order = np.argsort(contents, kind="stable")
     order = order[splits[order] >= 0]
-    starts = np.flatnonzero(np.r_[True, contents[order][1:] != contents[order][:-1]]) if len(order) else []
-    sets = [members for members in np.split(order, starts[1:]) if len(members) > 1]
+    starts = np.flatnonzero(np.diff(contents[order])) + 1
+    sets = [members for members in np.split(order, starts) if len(members) > 1]
     return sorted((int(m[0]), int(other)) for m in sets for other in m[1:] if splits[other] != splits[m[0]])
 
 
