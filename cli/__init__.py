@@ -1,0 +1,37 @@
+"""The command line: parse, call one function, print. ``cvflow --help`` imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cvflow.errors import CvflowError, RequestError
+
+
+def main() -> None:
+    """Entry point: errors become messages and exit codes (0 done, 1 failed, 2 wrong request, 130 interrupted)."""
+    for variable, value in {
+        "DVC_NO_ANALYTICS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+    }.items():
+        os.environ.setdefault(variable, value)
+    from cvflow.cli.app import app
+
+    try:
+        app(standalone_mode=True)
+    except CvflowError as error:
+        sys.stderr.write(message(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+
+
+def message(error: CvflowError) -> str:
+    """The error as the user reads it: one line a fault."""
+    faults = getattr(error, "faults", ()) if isinstance(error, RequestError) else ()
+    if len(faults) < 2:
+        return f"cvflow: {error}\n"
+    return f"cvflow: {len(faults)} faults\n" + "".join(f"  - {fault}\n" for fault in faults)

@@ -88,6 +88,7 @@ class Train(Phase):
     batch_size: int = Field(64, gt=0, description="Samples an optimiser step, over all workers.")
     augment: tuple[Annotated[Component, Kind("transform")], ...] = Field((), description="Random transforms, in order.")
     phases: tuple[dict[str, Any], ...] = Field((), description="Each a set of phase keys that differ from those above; none = one phase.")
+    keep: Literal["best", "last"] = Field("best", description="The exported weights: best on val by the task's objective, or the last.")
     deterministic: bool = Field(True, description="Only operations with reproducible results.")
 
     def plan(self) -> list[Phase]:
@@ -141,6 +142,13 @@ class Compute(Section):
     loader_workers: int = Field(0, ge=0, description="Data-loading processes a worker; 0 = in the training process.")
 
 
+class Tracking(Section):
+    """What is logged. In no fingerprint."""
+
+    experiment: str | None = Field(None, description="MLflow experiment; the run's name by default.")
+    every: int = Field(10, gt=0, description="Training losses are averaged and logged once in so many steps.")
+
+
 class Recipe(Section):
     """A whole recipe."""
 
@@ -154,5 +162,6 @@ class Recipe(Section):
     register_: Register = Field(Register(), alias="register", description="Registration.")
     predict: Predict = Field(Predict(), description="Batch inference.")
     compute: Compute = Field(Compute(), description="Where it runs.")
+    tracking: Tracking = Field(Tracking(), description="What is logged.")
     seed: int = Field(0, description="Order, augmentation, initialisation and dropout all follow from it.")
     plugins: tuple[Path, ...] = Field((), description="Python files that register your own components; relative to the recipe file.")

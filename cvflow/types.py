@@ -85,10 +85,12 @@ class Schema:
     """Columns of a prepared row besides ``id`` and ``path``.
 
     images: names of the encoded image columns. annotations: column -> Arrow type name.
+    stratify: the annotation whose values are spread evenly over the splits, if any.
     """
 
     images: tuple[str, ...]
     annotations: Mapping[str, str]
+    stratify: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,21 +5,20 @@ What differs between tasks is a method here, never a branch elsewhere. Shapes: B
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from cvflow.config import Recipe
+from cvflow.data.images import Pixels
+from cvflow.data.transforms import compose
+from cvflow.registry import build
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
-
-class Transform(Protocol):
-    """Sample -> Sample of the model's size; random ones draw from torch's global generator, seeded per sample."""
-
-    def __call__(self, sample: Sample) -> Sample: ...
+Transform = Callable[[Sample], Sample]
+"""To the model's size; random ones draw from torch's global generator, which the loader seeds per sample."""
 
 
 class Sampler(Protocol):
@@ -71,7 +70,17 @@ class Task(Protocol):
 
     def metric(self, info: DatasetInfo) -> Metric: ...
 
-    def draw(self, image: Image.Image, answer: Mapping[str, Any]) -> Image.Image: ...
+    def quality(self, prediction: Prediction, target: Mapping[str, Any]) -> float:
+        """How good one prediction is, higher is better: the report's best and worst images."""
+        ...
+
+    def caption(self, values: Mapping[str, Any]) -> str:
+        """A prediction or target in a few words, for the report."""
+        ...
+
+    def draw(self, image: Pixels, answer: Mapping[str, Any]) -> Pixels:
+        """The image (HxWxC uint8) with the answer drawn on it, where there is something to draw."""
+        ...
 
     def bind(self, info: DatasetInfo) -> None:
         """Told once what the dataset is (class names), before anything else."""
@@ -97,6 +106,14 @@ class BaseTask:
 
     def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler:
         return Shuffle()
+
+    def draw(self, image: Pixels, answer: Mapping[str, Any]) -> Pixels:
+        return image
+
+    def transforms(self, cfg: Recipe, split: str) -> Transform:
+        """The recipe's random transforms for train, then (or before: see Fit) the model's size."""
+        augment = cfg.train.augment if split == "train" else ()
+        return compose(cfg.image, [build("transform", component, cfg.image) for component in augment])
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Stack images; stack tensor targets, keep the others as lists."""

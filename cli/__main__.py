@@ -1,0 +1,3 @@
+from cvflow.cli import main
+
+main()

@@ -1,0 +1,130 @@
+"""Verbs about recipes and runs: run, stage, list, show, new."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cvflow.cli.output import Json, print_json, print_table, stdout_to_stderr
+
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to set, as in train.epochs=3.")]
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A name that 'cvflow list' shows, or a YAML path.", autocompletion=lambda: names())
+]
+
+
+def names() -> list[str]:
+    from cvflow.stages.project import recipes
+
+    return list(recipes())
+
+
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    name: Annotated[str | None, typer.Option("--name", "-n", help="The run's name; the recipe's by default.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe and show which stages would run.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what DVC does.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors and the result.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take a recipe from raw data to a registered model, predictions and a report.
+
+    Stages that are up to date are skipped. Overrides given last time and not now are dropped.
+
+    Examples:  cvflow run digits  |  cvflow run digits train.epochs=3 --name quick  |  cvflow run mine.yaml compute.workers=2
+    """
+    from cvflow.stages import pipeline
+    from cvflow.stages.project import parse_overrides
+
+    with stdout_to_stderr(as_json):
+        outcome = pipeline.run(recipe, parse_overrides(overrides or []), name, dry=dry_run, quiet=quiet, verbose=verbose)
+    if outcome is None:
+        return
+    if as_json:
+        print_json(outcome.to_dict())
+        return
+    scores = "  ".join(f"{key} {value:.4f}" for key, value in outcome.metrics.items())
+    typer.echo(f"\n{outcome.split}         {scores}")
+    typer.echo(f"model        models:/{outcome.model}/{outcome.version}  ({outcome.reason})")
+    typer.echo(f"             {outcome.model_dir}")
+    typer.echo(f"predictions  {outcome.predictions}")
+    typer.echo(f"report       {outcome.report}")
+    typer.echo("MLflow UI    cvflow ui")
+
+
+def stage(
+    stage_name: Annotated[str, typer.Argument(metavar="STAGE", help="resolve, prepare, train, evaluate, register, predict or report.")],
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run of params.yaml.")],
+) -> None:
+    """Run one stage of a run by itself, as DVC does.
+
+    Example:  cvflow stage evaluate digits
+    """
+    from cvflow.stages.pipeline import run_stage
+
+    run_stage(stage_name, run_name)
+
+
+def list_recipes(as_json: Json = False) -> None:
+    """List the recipes: the shipped ones and those in ./pipelines."""
+    from cvflow.stages.project import describe_recipes
+
+    rows = describe_recipes()
+    if as_json:
+        print_json([{"name": name, "description": text, "path": path} for name, text, path in rows])
+    else:
+        print_table(("RECIPE", "WHAT", "FILE"), rows)
+
+
+def show(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    sources: Annotated[bool, typer.Option("--sources", help="Also show where each value came from.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print the resolved recipe: every key, defaults filled in, checked.
+
+    Example:  cvflow show digits train.epochs=3 --sources
+    """
+    from cvflow.stages.project import parse_overrides
+    from cvflow.stages.show import show_recipe, with_sources
+
+    resolved = show_recipe(recipe, parse_overrides(overrides or []))
+    if sources:
+        rows = with_sources(resolved)
+        if as_json:
+            print_json([{"key": key, "value": value, "source": source} for key, value, source in rows])
+        else:
+            print_table(("KEY", "VALUE", "SOURCE"), rows)
+    elif as_json:
+        print_json(resolved.recipe)
+    else:
+        import yaml
+
+        typer.echo(yaml.safe_dump(resolved.recipe, sort_keys=False), nl=False)
+
+
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The new recipe's and run's name.")],
+    data: Annotated[Path, typer.Option("--data", help="The folder of images.")],
+    task: Annotated[str, typer.Option("--task", help="The vision task.")] = "classification",
+) -> None:
+    """Write a recipe and a run entry for your own data, by looking at it.
+
+    Example:  cvflow new flowers --task classification --data ~/flowers
+    """
+    from cvflow.stages.new import new_recipe
+
+    path, summary = new_recipe(name, task, data)
+    typer.echo(f"{summary}\nwrote {path}; now type: cvflow run {name}")
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(run)
+    app.command()(stage)
+    app.command("list")(list_recipes)
+    app.command()(show)
+    app.command()(new)

@@ -1,0 +1,133 @@
+"""Checkpoints: tensors in safetensors, the rest JSON; written aside, checksummed, renamed.
+
+The last two and the best are kept. Nothing is unpickled, ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """state: plain JSON data (phase, epoch, step, scores). tensors: file stem -> name -> tensor."""
+
+    state: dict[str, Any]
+    tensors: dict[str, dict[str, Tensor]]
+
+
+class CheckpointStore:
+    """A folder of checkpoints, one directory a global step."""
+
+    def __init__(self, root: Path, keep: int = 2) -> None:
+        self.root = root
+        self.keep = keep
+
+    def save(self, step: int, checkpoint: Checkpoint, best: bool = False) -> Path:
+        """Write the checkpoint of a step; ``best`` marks it to be kept until a better one comes."""
+        final, aside = self.root / f"step-{step:09d}", self.root / f".step-{step:09d}.{os.getpid()}"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        for stem, tensors in checkpoint.tensors.items():
+            save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, aside / f"{stem}.safetensors")
+        (aside / "state.json").write_text(json.dumps(checkpoint.state))
+        digests = {file.name: _sha256(file) for file in sorted(aside.iterdir())}
+        (aside / MANIFEST).write_text(json.dumps(digests))
+        for file in aside.iterdir():
+            _sync(file)
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+        if best:
+            self._mark_best(final.name)
+        self._prune()
+        return final
+
+    def latest(self) -> Checkpoint | None:
+        """The newest whole checkpoint; damaged ones are passed over."""
+        for path in reversed(self._steps()):
+            if _whole(path):
+                return _read(path)
+        return None
+
+    def best(self) -> Checkpoint | None:
+        """The checkpoint marked best, or the latest where none is."""
+        name = self._best_name()
+        return _read(self.root / name) if name and _whole(self.root / name) else self.latest()
+
+    def clear(self) -> None:
+        """Remove every checkpoint."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def _steps(self) -> list[Path]:
+        return sorted(self.root.glob("step-*"))
+
+    def _best_name(self) -> str | None:
+        marker = self.root / "best"
+        return marker.read_text() if marker.exists() else None
+
+    def _mark_best(self, name: str) -> None:
+        aside = self.root / f".best.{os.getpid()}"
+        aside.write_text(name)
+        aside.replace(self.root / "best")
+
+    def _prune(self) -> None:
+        for old in self._steps()[: -self.keep]:
+            if old.name != self._best_name():
+                shutil.rmtree(old)
+
+
+def flatten_optimizer(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimiser's state_dict as (tensors named ``<parameter>.<slot>``, JSON data)."""
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, dict[str, Any]] = {}
+    for index, slots in state["state"].items():
+        for slot, value in slots.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{slot}"] = value
+            else:
+                plain.setdefault(str(index), {})[slot] = value
+    return tensors, {"slots": plain, "param_groups": state["param_groups"]}
+
+
+def unflatten_optimizer(tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of flatten_optimizer."""
+    state: dict[int, dict[str, Any]] = {int(i): dict(slots) for i, slots in data["slots"].items()}
+    for name, tensor in tensors.items():
+        index, slot = name.split(".", 1)
+        state.setdefault(int(index), {})[slot] = tensor
+    return {"state": state, "param_groups": data["param_groups"]}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _whole(path: Path) -> bool:
+    try:
+        digests = json.loads((path / MANIFEST).read_text())
+        return all(_sha256(path / name) == digest for name, digest in digests.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _read(path: Path) -> Checkpoint:
+    state = json.loads((path / "state.json").read_text())
+    return Checkpoint(state, {file.stem: load_file(file) for file in path.glob("*.safetensors")})

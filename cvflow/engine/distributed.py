@@ -1,0 +1,42 @@
+"""Sums and gathers over the ranks of one training; each is the identity when there is one rank."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch.distributed as dist
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """The tensor summed over ranks, in place."""
+    if world_size() > 1:
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def gather(value: T) -> list[T]:
+    """Each rank's value, by rank, on every rank. value: plain data that pickles."""
+    if world_size() == 1:
+        return [value]
+    values: list[T | None] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values  # type: ignore[return-value]
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Rank 0's buffers to all: batch norm's running averages differ after a step on different samples."""
+    if world_size() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def barrier() -> None:
+    if world_size() > 1:
+        dist.barrier()

@@ -1,0 +1,78 @@
+"""Evaluation: batches formed globally, batch i on rank i mod W, so that the result does not depend on W."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cvflow.data.loader import eval_batches
+from cvflow.engine.distributed import gather
+from cvflow.engine.job import Job
+from cvflow.types import Batch, Prediction
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """metrics: name -> value (losses included). predictions and quality: in the split's order; empty unless kept."""
+
+    metrics: dict[str, float]
+    details: dict[str, Any]
+    predictions: list[Prediction]
+    quality: list[float]
+
+
+def evaluate(job: Job, split: str, batch_size: int, keep_predictions: bool = False) -> Evaluation:
+    """Measure the job's model on a split; every rank gets the whole result."""
+    metric, sums, mine = job.task.metric(job.info), [], []
+    for batch, predictions, losses in _answers(job, split, batch_size):
+        targets = target_rows(batch)
+        metric.update(predictions, targets)
+        sums.append(losses)
+        if keep_predictions:
+            quality = [job.task.quality(p, t) for p, t in zip(predictions, targets, strict=True)]
+            mine.append(list(zip(predictions, quality, strict=True)))
+    whole = job.task.metric(job.info)
+    for state in gather(metric.state()):
+        whole.merge(state)
+    kept = _in_order(gather(mine))
+    metrics = {**whole.compute(), **_mean_losses([s for part in gather(sums) for s in part])}
+    return Evaluation(metrics, whole.details(), [p for p, _ in kept], [q for _, q in kept])
+
+
+def target_rows(batch: Batch) -> list[dict[str, Any]]:
+    """The batch's targets, one mapping a sample; tensors of one element become numbers."""
+
+    def item(value: Any) -> Any:
+        return value.item() if isinstance(value, torch.Tensor) and value.ndim == 0 else value
+
+    return [{k: item(v[i]) for k, v in batch.targets.items()} for i in range(len(batch))]
+
+
+@torch.no_grad()
+def _answers(job: Job, split: str, batch_size: int) -> Iterator[tuple[Batch, list[Prediction], dict[str, tuple[float, float]]]]:
+    session, task = job.session, job.task
+    reader, transform = job.dataset.split(split), task.transforms(job.recipe, "test")
+    was_training = job.model.training
+    job.model.eval()
+    for host_batch in eval_batches(
+        task, reader, transform, batch_size, session.rank, session.world_size, loader_workers=session.loader_workers
+    ):
+        batch = host_batch.to(session.device)
+        losses = {k: (loss.sum.item(), loss.count.item()) for k, loss in task.losses(job.model, batch).items()}
+        yield host_batch, task.decode(task.forward(job.model, batch), batch), losses
+    job.model.train(was_training)
+
+
+def _mean_losses(parts: list[dict[str, tuple[float, float]]]) -> dict[str, float]:
+    """Means over all batches; fsum is exact, so the order of ranks does not matter."""
+    names: Mapping[str, Any] = parts[0] if parts else {}
+    return {n: math.fsum(p[n][0] for p in parts) / max(1.0, math.fsum(p[n][1] for p in parts)) for n in names}
+
+
+def _in_order(parts: list[list[Any]]) -> list[Any]:
+    rounds = max(map(len, parts))
+    return [item for i in range(rounds) for part in parts if i < len(part) for item in part[i]]

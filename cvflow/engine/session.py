@@ -1,0 +1,55 @@
+"""What surrounds a training: asked by the loop, answered by the runtime (this process, Ray Train, Ray Tune)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from cvflow.engine.checkpoint import CheckpointStore
+
+
+@dataclass(frozen=True)
+class Point:
+    """Metric values at a global optimiser step. time: seconds since the epoch."""
+
+    step: int
+    time: float
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands. eta: seconds; speed: images a second over all ranks."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    speed: float
+    eta: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class Session(Protocol):
+    """rank and world size, the device, where checkpoints live, and the ways out."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+    loader_workers: int
+    checkpoints: CheckpointStore
+
+    def report(self, points: Sequence[Point]) -> None:
+        """Hand over new points; a barrier: every rank calls it equally often, rank 0's points count."""
+        ...
+
+    def progress(self, at: Progress) -> None:
+        """Show where the training stands; called on rank 0, often; cheap."""
+        ...
+
+    def should_stop(self) -> bool:
+        """Whether to end after this epoch; the same answer on every rank."""
+        ...

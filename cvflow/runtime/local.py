@@ -1,0 +1,59 @@
+"""The session of this process: ``compute.workers: 0``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+
+from cvflow.config import Compute
+from cvflow.engine.checkpoint import CheckpointStore
+from cvflow.engine.history import History
+from cvflow.engine.session import Point, Progress
+from cvflow.errors import Fault, RequestError
+from cvflow.runtime.console import Console
+
+
+class LocalSession:
+    """One rank, its device, a history file, the terminal."""
+
+    rank = 0
+    world_size = 1
+
+    def __init__(self, compute: Compute, checkpoints: CheckpointStore, history: History | None, console: Console) -> None:
+        self.device = pick_device(compute)
+        self.loader_workers = compute.loader_workers
+        self.checkpoints = checkpoints
+        self._history, self._console = history, console
+        torch.set_num_threads(threads(compute))
+
+    def report(self, points: Sequence[Point]) -> None:
+        if self._history is not None:
+            self._history.append(points)
+        for point in points:
+            self._console.point(point)
+
+    def progress(self, at: Progress) -> None:
+        self._console.progress(at)
+
+    def should_stop(self) -> bool:
+        return False
+
+
+def pick_device(compute: Compute) -> torch.device:
+    """The device asked for; auto = the first GPU where there is one."""
+    available = torch.cuda.is_available()
+    if compute.device == "cuda" and not available:
+        raise RequestError(Fault("compute.device", "cuda", "a machine with a CUDA device", "Type compute.device=cpu."))
+    return torch.device("cuda" if available and compute.device != "cpu" else "cpu")
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads(compute: Compute) -> int:
+    """Torch threads a worker: as asked, else the cores divided by the workers."""
+    return compute.threads or max(1, cores() // max(1, compute.workers))

@@ -1,0 +1,79 @@
+"""Batch inference on a pool of Ray actors; rows come by ranges, answers leave in order. The only module that imports ray.data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data.block import BlockMetadata
+from ray.data.datasource import Datasource, ReadTask
+
+from cvflow.config import Compute
+from cvflow.data.sources import RowSource
+from cvflow.engine.export import read_model
+from cvflow.engine.infer import Predictor, to_table
+from cvflow.runtime.local import pick_device, threads
+from cvflow.runtime.ray_train import check_resources, connect, uses_gpu
+
+BLOCK_ROWS = 512
+
+
+class RowRanges(Datasource):
+    """A RowSource as Ray Data blocks of at most BLOCK_ROWS rows, each read by its own task."""
+
+    def __init__(self, source: RowSource) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.source = source
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
+
+    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None) -> list[ReadTask]:
+        return [self._task(start, min(start + BLOCK_ROWS, len(self.source))) for start in range(0, len(self.source), BLOCK_ROWS)]
+
+    def _task(self, start: int, stop: int) -> ReadTask:
+        source = self.source
+
+        def read() -> Iterator[pa.Table]:
+            yield pa.Table.from_pylist([dict(row) for row in source.rows(start, stop)])
+
+        metadata = BlockMetadata(num_rows=stop - start, size_bytes=None, input_files=None, exec_stats=None)
+        return ReadTask(read, metadata)
+
+
+class PredictorActor:
+    """Holds the model; called with one batch as an Arrow table."""
+
+    def __init__(self, model: str, compute: dict[str, Any]) -> None:
+        import torch
+
+        settings = Compute.model_validate(compute)
+        torch.set_num_threads(threads(settings))
+        device = pick_device(settings)
+        self.predictor = Predictor(read_model(Path(model), device), device)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return to_table(self.predictor.batch(table.to_pylist()))
+
+
+def predict(source: RowSource, model: Path, compute: Compute, batch_size: int) -> Iterator[list[dict[str, Any]]]:
+    """The answers of a model directory to every row of the source, in its order, a list a batch."""
+    connect(compute)
+    check_resources(compute)
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    answers = ray.data.read_datasource(RowRanges(source)).map_batches(
+        PredictorActor,
+        batch_size=batch_size,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=compute.workers),
+        fn_constructor_args=(str(model.absolute()), compute.model_dump()),
+        num_gpus=1 if uses_gpu(compute) else 0,
+    )
+    for table in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
+        yield table.to_pylist()

@@ -1,0 +1,127 @@
+"""Sessions on Ray Train workers: ``compute.workers: n``. The only module that imports ray.train."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+
+from cvflow.config import Compute
+from cvflow.engine.checkpoint import CheckpointStore
+from cvflow.engine.history import History
+from cvflow.engine.session import Point, Progress
+from cvflow.errors import CvflowError, Fault, RequestError
+from cvflow.runtime.local import cores, threads
+
+
+class RaySession:
+    """A rank of a Ray Train run; points travel through the controller to the history file."""
+
+    def __init__(self, compute: Compute, checkpoints: CheckpointStore) -> None:
+        context = ray.train.get_context()
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        self.loader_workers = compute.loader_workers
+        self.checkpoints = checkpoints
+        torch.set_num_threads(threads(compute))
+
+    def report(self, points: Sequence[Point]) -> None:
+        ray.train.report({"points": [asdict(point) for point in points]})
+
+    def progress(self, at: Progress) -> None:
+        pass
+
+    def should_stop(self) -> bool:
+        return False
+
+
+class Reporter(ray.train.UserCallback):
+    """Runs in the controller, on the driver's node: writes what rank 0 reports to the history file."""
+
+    def __init__(self, history: Path) -> None:
+        self.history = history
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        History(self.history).append([Point(**point) for point in metrics[0]["points"]])
+
+
+def fit(work: Callable[..., Any], compute: Compute, checkpoints: Path, history: Path | None, arguments: dict[str, Any]) -> Any:
+    """Run ``work(session, **arguments)`` on every worker; gives rank 0's return value (plain data)."""
+    connect(compute)
+    check_resources(compute)
+    config = {"work": work, "compute": compute.model_dump(), "checkpoints": str(checkpoints), "arguments": arguments}
+    with tempfile.TemporaryDirectory(prefix="cvflow-ray-") as scratch:
+        trainer = ray.train.torch.TorchTrainer(
+            _worker,
+            train_loop_config=config,
+            scaling_config=ray.train.ScalingConfig(num_workers=compute.workers, use_gpu=uses_gpu(compute)),
+            run_config=ray.train.RunConfig(
+                # A new name each time: Ray would answer an old one with its old result. Our own checkpoints resume.
+                name=uuid.uuid4().hex,
+                storage_path=compute.storage or scratch,
+                callbacks=[Reporter(history)] if history else [],  # type: ignore[list-item]
+                failure_config=ray.train.FailureConfig(max_failures=2),
+            ),
+        )
+        try:
+            return trainer.fit().return_value  # type: ignore[attr-defined]
+        except ray.train.TrainingFailedError as error:
+            raise unwrap(error) from error
+
+
+def _worker(config: dict[str, Any]) -> Any:
+    compute = Compute.model_validate(config["compute"])
+    session = RaySession(compute, CheckpointStore(Path(config["checkpoints"])))
+    value = config["work"](session, **config["arguments"])
+    return value if session.rank == 0 else None
+
+
+def connect(compute: Compute) -> None:
+    """Join the cluster of ``compute.address``, or start a local Ray that ends with this process."""
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    local: dict[str, Any] = {} if compute.address else {"num_cpus": cores(), "include_dashboard": False}
+    try:
+        ray.init(address=compute.address, logging_level=logging.ERROR, **local)
+    except ConnectionError as error:
+        fix = "Type 'ray start --head' on the head node, or compute.address=null for a local Ray."
+        raise RequestError(Fault("compute.address", f"'{compute.address}' ({error})", "a running Ray cluster", fix)) from error
+
+
+def resources() -> dict[str, float]:
+    """What the cluster has: CPU, GPU, ..."""
+    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+
+
+def uses_gpu(compute: Compute) -> bool:
+    return compute.device != "cpu" and resources().get("GPU", 0) > 0
+
+
+def check_resources(compute: Compute) -> None:
+    """Raise RequestError where the cluster lacks what the workers need; Ray itself would wait for ever."""
+    need = "GPU" if uses_gpu(compute) or compute.device == "cuda" else "CPU"
+    have = int(resources().get(need, 0))
+    if have < compute.workers:
+        fix = f"Type compute.workers={have}, or add nodes." if have else "Type compute.device=cpu."
+        raise RequestError(Fault("compute.workers", str(compute.workers), f"at most {have}, the {need}s of the Ray cluster", fix))
+
+
+def unwrap(error: ray.train.TrainingFailedError) -> Exception:
+    """The worker's own error where it is one of ours, else one that quotes it."""
+    failures = getattr(error, "worker_failures", {}) or {}
+    for failure in failures.values():
+        cause = getattr(failure, "cause", failure)
+        if isinstance(cause, CvflowError):
+            return cause
+    return CvflowError(f"The Ray Train workers failed: {error}")

@@ -1,0 +1,101 @@
+"""The Python face: ``cvflow.run``, ``cvflow.load`` and batch prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cvflow.config import Compute
+from cvflow.data.images import encode_png
+from cvflow.engine.export import TrainedModel, read_model
+from cvflow.engine.infer import Predictor
+from cvflow.errors import Fault, RequestError
+from cvflow.runtime.local import pick_device
+from cvflow.stages.pipeline import Outcome
+from cvflow.stages.pipeline import run as run_pipeline
+from cvflow.stages.predict import Written, predict_path
+
+ImageLike = bytes | str | Path | NDArray[np.uint8] | Image.Image
+"""Encoded bytes, a path, uint8 HxW or HxWx3 pixels (0..255, RGB), or a Pillow image."""
+
+
+class Model:
+    """A trained model, ready to answer. Loaded from safetensors and JSON: nothing of the model's is executed."""
+
+    def __init__(self, trained: TrainedModel, directory: Path) -> None:
+        self.directory = directory
+        self.classes = trained.info.classes
+        self.recipe = trained.recipe
+        self._predictor = Predictor(trained, next(trained.model.parameters()).device)
+
+    def predict(self, images: Iterable[ImageLike], batch_size: int = 64) -> list[dict[str, Any]]:
+        """One mapping an image, in order: ``class``, ``probabilities``, ...; ``error`` alone where it cannot be read."""
+        name = self._predictor.trained.task.schema.images[0]
+        rows = ({"id": str(index), name: encoded(image)} for index, image in enumerate(images))
+        answers = [answer for batch in self._predictor.rows(rows, batch_size) for answer in batch]
+        return [{k: v for k, v in answer.items() if k != "id" and (k != "error" or v is not None)} for answer in answers]
+
+
+def load(model: str | Path, device: str = "auto") -> Model:
+    """A model by ``models:/name@alias``, ``models:/name/3``, ``name`` (its champion) or directory. device: auto, cpu or cuda."""
+    directory = locate_model(model)
+    return Model(read_model(directory, pick_device(Compute.model_validate({"device": device}))), directory)
+
+
+def run(recipe: str | Path, overrides: Mapping[str, Any] | None = None, *, name: str | None = None, quiet: bool = False) -> Outcome:
+    """``cvflow run``: take a recipe from raw data to a registered model. overrides: dotted key -> value.
+
+    Raises RequestError for a wrong recipe, CvflowError where a stage failed.
+    """
+    outcome = run_pipeline(str(recipe), overrides, name, quiet=quiet)
+    assert outcome is not None  # noqa: S101 - only a dry run gives none
+    return outcome
+
+
+def predict_batch(model: str | Path, source: Path, out: Path, *, workers: int = 0, batch_size: int = 256, split: str = "test") -> Written:
+    """Answer a folder, prepared dataset or Parquet with a model; see cvflow.stages.predict."""
+    directory = locate_model(model)
+    return predict_path(directory, version_name(model, directory), source, out, Compute(workers=workers), batch_size, split)
+
+
+def locate_model(model: str | Path) -> Path:
+    """The model's directory, from a path or the registry."""
+    if (Path(model) / "model.json").is_file():
+        return Path(model)
+    text = str(model)
+    if not text.startswith(("models:/", "runs:/")):
+        if "/" in text or Path(text).exists():
+            raise RequestError(Fault("MODEL", f"'{text}'", "a model directory (with model.json)", "Type 'cvflow models' for names."))
+        text = f"models:/{text}@champion"
+    from cvflow.runtime.model_registry import download
+
+    directory: Path = download(text)
+    return directory
+
+
+def version_name(model: str | Path, directory: Path) -> str:
+    """``name/version`` as the predictions carry it; a bare directory is named by its training's fingerprint."""
+    if (Path(model) / "model.json").is_file():
+        import json
+
+        return str(json.loads((directory / "model.json").read_text())["fingerprint"])
+    from cvflow.runtime.model_registry import exact_version
+
+    text = str(model) if str(model).startswith(("models:/", "runs:/")) else f"models:/{model}@champion"
+    return str(exact_version(text))
+
+
+def encoded(image: ImageLike) -> bytes:
+    """Any kind of image as encoded bytes."""
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, (str, Path)):
+        return Path(image).read_bytes()
+    if isinstance(image, Image.Image):
+        return encode_png(np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB")))
+    return encode_png(image)

@@ -1,0 +1,64 @@
+"""evaluate: a trained model measured on a split of the prepared dataset."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from cvflow.config import Compute
+from cvflow.data.dataset import PreparedDataset
+from cvflow.engine.evaluate import Evaluation
+from cvflow.engine.evaluate import evaluate as evaluate_job
+from cvflow.engine.export import read_model
+from cvflow.engine.infer import to_table
+from cvflow.engine.job import Job, make_deterministic
+from cvflow.engine.session import Session
+from cvflow.runtime.console import words
+from cvflow.runtime.launch import launch
+from cvflow.stages.run import Run
+
+
+def evaluate(run: Run) -> None:
+    """Write ``runs/<name>/evaluation``: metrics.json, details.json and predictions.parquet (each id, its answer, how good)."""
+    run.needs("evaluate")
+    rule = run.recipe.evaluate
+    result = measure(run.path("model"), run.path("data"), rule.split, rule.batch_size, run.recipe.compute, run.state)
+    out = run.path("evaluation")
+    out.mkdir(parents=True, exist_ok=True)
+    digest = PreparedDataset(run.path("data")).digest
+    (out / "metrics.json").write_text(to_json({"split": rule.split, "data_digest": digest, "metrics": result.metrics}))
+    (out / "details.json").write_text(to_json(result.details))
+    rows = [{"id": p.id, "quality": q, **p.values} for p, q in zip(result.predictions, result.quality, strict=True)]
+    pq.write_table(to_table(rows), out / "predictions.parquet")
+    sys.stderr.write(f"{rule.split}: {words(result.metrics)}\n")
+
+
+def measure(model: Path, data: Path, split: str, batch_size: int, compute: Compute, state: Path) -> Evaluation:
+    """A model directory's evaluation on a split, on the recipe's workers; the same at any number of them."""
+    result: Evaluation = launch(
+        evaluate_worker, compute, state / "evaluate",
+        model=str(model.absolute()), dataset=str(data.absolute()), split=split, batch_size=batch_size,
+    )  # fmt: skip
+    return result
+
+
+def evaluate_worker(session: Session, model: str, dataset: str, split: str, batch_size: int) -> Evaluation:
+    """On each rank: the whole evaluation of the model directory, predictions kept."""
+    make_deterministic()
+    trained = read_model(Path(model), session.device)
+    job = Job(trained.recipe, trained.task, PreparedDataset(Path(dataset)), trained.model, session)
+    return evaluate_job(job, split, batch_size, keep_predictions=True)
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+def read_metrics(run: Run) -> dict[str, Any]:
+    """metrics.json of a run: {split, data_digest, metrics}."""
+    content: dict[str, Any] = json.loads((run.path("evaluation") / "metrics.json").read_text())
+    return content

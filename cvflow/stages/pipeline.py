@@ -1,0 +1,134 @@
+"""``cvflow run``: a recipe's run added or changed, its stages reproduced by DVC, the registry checked against the cache."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cvflow.errors import CvflowError, InterruptedRunError
+from cvflow.runtime import dvc
+from cvflow.stages import project
+from cvflow.stages.recipe_file import load
+from cvflow.stages.run import Run, read_runs
+
+STATUS_FILE = "CVFLOW_STATUS_FILE"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a finished run's results are."""
+
+    run: str
+    metrics: dict[str, float]
+    split: str
+    model: str
+    version: int
+    champion: bool
+    reason: str
+    model_dir: str
+    report: str
+    predictions: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class StageFailedError(CvflowError):
+    """A stage failed and has said why itself; carries its exit status."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def run(
+    recipe: str, overrides: Mapping[str, Any] | None = None, name: str | None = None,
+    dry: bool = False, quiet: bool = False, verbose: bool = False,
+) -> Outcome | None:  # fmt: skip
+    """Reproduce a recipe's run, from raw data to report; None after a dry run. overrides: dotted key -> value."""
+    file = project.locate(recipe)
+    chosen = project.run_name(file, name)
+    check_change(chosen, file, overrides or {})
+    dvc.initialise()
+    project.write_pipeline()
+    kept = project.adopt(file)
+    project.check_name_is_free(chosen, kept)
+    entry = project.make_entry(kept, overrides or {})
+    if read_runs().get(chosen) != entry:
+        project.write_entry(chosen, entry)
+    reproduce([f"report@{chosen}"], dry=dry, quiet=quiet, verbose=verbose)
+    if dry:
+        return None
+    if not registry_holds(Run(chosen)):
+        sys.stderr.write("the registry lacks this version: registering it again\n")
+        reproduce([f"register@{chosen}"], force_one=True, quiet=quiet, verbose=verbose)
+        reproduce([f"report@{chosen}"], quiet=quiet, verbose=verbose)
+    return outcome(Run(chosen))
+
+
+def check_change(name: str, recipe: Path, overrides: Mapping[str, Any]) -> None:
+    """Check a new or changed entry whole before anything is written; an unchanged one is the resolve stage's."""
+    old = read_runs().get(name)
+    if old is not None and dict(old.get("overrides") or {}) == dict(overrides):
+        return
+    from cvflow.stages.resolve import resolve_layers  # imports torch
+
+    resolve_layers(load(recipe, overrides))
+
+
+def reproduce(targets: list[str], **flags: bool) -> None:
+    """``dvc repro`` with the exit status of the stage that failed, which DVC flattens to its own."""
+    with tempfile.NamedTemporaryFile("r", prefix="cvflow-status-") as file:
+        os.environ[STATUS_FILE] = file.name
+        try:
+            status = dvc.repro(targets, **flags)
+        except KeyboardInterrupt as error:
+            raise InterruptedRunError("interrupted; the same command goes on from the last checkpoint") from error
+        finally:
+            del os.environ[STATUS_FILE]
+        said = file.read().split()
+    if status == 0:
+        return
+    code = int(said[1]) if said else 1
+    if code == InterruptedRunError.exit_code:
+        raise InterruptedRunError("interrupted; the same command goes on from the last checkpoint")
+    raise StageFailedError(f"stage {said[0]} failed" if said else "dvc repro failed", code)
+
+
+def registry_holds(run: Run) -> bool:
+    """Whether the registry still has what the cache says: a light look, no mlflow import for a local store."""
+    from cvflow.runtime.model_registry import holds
+    from cvflow.runtime.tracking_uri import tracking_uri
+
+    said = json.loads(run.path("registered.json").read_text())
+    return bool(holds(tracking_uri(), said["model"], said["version"], said["fingerprint"]))
+
+
+def outcome(run: Run) -> Outcome:
+    """The results of a finished run, read from its files."""
+    said = json.loads(run.path("registered.json").read_text())
+    measured = json.loads((run.path("evaluation") / "metrics.json").read_text())
+    paths = {key: str(run.path(name)) for key, name in (("model_dir", "model"), ("report", "report.html"), ("predictions", "predictions"))}
+    return Outcome(
+        run=run.name, metrics=measured["metrics"], split=measured["split"], model=said["model"], version=said["version"],
+        champion=said["promoted"], reason=said["reason"], **paths,
+    )  # fmt: skip
+
+
+def run_stage(stage: str, name: str) -> None:
+    """One stage of a run, as DVC's commands and ``cvflow stage`` call it."""
+    try:
+        module = importlib.import_module(f"cvflow.stages.{stage}")  # a stage imports torch, MLflow or Ray only when it runs
+        getattr(module, stage)(Run(name))
+    except BaseException as error:
+        code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
+        if path := os.environ.get(STATUS_FILE):
+            Path(path).write_text(f"{stage} {code}")
+        raise

@@ -1,0 +1,138 @@
+"""Recipe files as layers: YAML with line numbers, ``extends``, overrides, and where each value came from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cvflow.config import merge
+from cvflow.errors import Fault, RequestError
+
+PATH_KEYS = ("data.source", "model.weights", "plugins")
+"""Recipe keys that hold paths, relative to the file they stand in."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One source of values. lines: dotted key -> where it stands, as ``digits.yaml:7``."""
+
+    path: Path | None
+    data: dict[str, Any]
+    lines: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Layered:
+    """The merged recipe and the layers it came from, lowest first."""
+
+    layers: Sequence[Layer]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        for layer in self.layers:
+            merged = merge(merged, layer.data)
+        return merged
+
+    def where(self, dotted: str) -> str:
+        """The file and line (or 'override') of the nearest key at or above ``dotted``; '' where none names it."""
+        parts = dotted.split(".")
+        for length in range(len(parts), 0, -1):
+            for layer in reversed(self.layers):
+                if ".".join(parts[:length]) in layer.lines:
+                    return layer.lines[".".join(parts[:length])]
+        return next((str(layer.path) for layer in reversed(self.layers) if layer.path), "")
+
+    def source(self, dotted: str) -> str:
+        """Where a leaf's value came from, or 'default'."""
+        candidates = [dotted, dotted.removesuffix(".name")]  # a component may stand in its short form
+        for layer in reversed(self.layers):
+            for key in candidates:
+                if key in layer.lines:
+                    return layer.lines[key]
+        return "default"
+
+
+def load(path: Path, overrides: Mapping[str, Any]) -> Layered:
+    """The recipe file over what it extends, and the overrides on top. Raises RequestError on unreadable YAML."""
+    nested: dict[str, Any] = {}
+    for key, value in overrides.items():
+        nested = merge(nested, _nest(key.split("."), value))
+    top = Layer(None, nested, {key: "override" for key in _keys_above(overrides)})
+    return Layered([*_chain(path, ()), top])
+
+
+def _keys_above(overrides: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in overrides.items():
+        yield key
+        if isinstance(value, dict):
+            yield from (f"{key}.{inner}" for inner in _keys_above(value))
+
+
+def _nest(parts: list[str], value: Any) -> dict[str, Any]:
+    return {parts[0]: _nest(parts[1:], value) if len(parts) > 1 else value}
+
+
+def _chain(path: Path, below: tuple[Path, ...]) -> list[Layer]:
+    layer = read_layer(path)
+    parent = layer.data.pop("extends", None)
+    if parent is None:
+        return [layer]
+    where = f"{layer.lines.get('extends', path)} extends"
+    parent_path = Path(os.path.normpath(path.parent / str(parent)))
+    if parent_path in (*below, path):
+        raise RequestError(Fault(where, f"'{parent}'", "a recipe that does not extend this one again"))
+    if not parent_path.is_file():
+        raise RequestError(Fault(where, f"'{parent}'", f"a recipe file; there is no {parent_path}"))
+    return [*_chain(parent_path, (*below, path)), layer]
+
+
+def read_layer(path: Path) -> Layer:
+    """One YAML file, its paths made relative to the working directory."""
+    loader = yaml.SafeLoader(path.read_text())
+    try:
+        node = loader.get_single_node()
+        lines = {key: f"{path}:{line}" for key, line in _lines(node, "", str(path))}
+        data = loader.construct_document(node) if node is not None else {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise RequestError(Fault(where, getattr(error, "problem", None) or str(error), "YAML", "Look at the indentation.")) from error
+    finally:
+        loader.dispose()
+    if not isinstance(data, dict):
+        raise RequestError(Fault(str(path), f"a {type(data).__name__}", "a mapping of recipe sections"))
+    for key in PATH_KEYS:
+        _rebase(data, key.split("."), path.parent)
+    return Layer(path, data, lines)
+
+
+def _lines(node: yaml.Node | None, prefix: str, file: str) -> Iterator[tuple[str, int]]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            dotted = f"{prefix}{key.value}"
+            if dotted in seen:
+                raise RequestError(Fault(f"{file}:{key.start_mark.line + 1} {dotted}", "the key twice", "each key once"))
+            seen.add(dotted)
+            yield dotted, key.start_mark.line + 1
+            yield from _lines(value, dotted + ".", file)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield f"{prefix}{index}", value.start_mark.line + 1
+            yield from _lines(value, f"{prefix}{index}.", file)
+
+
+def _rebase(data: Any, keys: list[str], folder: Path) -> None:
+    """Rewrite a path of the file's as relative to the working directory (absolute ones stay)."""
+    for key in keys[:-1]:
+        data = data.get(key) if isinstance(data, dict) else None
+    if isinstance(data, dict) and isinstance(data.get(keys[-1]), (str, list)):
+        value = data[keys[-1]]
+        moved = [os.path.normpath(folder / item) for item in ([value] if isinstance(value, str) else value)]
+        data[keys[-1]] = moved[0] if isinstance(value, str) else moved

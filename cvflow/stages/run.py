@@ -1,0 +1,139 @@
+"""A run's files, and what each of its stages reads and writes: the one source of dvc.yaml and of fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cvflow.config import Recipe
+from cvflow.errors import Fault, RequestError, did_you_mean, one_of
+
+STATE = Path(".cvflow")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """behaviour: raised when the stage's meaning changes. params: recipe keys it reads. deps, outs: within the run's folder."""
+
+    name: str
+    behaviour: int
+    params: tuple[str, ...]
+    deps: tuple[str, ...]
+    outs: tuple[str, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the resolved recipe that the stage depends on."""
+        return (*self.params, f"cvflow.behaviour.{self.name}", "cvflow.plugins")
+
+
+STAGES = (
+    Stage("prepare", 1, ("task", "data"), (), ("data",)),
+    Stage("train", 1, ("task", "image", "model", "train", "seed", "cvflow.weights"), ("data",), ("model", "history.jsonl")),
+    Stage("evaluate", 1, ("evaluate",), ("data", "model"), ("evaluation",)),
+    Stage("register", 1, ("register", "evaluate"), ("model", "evaluation"), ("registered.json",)),
+    Stage("predict", 1, ("predict",), ("data", "model", "registered.json"), ("predictions",)),
+    Stage("report", 1, ("description",), ("data", "model", "history.jsonl", "evaluation", "registered.json"), ("report.html",)),
+)
+BY_NAME = {stage.name: stage for stage in STAGES}
+NAMES = ("resolve", *BY_NAME)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run by its name: where its files are, and its resolved recipe."""
+
+    name: str
+
+    @property
+    def root(self) -> Path:
+        return Path("runs") / self.name
+
+    @property
+    def state(self) -> Path:
+        """Resumable state outside DVC, absolute."""
+        return (STATE / "runs" / self.name).absolute()
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """``runs/<name>/recipe.yaml`` as data, with what cvflow adds under ``cvflow``."""
+        path = self.path("recipe.yaml")
+        if not path.exists():
+            raise RequestError(Fault(str(path), "no file", "the resolved recipe", f"Type 'cvflow stage resolve {self.name}'."))
+        content: dict[str, Any] = yaml.safe_load(path.read_text())
+        return content
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        return Recipe.model_validate({k: v for k, v in self.resolved.items() if k != "cvflow"})
+
+    def needs(self, stage: str) -> None:
+        """Raise RequestError where an input of the stage is missing, naming the stage that makes it."""
+        made_by = {out: s.name for s in STAGES for out in s.outs}
+        for dep in BY_NAME[stage].deps:
+            if not self.path(dep).exists():
+                fix = f"Type 'cvflow stage {made_by[dep]} {self.name}', or 'cvflow run {self.name}' for all."
+                raise RequestError(Fault(str(self.path(dep)), "nothing", f"what {stage} reads", fix))
+
+    def fingerprint(self, stage: str, data_digest: str) -> str:
+        """32 hex digits of all that the stage's result depends on; the same keys as in dvc.yaml."""
+        read = {key: lookup(self.resolved, key) for key in BY_NAME[stage].keys}
+        text = json.dumps([stage, data_digest, read], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def lookup(data: Mapping[str, Any], dotted: str) -> Any:
+    """The value at a dotted key; KeyError where there is none."""
+    value: Any = data
+    for key in dotted.split("."):
+        value = value[int(key)] if isinstance(value, list) else value[key]
+    return value
+
+
+def read_runs() -> dict[str, dict[str, Any]]:
+    """``params.yaml``'s runs: name -> {recipe, source, overrides}."""
+    path = Path("params.yaml")
+    content = yaml.safe_load(path.read_text()) if path.exists() else None
+    return dict((content or {}).get("runs") or {})
+
+
+def find_entry(name: str) -> dict[str, Any]:
+    """A run's entry, or RequestError with the known names."""
+    runs = read_runs()
+    if name not in runs:
+        fix = did_you_mean(name, runs) or "Type 'cvflow run RECIPE' to add a run, 'cvflow list' for recipes."
+        raise RequestError(Fault("params.yaml runs", f"'{name}'", one_of(runs) if runs else "a run", fix))
+    return runs[name]
+
+
+def dvc_yaml() -> str:
+    """The generic pipeline: every stage for each run of params.yaml. The same text for every project."""
+    stages: dict[str, Any] = {
+        "resolve": {
+            "cmd": "cvflow stage resolve ${key}",
+            "deps": ["${item.recipe}"],
+            "outs": [{"runs/${key}/recipe.yaml": {"cache": False}}],
+            "always_changed": True,  # it also reads what the recipe extends and plugins; nothing changed costs 0.4 s
+        }
+    }
+    for stage in STAGES:
+        source = ["${item.source}"] if stage.name == "prepare" else []
+        stages[stage.name] = {
+            "cmd": f"cvflow stage {stage.name} ${{key}}",
+            "deps": source + [f"runs/${{key}}/{dep}" for dep in stage.deps],
+            "params": [{"runs/${key}/recipe.yaml": list(stage.keys)}],
+            "outs": [f"runs/${{key}}/{out}" for out in stage.outs],
+        }
+    pipeline = {"stages": {name: {"foreach": "${runs}", "do": do} for name, do in stages.items()}}
+    header = "# Written by cvflow, the same for every project: edit params.yaml and the recipes instead.\n"
+    return header + yaml.safe_dump(pipeline, sort_keys=False, width=160)
