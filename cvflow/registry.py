@@ -201,7 +201,7 @@ def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> Mapping[st
         if isinstance(part, int):
             continue
         info = getattr(current, "model_fields", {}).get(part)
-        current = _model_in(info.annotation) if info else None
+        current = _model_in(info.annotation) if info else current  # else the tag of a union
     return getattr(current, "model_fields", {})
 
 
