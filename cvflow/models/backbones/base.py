@@ -1,0 +1,67 @@
+"""What every backbone offers: feature maps by level, one feature vector, and the names its weights are published under.
+
+Shapes: B batch, C channels, H W pixels of the map, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from cvflow.errors import Fault, RequestError
+
+PixelStats = tuple[tuple[float, ...], tuple[float, ...]]
+"""(mean, std) per channel, of pixels in 0..1."""
+
+
+class Backbone(nn.Module):
+    """A network without its classifier.
+
+    channels, strides: one entry a level, fine to coarse; strides in input pixels.
+    num_features: F of ``embed``. head_keys: the classifier's name in published weights.
+    pixel_stats: what the published weights were trained with, where the library loaded them.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    num_features: int
+    head_keys: tuple[str, ...] = ()
+    pixel_stats: PixelStats | None = None
+
+    def forward(self, x_BCHW: Tensor) -> list[Tensor]:
+        """Normalised float images -> a BCHW map a level, fine to coarse."""
+        raise NotImplementedError
+
+    def embed(self, x_BCHW: Tensor) -> Tensor:
+        """Normalised float images -> B x F: what the classifier's linear layer reads."""
+        return self.forward(x_BCHW)[-1].mean((2, 3))
+
+
+@contextmanager
+def fetching(model: str) -> Iterator[None]:
+    """Turn any failure to get published weights into a RequestError that names the way without network."""
+    try:
+        yield
+    except Exception as error:  # each library, and each HTTP client below it, has exceptions of its own
+        raise RequestError(
+            Fault(
+                "model.backbone.pretrained",
+                f"no published weights for '{model}' ({type(error).__name__}: {str(error).strip().splitlines()[0][:120] or 'no reason'})",
+                "weights that can be fetched",
+                "Without network, leave 'pretrained' out and type 'weights: FILE.safetensors' under 'model'.",
+            )
+        ) from error
+
+
+def too_small(backbone: str, size: tuple[int, int], least: int) -> RequestError:
+    """The error for an image that shrinks to nothing; least: a side in pixels that is enough."""
+    return RequestError(
+        Fault(
+            "image.size",
+            f"{size[0]}x{size[1]}",
+            f"at least {least}x{least} for the backbone '{backbone}'",
+            f"Type 'size: [{least}, {least}]' under 'image', or choose another backbone.",
+        )
+    )

@@ -1,0 +1,79 @@
+"""Backbones of timm, any of its classifiers (Wightman, 2019, github.com/huggingface/pytorch-image-models)."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+from torch import Tensor, nn
+
+from cvflow.errors import did_you_mean
+from cvflow.models.backbones.base import Backbone, fetching
+from cvflow.registry import register
+
+
+def known(name: str) -> str:
+    """The name of a timm model, with or without the tag of its weights; ValueError if timm has none such."""
+    import timm
+
+    if not timm.is_model(name):
+        hint = did_you_mean(name, timm.list_models())
+        raise ValueError(f"a timm model. {hint} All of them: https://huggingface.co/timm".replace("  ", " "))
+    if "." in name and name not in timm.list_pretrained():
+        tagged = timm.list_pretrained(f"{name.partition('.')[0]}.*")
+        raise ValueError(f"weights that timm has: {', '.join(tagged) or 'none for this model'}")
+    return name
+
+
+@register("backbone", "timm")
+class TimmBackbone(Backbone):
+    """A timm model without its classifier; its weights keep timm's names below ``net``.
+
+    model: as in ``timm.list_models()``. pretrained: its published weights, fetched or from the cache.
+    """
+
+    net: Any
+
+    def __init__(
+        self,
+        in_channels: int,
+        image_size: tuple[int, int],
+        *,
+        model: Annotated[str, AfterValidator(known)] = "resnet18",
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        with fetching(model) if pretrained else nullcontext():
+            self.net = load(in_channels, image_size, model, pretrained)
+        levels = list(self.net.feature_info)
+        self.channels = tuple(level["num_chs"] for level in levels)
+        self.strides = tuple(level["reduction"] for level in levels)
+        self.num_features = self.net.head_hidden_size
+        config = self.net.pretrained_cfg
+        names = config["classifier"]
+        self.head_keys = (names,) if isinstance(names, str) else tuple(names)
+        self.pixel_stats = (tuple(config["mean"]), tuple(config["std"])) if pretrained else None
+
+    def forward(self, x_BCHW: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = self.net.forward_intermediates(x_BCHW, intermediates_only=True)
+        return maps
+
+    def embed(self, x_BCHW: Tensor) -> Tensor:
+        features: Tensor = self.net.forward_head(self.net.forward_features(x_BCHW), pre_logits=True)
+        return features
+
+
+def load(in_channels: int, image_size: tuple[int, int], model: str, pretrained: bool) -> nn.Module:
+    """timm's network; those of a fixed input size (most transformers) are told ours, where they take it."""
+    import timm
+
+    net: nn.Module
+    if timm.get_pretrained_cfg_value(model, "fixed_input_size"):
+        try:
+            net = timm.create_model(model, pretrained=pretrained, in_chans=in_channels, num_classes=0, img_size=image_size)
+            return net
+        except TypeError:  # VGG and a few more are marked as fixed, but adapt by themselves
+            pass
+    net = timm.create_model(model, pretrained=pretrained, in_chans=in_channels, num_classes=0)
+    return net
