@@ -1,0 +1,237 @@
+"""The MLflow run of a training: found or made by fingerprint, described once, its points sent in the background.
+
+Workers never talk to MLflow: whoever trains appends points to ``history.jsonl``, and the driver follows that file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cvflow
+from cvflow.errors import Fault, RequestError
+from cvflow.runtime.tracking_uri import FINGERPRINT, artifact_location, connect, first_line, locked, plain_errors, without_password
+from cvflow.runtime.tracking_uri import tracking_uri as tracking_uri
+
+METRICS_A_CALL = 1000
+PARAMS_A_CALL = 100
+CHUNK = 1 << 20
+LONGEST_WAIT = 60.0
+PACKAGES = ("torch", "ray", "mlflow")
+
+
+@plain_errors()
+def find_run(experiment: str, fingerprint: str) -> str | None:
+    """The id of the training's run, if there is one that is not deleted."""
+    client = connect()
+    found = client.get_experiment_by_name(experiment)
+    return _search(client, found.experiment_id, fingerprint) if found and found.lifecycle_stage == "active" else None
+
+
+@plain_errors()
+def open_run(experiment: str, fingerprint: str, name: str) -> str:
+    """The id of the run tagged with the fingerprint, running again; made where there is none. Safe between processes."""
+    client = connect()
+    with locked("runs"):
+        experiment_id = _experiment(client, experiment)
+        run_id = _search(client, experiment_id, fingerprint)
+        if run_id is None:
+            return str(client.create_run(experiment_id, run_name=name, tags={FINGERPRINT: fingerprint}).info.run_id)
+    client.update_run(run_id, status="RUNNING")
+    return run_id
+
+
+def _search(client: Any, experiment_id: str, fingerprint: str) -> str | None:
+    runs = client.search_runs([experiment_id], f"tags.`{FINGERPRINT}` = '{fingerprint}'", max_results=1)
+    return str(runs[0].info.run_id) if runs else None
+
+
+def _experiment(client: Any, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return str(client.create_experiment(name, artifact_location=artifact_location(tracking_uri())))
+    if found.lifecycle_stage != "active":
+        fix = f"Type 'mlflow experiments restore -x {found.experiment_id}', or name another."
+        raise RequestError(Fault("tracking.experiment", f"'{name}', which is deleted", "an experiment in use or a new name", fix))
+    return str(found.experiment_id)
+
+
+@plain_errors()
+def describe_run(
+    run_id: str,
+    *,
+    recipe: Mapping[str, Any],
+    dataset: tuple[str, str, str, Mapping[str, int]],
+    tags: Mapping[str, str],
+    files: Sequence[Path],
+) -> None:
+    """Log what the training is made of; a second call adds nothing twice.
+
+    dataset: (name, digest of at most 36 characters as ``<md5>.dir``, source, rows by split), logged as an MLflow input.
+    """
+    from mlflow.entities import Param, RunTag
+
+    client = connect()
+    # A param cannot change, and one may well differ: compute and tracking are in no fingerprint. The first stands;
+    # recipe.yaml among the files is the last.
+    known = client.get_run(run_id).data.params
+    params = [Param(key, value) for key, value in flatten(recipe) if key not in known]
+    for at in range(0, len(params), PARAMS_A_CALL):
+        client.log_batch(run_id, params=params[at : at + PARAMS_A_CALL])
+    all_tags = {**environment(), **tags}
+    client.log_batch(run_id, tags=[RunTag(key, _short(str(value))) for key, value in all_tags.items()])
+    client.log_inputs(run_id, datasets=[_dataset_input(*dataset)])
+    for file in files:
+        client.log_artifact(run_id, str(file))
+    client.log_text(run_id, installed(), "environment.txt")
+
+
+def _dataset_input(name: str, digest: str, source: str, counts: Mapping[str, int]) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    where = json.dumps({"uri": source})
+    dataset = Dataset(name=name, digest=digest, source_type="local", source=where, profile=json.dumps(dict(counts)))
+    return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "training")])
+
+
+def flatten(data: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted key, value as JSON; text bare) for each leaf; lists of mappings are entered by index."""
+    if isinstance(data, Mapping) and data:
+        for key, value in data.items():
+            yield from flatten(value, f"{prefix}{key}.")
+    elif isinstance(data, (list, tuple)) and any(isinstance(item, Mapping) for item in data):
+        for index, item in enumerate(data):
+            yield from flatten(item, f"{prefix}{index}.")
+    else:
+        yield _name(prefix.rstrip(".")), _short(data if isinstance(data, str) else json.dumps(data, default=str))
+
+
+def _name(key: str) -> str:
+    """A key that MLflow takes: letters, digits and ``_-. :/``, at most 250."""
+    return re.sub(r"[^\w\-. :/]", "_", key)[:250]
+
+
+def _short(value: str, most: int = 6000) -> str:
+    """most: MLflow's limit for a param's value (a tag's is greater)."""
+    return value if len(value) <= most else value[: most - 3] + "..."
+
+
+def environment() -> dict[str, str]:
+    """Versions as tags."""
+    versions = {name: metadata.version(name) for name in PACKAGES}
+    return {f"cvflow.version.{k}": v for k, v in {"python": platform.python_version(), "cvflow": cvflow.__version__, **versions}.items()}
+
+
+def installed() -> str:
+    """Every installed package, as ``name==version`` lines."""
+    return "\n".join(sorted({f"{d.name}=={d.version}" for d in metadata.distributions()}, key=str.lower)) + "\n"
+
+
+def finish_run(run_id: str | None, status: str) -> None:
+    """Set FINISHED, FAILED or KILLED. MLflow away is a warning: the work is done. None: the run was never made."""
+    if run_id is None:
+        return
+    try:
+        connect().set_terminated(run_id, status)
+    except Exception as error:  # whatever a client raises, a finished training is not to be lost by it
+        _warn(f"run {run_id} stays open there", error)
+
+
+class Tail:
+    """Sends a history file's points to MLflow while the body runs: in the background, in batches, each once.
+
+    run: the run's id, or a function that opens the run; in the background too, and again until MLflow answers.
+    every: seconds between looks. patience: seconds that the last attempt may take; what it leaves is sent by the
+    next Tail of this file. ``<history>.sent`` holds how far a run's points were sent. A kill between a send and
+    that note repeats the batch: MLflow keeps one row for each (run, key, step, time, value), in SQLite by its
+    primary key, and drops exact repeats.
+    """
+
+    def __init__(self, history: Path, run: str | Callable[[], str], *, every: float = 2.0, patience: float = 20.0) -> None:
+        self.history = history.absolute()
+        self.run_id = run if isinstance(run, str) else None
+        self._run, self._every, self._patience = run, every, patience
+        self._note = self.history.with_name(self.history.name + ".sent")
+        self._done, self._warned = threading.Event(), False
+        self._thread = threading.Thread(target=self._work, name="mlflow-tail", daemon=True)
+
+    def __enter__(self) -> Tail:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._done.set()
+        self._thread.join(self._patience)
+        if self._warned or self._thread.is_alive():
+            sys.stderr.write(f"not all points are in MLflow yet; they are kept in {self.history}\n")
+
+    def _work(self) -> None:
+        last, wait = False, 0.0
+        while not last:
+            last = self._done.wait(wait)
+            try:
+                self._send_new()
+                wait, self._warned = self._every, False
+            except Exception as error:  # whatever a client raises, the training goes on
+                wait = min(LONGEST_WAIT, max(1.0, 2 * wait))
+                if not self._warned:
+                    _warn("the training goes on, its points are sent later", error)
+                self._warned = True
+
+    def _send_new(self) -> None:
+        if self.run_id is None:
+            assert callable(self._run)  # noqa: S101
+            self.run_id = self._run()
+        client, offset = connect(), self._offset()
+        while lines := self._read(offset):
+            points = metrics_in(lines)
+            for at in range(0, len(points), METRICS_A_CALL):
+                client.log_batch(self.run_id, metrics=points[at : at + METRICS_A_CALL])
+            offset += len(lines)
+            _replace(self._note, json.dumps({"run_id": self.run_id, "offset": offset}))
+
+    def _read(self, offset: int) -> bytes:
+        """Whole lines from the byte offset on, at most a chunk; a line half written is left for the next look."""
+        if not self.history.exists():
+            return b""
+        with self.history.open("rb") as file:
+            file.seek(offset)
+            data = file.read(CHUNK)
+        return data[: data.rfind(b"\n") + 1]
+
+    def _offset(self) -> int:
+        """Bytes sent to this run; 0 where the note is another run's, or of a longer file that this one replaced."""
+        try:
+            note = json.loads(self._note.read_text())
+            mine = note["run_id"] == self.run_id and note["offset"] <= self.history.stat().st_size
+            return int(note["offset"]) if mine else 0
+        except (OSError, ValueError, KeyError):
+            return 0
+
+
+def metrics_in(lines: bytes) -> list[Any]:
+    """The points of whole history lines as MLflow metrics; MLflow's times are milliseconds."""
+    from mlflow.entities import Metric
+
+    points = [json.loads(line) for line in lines.splitlines()]
+    return [Metric(_name(k), float(v), round(1000 * p["time"]), p["step"]) for p in points for k, v in p["metrics"].items()]
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whole or not at all, whenever the process is killed."""
+    aside = path.with_name(path.name + ".tmp")
+    aside.write_text(text)
+    os.replace(aside, path)
+
+
+def _warn(consequence: str, error: Exception) -> None:
+    sys.stderr.write(f"warning: MLflow at {without_password(tracking_uri())} does not answer: {consequence} ({first_line(error)})\n")
