@@ -1,0 +1,93 @@
+"""Every registered task, model and backbone: forward, losses, backward and decode on a tiny input. New ones come in by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cvflow import registry
+from cvflow.config import Recipe
+from cvflow.data.images import encode_png
+from cvflow.errors import RequestError
+from cvflow.registry import Kind
+from cvflow.tasks.base import Task, iterate
+from cvflow.types import DatasetInfo, Row
+
+SIDE, CLASSES = 64, ("a", "b", "c")
+ANNOTATIONS: Mapping[str, list[dict[str, Any]]] = {"classification": [{"label": 0}, {"label": 2}]}
+"""Two rows' annotations for each task."""
+
+
+def tiny_rows(name: str, task: Task) -> list[Row]:
+    noise = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+    return [
+        {"id": str(i), "path": f"{i}.png", **{image: encode_png(noise[i]) for image in task.schema.images}, **annotation}
+        for i, annotation in enumerate(ANNOTATIONS[name])
+    ]
+
+
+def tiny(model: Mapping[str, Any], task: str) -> tuple[Recipe, DatasetInfo]:
+    """The smallest recipe that trains the model."""
+    recipe = Recipe.model_validate({"task": task, "data": {"format": "digits"}, "image": {"size": (SIDE, SIDE)}, "model": model})
+    info = DatasetInfo(task, CLASSES, {"train": 2}, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "0" * 32)
+    return recipe, info
+
+
+def takes_backbone(model: str) -> bool:
+    fields = registry.options_model(registry.get("model", model)).model_fields.values()
+    return any(isinstance(m, Kind) and m.kind == "backbone" for field in fields for m in field.metadata)
+
+
+def all_models() -> Iterator[Any]:
+    """Each model as it is by default, and each that takes a backbone with every backbone."""
+    for name in registry.names("model"):
+        yield pytest.param({"name": name}, id=name)
+        if takes_backbone(name):
+            yield from (pytest.param({"name": name, "backbone": b}, id=f"{name}-{b}") for b in registry.names("backbone"))
+
+
+def build(model: Mapping[str, Any]) -> tuple[str, Task, torch.nn.Module]:
+    """The model by the first task that can build it."""
+    refusals = []
+    for name in registry.names("task"):
+        recipe, info = tiny(model, name)
+        task: Task = registry.build("task", recipe.task)
+        task.bind(info)
+        try:
+            return name, task, task.build(recipe, info)
+        except (RequestError, TypeError) as error:
+            refusals.append(f"{name}: {error}")
+    raise AssertionError(f"no task builds {model}:\n" + "\n".join(refusals))
+
+
+@pytest.mark.parametrize("model", list(all_models()))
+def test_forward_losses_backward_decode(model: Mapping[str, Any]) -> None:
+    torch.manual_seed(0)
+    name, task, net = build(model)
+    recipe, info = tiny(model, name)
+    fit = task.transforms(recipe, "test")
+    batch = task.collate([fit(sample) for sample in iterate(task, tiny_rows(name, task))])
+
+    losses = task.losses(net, batch)
+    total = torch.stack([loss.sum / loss.count for loss in losses.values()]).sum()
+    total.backward()
+    assert torch.isfinite(total)
+    assert all(loss.count > 0 for loss in losses.values())
+    # DDP waits for ever for a parameter that takes no part in the loss.
+    assert [key for key, p in net.named_parameters() if p.requires_grad and (p.grad is None or not torch.isfinite(p.grad).all())] == []
+
+    net.eval()
+    with torch.no_grad():
+        answers = task.decode(task.forward(net, batch), batch)
+    assert [answer.id for answer in answers] == ["0", "1"]
+    metric = task.metric(info)
+    metric.update(answers, [sample.target for sample in iterate(task, tiny_rows(name, task))])
+    assert np.isfinite(metric.compute()[task.objective(recipe).metric])
+
+
+def test_every_task_is_tried() -> None:
+    assert set(ANNOTATIONS) == set(registry.names("task")), "give ANNOTATIONS two rows for the new task"
