@@ -45,12 +45,13 @@ def read_description(directory: Path) -> Description:
         if version != SCHEMA_VERSION:
             raise RequestError(Fault(str(path), f"schema version {version}", f"version {SCHEMA_VERSION}", _AGAIN))
         shards = {split: [Shard(**s) for s in entries] for split, entries in content.pop("shards").items()}
-        return Description(_info(content), shards)
+        return Description(read_info(content), shards)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RequestError(Fault(str(path), f"unreadable content ({error})", "what prepare writes", _AGAIN)) from error
 
 
-def _info(content: dict[str, Any]) -> DatasetInfo:
+def read_info(content: Mapping[str, Any]) -> DatasetInfo:
+    """A DatasetInfo from the JSON data that ``asdict`` of it gave."""
     tuples = {k: tuple(content[k]) for k in ("classes", "mean", "std")}
     return DatasetInfo(**{**content, **tuples})
 
