@@ -15,6 +15,7 @@ def main() -> None:
         "RAY_USAGE_STATS_ENABLED": "0",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
+        "OMP_WAIT_POLICY": "passive",  # waiting threads that spin slow every other process on the machine
     }.items():
         os.environ.setdefault(variable, value)
     from cvflow.cli.app import app

@@ -107,7 +107,7 @@ def finish_epoch(job: Job, cursor: Cursor, meter: Meter, optimizer: torch.optim.
         scores = evaluate(job, "val", job.recipe.evaluate.batch_size).metrics
         objective = job.task.objective(job.recipe)
         score = scores[objective.metric]
-        improved = cursor.best is None or objective.better(score, cursor.best)
+        improved = cursor.best is None or not objective.better(cursor.best, score)  # of equals, the longer trained
         cursor.best = score if improved else cursor.best
         summary |= {f"val_{name}": value for name, value in scores.items()}
     points.append(Point(cursor.step, time.time(), summary))

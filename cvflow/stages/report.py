@@ -101,6 +101,7 @@ def lineage(run: Run, measured: Mapping[str, Any]) -> dict[str, Any]:
     """data hash -> training -> model version -> predictions."""
     said = json.loads(run.path("registered.json").read_text())
     made_by = json.loads((run.path("model") / "model.json").read_text())
+    rows = sum(pq.read_metadata(part).num_rows for part in sorted(run.path("predictions").glob("*.parquet")))
     return {
         "model": said["uri"],
         "decision": said["reason"],
@@ -110,6 +111,7 @@ def lineage(run: Run, measured: Mapping[str, Any]) -> dict[str, Any]:
         "measured on": f"{measured['data_digest']} ({measured['split']})",
         "raw data": str(run.recipe.data.source or f"{run.recipe.data.format.name} (built in)"),
         "weights to start from": str(run.recipe.model.weights or "none"),
+        "predictions": f"{run.path('predictions')} ({rows} rows)",
         "recipe": str(run.path("recipe.yaml")),
         "cvflow": run.resolved["cvflow"]["version"],
     }

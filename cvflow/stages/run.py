@@ -40,7 +40,9 @@ STAGES = (
     Stage("evaluate", 1, ("evaluate",), ("data", "model"), ("evaluation",)),
     Stage("register", 1, ("register", "evaluate"), ("model", "evaluation"), ("registered.json",)),
     Stage("predict", 1, ("predict",), ("data", "model", "registered.json"), ("predictions",)),
-    Stage("report", 1, ("description",), ("data", "model", "history.jsonl", "evaluation", "registered.json"), ("report.html",)),
+    Stage(
+        "report", 1, ("description",), ("data", "model", "history.jsonl", "evaluation", "registered.json", "predictions"), ("report.html",)
+    ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}
 NAMES = ("resolve", *BY_NAME)
