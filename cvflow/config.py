@@ -5,10 +5,12 @@ The recipe reference in docs/ is generated from this file.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from cvflow.registry import Component, Kind
 
@@ -93,13 +95,30 @@ class Train(Phase):
 
     def plan(self) -> list[Phase]:
         """The phases in order, each complete."""
-        own = self.model_dump(include=set(Phase.model_fields))
-        return [Phase.model_validate(merge(own, over)) for over in self.phases or ({},)]
+        return [self._phase(over) for over in self.phases or ({},)]
+
+    def _phase(self, over: dict[str, Any]) -> Phase:
+        return Phase.model_validate(merge(self.model_dump(include=set(Phase.model_fields)), over))
 
     @model_validator(mode="after")
     def _phases_are_valid(self) -> Train:
-        self.plan()
+        found: list[InitErrorDetails] = []
+        for index, over in enumerate(self.phases):
+            try:
+                self._phase(over)
+            except ValidationError as error:
+                found += _in_phase(error, index)
+        if found:
+            raise ValidationError.from_exception_data("Train", found)
         return self
+
+
+def _in_phase(error: ValidationError, index: int) -> Iterator[InitErrorDetails]:
+    """The errors of one phase, placed at ``phases.<index>``."""
+    unknown = PydanticCustomError("phase_key", "one of " + ", ".join(sorted(Phase.model_fields)))
+    for item in error.errors():
+        kind = unknown if item["type"] == "extra_forbidden" else item["type"]
+        yield InitErrorDetails(type=kind, loc=("phases", index, *item["loc"]), input=item["input"], ctx=item.get("ctx", {}))
 
 
 class Evaluate(Section):
