@@ -14,6 +14,7 @@ import yaml
 
 from cvflow.config import Recipe
 from cvflow.errors import Fault, RequestError, did_you_mean, one_of
+from cvflow.plugins import load_plugins
 
 STATE = Path(".cvflow")
 
@@ -77,7 +78,11 @@ class Run:
 
     @cached_property
     def recipe(self) -> Recipe:
-        return Recipe.model_validate({k: v for k, v in self.resolved.items() if k != "cvflow"})
+        """The resolved recipe, its plugins loaded."""
+        recipe = Recipe.model_validate({k: v for k, v in self.resolved.items() if k != "cvflow"})
+        if faults := load_plugins(recipe.plugins):
+            raise RequestError(*faults)
+        return recipe
 
     def needs(self, stage: str) -> None:
         """Raise RequestError where an input of the stage is missing, naming the stage that makes it."""
