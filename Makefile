@@ -13,8 +13,8 @@ BIN := $(VENV)/bin
 LOCK := constraints.txt pyproject.toml
 
 # pip's own output is a line for each of 200 packages: shown are the large downloads and what it is at.
-PROGRESS := awk '/[0-9] [MG]B\)/ { print "  " $$0; fflush() } /^Installing/ { print "  unpacking all packages ..."; fflush() }'
-INSTALL = set -o pipefail; PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
+PROGRESS := while read -r line; do case "$$line" in *" "[MG]"B)"*) echo "  $$line";; Installing*) echo "  unpacking all packages ...";; esac; done
+INSTALL = set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
 
 .PHONY: run test check proof
 .DELETE_ON_ERROR:
@@ -36,8 +36,8 @@ proof: $(VENV)/.ready-dev
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 $(VENV)/.ready: $(LOCK)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "cvflow needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "cvflow needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)."; \
 	  echo "Type, for example: make $(or $(MAKECMDGOALS),run) PYTHON=python3.11"; exit 1; } >&2
 	@test -x $(BIN)/pip || { echo "setting up $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing cvflow and what it needs into $(VENV): some GB, minutes the first time"
