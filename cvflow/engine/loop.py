@@ -16,6 +16,7 @@ def train(recipe: Recipe, dataset: PreparedDataset, session: Session) -> Job:
     """Train to the end of the recipe's plan; the weights are in ``session.checkpoints``."""
     job = make_job(recipe, dataset, session)
     checkpoint = session.checkpoints.latest()
+    barrier()  # all ranks have looked before rank 0 writes
     cursor = Cursor()
     if checkpoint is not None:
         cursor = restore(job, checkpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from cvflow.runtime.local import pick_device, threads
 from cvflow.runtime.ray_train import check_resources, connect, uses_gpu
 
 BLOCK_ROWS = 512
+READER_CPUS = 0.25
+"""A worker is an actor and a reader: with whole CPUs for the actors alone, nothing would be left to read with."""
 
 
 class RowRanges(Datasource):
@@ -64,15 +67,17 @@ def predict(source: RowSource, model: Path, compute: Compute, batch_size: int) -
     """The answers of a model directory to every row of the source, in its order, a list a batch."""
     connect(compute)
     check_resources(compute)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    answers = ray.data.read_datasource(RowRanges(source)).map_batches(
+    answers = ray.data.read_datasource(RowRanges(source), ray_remote_args={"num_cpus": READER_CPUS}).map_batches(
         PredictorActor,
         batch_size=batch_size,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=compute.workers),
         fn_constructor_args=(str(model.absolute()), compute.model_dump()),
+        num_cpus=1 - READER_CPUS,
         num_gpus=1 if uses_gpu(compute) else 0,
     )
     for table in answers.iter_batches(batch_size=None, batch_format="pyarrow"):

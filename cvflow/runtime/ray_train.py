@@ -90,10 +90,10 @@ def connect(compute: Compute) -> None:
     """Join the cluster of ``compute.address``, or start a local Ray that ends with this process."""
     if ray.is_initialized():
         return
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     local: dict[str, Any] = {} if compute.address else {"num_cpus": cores(), "include_dashboard": False}
     try:
-        ray.init(address=compute.address, logging_level=logging.ERROR, **local)
+        ray.init(address=compute.address, logging_level=logging.ERROR, log_to_driver=False, **local)
     except ConnectionError as error:
         fix = "Type 'ray start --head' on the head node, or compute.address=null for a local Ray."
         raise RequestError(Fault("compute.address", f"'{compute.address}' ({error})", "a running Ray cluster", fix)) from error
