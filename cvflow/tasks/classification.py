@@ -63,5 +63,5 @@ class Classification(BaseTask):
 
     def caption(self, values: Mapping[str, Any]) -> str:
         if "label" in values:
-            return self.info.classes[values["label"]]
+            return self.info.classes[int(values["label"])]
         return f"{values['class']} {max(values['probabilities']):.0%}"
