@@ -57,7 +57,20 @@ def connect() -> MlflowClient:
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # its INFO lines (and with them Alembic's) are no news to a user
     uri = tracking_uri()
     with locked("schema"):  # two processes that both create the tables break each other
+        file = database(uri)
+        if file is not None and not (file.exists() and file.stat().st_size):
+            _create(file)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _create(file: Path) -> None:
+    """Make the tables aside, then rename: killed halfway, MLflow leaves a file that it never mends."""
+    from mlflow import MlflowClient
+
+    aside = file.with_name(file.name + ".new")
+    aside.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"{SQLITE}{aside}")
+    os.replace(aside, file)
 
 
 @contextmanager
