@@ -9,8 +9,6 @@ from typing import TextIO
 
 from cvflow.engine.session import Point, Progress
 
-HIDDEN = ("epoch", "images_per_second")
-
 
 class Console:
     """Writes to ``stream`` (stderr by default); ``quiet`` writes nothing."""
@@ -18,7 +16,7 @@ class Console:
     def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
         self.stream = stream or sys.stderr
         self.quiet = quiet
-        self._loss = ""
+        self._losses: Mapping[str, float] = {}
 
     def progress(self, at: Progress) -> None:
         """Rewrite the bar; nothing where the stream is not a terminal."""
@@ -31,17 +29,19 @@ class Console:
         self.stream.flush()
 
     def point(self, point: Point) -> None:
-        """A line for an epoch's summary; between them the training loss is remembered for it."""
+        """A line for an epoch's summary: the last training loss, the first metric and the loss on val, the speed."""
         if "epoch" not in point.metrics:
-            self._loss = words({k: v for k, v in point.metrics.items() if k != "lr"})
+            self._losses = {k: v for k, v in point.metrics.items() if k != "lr"}
         elif not self.quiet:
-            speed, epoch = point.metrics["images_per_second"], point.metrics["epoch"]
             start = "\r\x1b[K" if self.stream.isatty() else ""
-            scores = words({k: v for k, v in point.metrics.items() if k not in HIDDEN})
-            self.stream.write(f"{start}epoch {epoch:.0f}  {self._loss}  {scores}  {speed:,.0f} images/s\n")
+            first = next((k for k in point.metrics if k.startswith("val_")), None)
+            shown = dict.fromkeys([*([first] if first else []), *(f"val_{k}" for k in self._losses)])
+            scores = words({k: point.metrics[k] for k in shown if k in point.metrics})
+            speed, epoch = point.metrics["images_per_second"], point.metrics["epoch"]
+            self.stream.write(f"{start}epoch {epoch:3.0f}  {words(self._losses)}  {scores}  {speed:,.0f} images/s\n")
             self.stream.flush()
 
 
 def words(metrics: Mapping[str, float]) -> str:
     """``loss 0.1234  val_accuracy 0.9876``."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    return "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())

@@ -71,7 +71,7 @@ def predict(source: RowSource, model: Path, compute: Compute, batch_size: int) -
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    answers = ray.data.read_datasource(RowRanges(source), ray_remote_args={"num_cpus": READER_CPUS}).map_batches(
+    answers = ray.data.read_datasource(RowRanges(source), num_cpus=READER_CPUS).map_batches(
         PredictorActor,
         batch_size=batch_size,
         batch_format="pyarrow",

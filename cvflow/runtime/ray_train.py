@@ -6,7 +6,8 @@ import logging
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,28 @@ def connect(compute: Compute) -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     local: dict[str, Any] = {} if compute.address else {"num_cpus": cores(), "include_dashboard": False}
     try:
-        ray.init(address=compute.address, logging_level=logging.ERROR, log_to_driver=False, **local)
+        with stderr_kept_unless_it_fails():
+            ray.init(address=compute.address, logging_level=logging.ERROR, log_to_driver=False, **local)
     except ConnectionError as error:
         fix = "Type 'ray start --head' on the head node, or compute.address=null for a local Ray."
         raise RequestError(Fault("compute.address", f"'{compute.address}' ({error})", "a running Ray cluster", fix)) from error
+
+
+@contextmanager
+def stderr_kept_unless_it_fails() -> Iterator[None]:
+    """Ray's C++ side announces its own log level on file descriptor 2; what it says matters only where it fails."""
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def resources() -> dict[str, float]:

@@ -38,7 +38,11 @@ def report(run: Run) -> None:
         Section("Results", [Numbers({f"{measured['split']} {name}": value for name, value in figures.items()})]),
         Section("Training", list(curves(points, objective.metric, objective.direction))),
         Section("Details", [block_of(figure, name.replace("_", " ").capitalize()) for name, figure in details.items()]),
-        Section("Images", list(galleries(run, task, dataset, measured["split"])), f"How {measured['split']} images were answered."),
+        Section(
+            "Images",
+            list(galleries(run, task, dataset, measured["split"])),
+            f"How images of {measured['split']} were answered: the truth, then the answer.",
+        ),
         Section("Data", list(data_blocks(run, dataset.info))),
         Section("Lineage", [Facts(lineage(run, measured))], "What made this model, and how to find it again."),
     ]
@@ -73,16 +77,16 @@ def galleries(run: Run, task: Task, dataset: PreparedDataset, split: str) -> Ite
     rows = pq.read_table(run.path("evaluation") / "predictions.parquet").to_pylist()
     order = sorted(range(len(rows)), key=lambda i: (rows[i]["quality"], i))
     reader = dataset.split(split)
-    for title, picked, tone in (("Worst", order[:SHOWN], "bad"), ("Best", order[::-1][:SHOWN], "good")):
-        yield Gallery([item(task, reader[i], rows[i], tone) for i in picked], title)
+    for title, picked in (("Worst answers", order[:SHOWN]), ("Best answers", order[::-1][:SHOWN])):
+        yield Gallery([item(task, reader[i], rows[i]) for i in picked], title)
 
 
-def item(task: Task, row: Mapping[str, Any], answer: Mapping[str, Any], tone: Any) -> Item:
+def item(task: Task, row: Mapping[str, Any], answer: Mapping[str, Any]) -> Item:
     """One image with truth and answer."""
     sample = next(iter(task.samples(row)))
     truth = target_rows(task.collate([sample]))[0]
     image = task.draw(decode(row[task.schema.images[0]]), answer)
-    return Item(image, f"{task.caption(truth)}: {task.caption(answer)}", tone, str(row["path"]))
+    return Item(image, f"{task.caption(truth)}, answered {task.caption(answer)}", note=str(row["path"]))
 
 
 def data_blocks(run: Run, info: DatasetInfo) -> Iterator[Block]:
