@@ -47,10 +47,10 @@ class CheckpointStore:
         (aside / MANIFEST).write_text(json.dumps(digests))
         for file in aside.iterdir():
             _sync(file)
+        if best:
+            self._mark_best(final.name)  # first: a kill between the two must not leave a best one unmarked
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)
-        if best:
-            self._mark_best(final.name)
         self._prune()
         return final
 

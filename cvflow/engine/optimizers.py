@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn, optim
 
+from cvflow.errors import Fault, RequestError
 from cvflow.registry import register
 
 Positive = Annotated[float, Field(gt=0)]
@@ -25,6 +26,10 @@ def sgd(
     weight_decay: NonNegative = 0.0,
 ) -> optim.Optimizer:
     """Stochastic gradient descent with momentum (Sutskever et al. 2013)."""
+    if nesterov and not momentum:
+        raise RequestError(
+            Fault("train.optimizer.nesterov", "true with momentum 0", "a momentum above 0", "Type train.optimizer.momentum=0.9.")
+        )
     return optim.SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
 
 

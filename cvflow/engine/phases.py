@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -107,7 +108,8 @@ def finish_epoch(job: Job, cursor: Cursor, meter: Meter, optimizer: torch.optim.
         scores = evaluate(job, "val", job.recipe.evaluate.batch_size).metrics
         objective = job.task.objective(job.recipe)
         score = scores[objective.metric]
-        improved = cursor.best is None or not objective.better(cursor.best, score)  # of equals, the longer trained
+        # of equals, the longer trained; NaN is no score
+        improved = not math.isnan(score) and (cursor.best is None or not objective.better(cursor.best, score))
         cursor.best = score if improved else cursor.best
         summary |= {f"val_{name}": value for name, value in scores.items()}
     points.append(Point(cursor.step, time.time(), summary))
