@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +40,48 @@ class Layered:
             merged = merge(merged, layer.data)
         return merged
 
+    @cached_property
+    def places(self) -> dict[str, tuple[str, bool]]:
+        """dotted key -> (where its value comes from, whether a mapping stands there), as merging left them."""
+        merged: dict[str, Any] = {}
+        places: dict[str, tuple[str, bool]] = {}
+        for layer in self.layers:
+            merged = merge(merged, layer.data)
+            new = {key: (line, isinstance(_at(layer.data, key), dict)) for key, line in layer.lines.items()}
+            replaced = tuple(f"{key}." for key, (_, mapping) in new.items() if not mapping)
+            kept = {key: place for key, place in places.items() if not key.startswith(replaced)}
+            places = {key: place for key, place in {**kept, **new}.items() if _at(merged, key) is not _ABSENT}
+        return places
+
     def where(self, dotted: str) -> str:
-        """The file and line (or 'override') of the nearest key at or above ``dotted``; '' where none names it."""
+        """The file and line (or 'override') of the nearest key at or above ``dotted``; else the file that the user named."""
         parts = dotted.split(".")
-        for length in range(len(parts), 0, -1):
-            for layer in reversed(self.layers):
-                if ".".join(parts[:length]) in layer.lines:
-                    return layer.lines[".".join(parts[:length])]
-        return next((str(layer.path) for layer in reversed(self.layers) if layer.path), "")
+        above = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+        file = next((str(layer.path) for layer in reversed(self.layers) if layer.path), "")
+        return next((self.places[key][0] for key in above if key in self.places), file)
 
     def source(self, dotted: str) -> str:
         """Where a leaf's value came from, or 'default'."""
-        candidates = [dotted, dotted.removesuffix(".name")]  # a component may stand in its short form
-        for layer in reversed(self.layers):
-            for key in candidates:
-                if key in layer.lines:
-                    return layer.lines[key]
+        for key in (dotted, dotted.removesuffix(".name")):  # a component may stand in its short form
+            line, mapping = self.places.get(key, ("", True))
+            if not mapping or (line and key == dotted):
+                return line
         return "default"
+
+
+_ABSENT = object()
+
+
+def _at(data: Any, dotted: str) -> Any:
+    """The value at a dotted key, or _ABSENT."""
+    for key in dotted.split("."):
+        if isinstance(data, list) and key.isdigit() and int(key) < len(data):
+            data = data[int(key)]
+        elif isinstance(data, dict) and key in data:
+            data = data[key]
+        else:
+            return _ABSENT
+    return data
 
 
 def load(path: Path, overrides: Mapping[str, Any]) -> Layered:
@@ -94,17 +120,17 @@ def _chain(path: Path, below: tuple[Path, ...]) -> list[Layer]:
 
 def read_layer(path: Path) -> Layer:
     """One YAML file, its paths made relative to the working directory."""
-    loader = yaml.SafeLoader(path.read_text())
     try:
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()
         lines = {key: f"{path}:{line}" for key, line in _lines(node, "", str(path))}
         data = loader.construct_document(node) if node is not None else {}
+    except (yaml.reader.ReaderError, UnicodeDecodeError) as error:
+        raise RequestError(Fault(str(path), "bytes that are not text", "a recipe in YAML")) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise RequestError(Fault(where, getattr(error, "problem", None) or str(error), "YAML", "Look at the indentation.")) from error
-    finally:
-        loader.dispose()
     if not isinstance(data, dict):
         raise RequestError(Fault(str(path), f"a {type(data).__name__}", "a mapping of recipe sections"))
     for key in PATH_KEYS:
@@ -134,5 +160,6 @@ def _rebase(data: Any, keys: list[str], folder: Path) -> None:
         data = data.get(key) if isinstance(data, dict) else None
     if isinstance(data, dict) and isinstance(data.get(keys[-1]), (str, list)):
         value = data[keys[-1]]
-        moved = [os.path.normpath(folder / item) for item in ([value] if isinstance(value, str) else value)]
+        items = [value] if isinstance(value, str) else value
+        moved = [os.path.normpath(folder / item) if isinstance(item, str) else item for item in items]  # what is no path is refused later
         data[keys[-1]] = moved[0] if isinstance(value, str) else moved

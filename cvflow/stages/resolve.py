@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from cvflow import __version__
 from cvflow.config import Recipe, Section
 from cvflow.errors import Fault, RequestError
 from cvflow.plugins import load_plugins
-from cvflow.registry import check, components_in, faults_of
+from cvflow.registry import build, check, components_in, faults_of
 from cvflow.stages.recipe_file import Layered, load
 from cvflow.stages.run import STAGES, STATE, Run, find_entry
 
@@ -34,7 +34,7 @@ def resolve(run: Run) -> None:
     """Write ``runs/<name>/recipe.yaml``. Where nothing it reads has changed, the last answer is written again, in no time."""
     entry = find_entry(run.name)
     layered = load_entry(entry)
-    cache = STATE / "resolved" / f"{inputs_digest(layered)}.yaml"
+    cache = cache_file(layered)
     if not cache.exists():
         recipe = resolve_layers(layered).recipe
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +44,11 @@ def resolve(run: Run) -> None:
     check_source(run.name, entry, yaml.safe_load(cache.read_text()))
     run.root.mkdir(parents=True, exist_ok=True)
     run.path("recipe.yaml").write_text(cache.read_text())
+
+
+def cache_file(layered: Layered) -> Path:
+    """Where the answer to these layers is kept, once there is one."""
+    return STATE / "resolved" / f"{inputs_digest(layered)}.yaml"
 
 
 def load_entry(entry: Mapping[str, Any]) -> Layered:
@@ -57,7 +62,7 @@ def load_entry(entry: Mapping[str, Any]) -> Layered:
 def resolve_layers(layered: Layered) -> Resolved:
     """Check everything and fill in defaults. Raises RequestError with every fault, each with its file and line."""
     data = layered.data
-    faults = [*load_plugins(data.get("plugins") or [])]
+    faults = load_plugins(plugin_paths(data))
     recipe: Recipe | None
     try:
         recipe = Recipe.model_validate(data)
@@ -71,6 +76,8 @@ def resolve_layers(layered: Layered) -> Resolved:
         for index, phase in enumerate(recipe.train.plan() if recipe.train.phases else ()):
             faults += _fill(phase, {}, f"train.phases.{index}.")
         faults += missing_files(recipe)
+        if not any(fault.where.startswith("data") for fault in faults):
+            faults += reader_faults(recipe)
     if faults:
         raise RequestError(*(_located(fault, layered) for fault in faults))
     return Resolved({**filled, "cvflow": own_keys(recipe)}, layered)
@@ -80,12 +87,11 @@ def _without(data: dict[str, Any], error: ValidationError) -> Recipe | None:
     """The recipe less its faulty keys, so that the rest can be checked in the same go; None where that is no recipe."""
     rest = deepcopy(data)
     for item in error.errors(include_url=False):
-        target: Any = rest
-        path = [p for p in item["loc"] if isinstance(p, int) or not str(p).startswith(("function-", "constrained-"))]
-        for key in path[:-1]:
-            target = target.get(key, {}) if isinstance(target, dict) else {}
-        if isinstance(target, dict):
-            target.pop(path[-1] if path else "", None)
+        holder, last, value = rest, "", rest
+        for part in item["loc"]:  # down to the last mapping: an item of a list goes with its list
+            if isinstance(value, dict) and part in value:
+                holder, last, value = value, str(part), value[part]
+        holder.pop(last, None)
     try:
         return Recipe.model_validate(rest)
     except ValidationError:
@@ -112,12 +118,25 @@ def _fill(section: Section, filled: dict[str, Any], prefix: str) -> list[Fault]:
 
 def missing_files(recipe: Recipe) -> list[Fault]:
     """Faults for paths that are not there."""
-    paths = {"data.source": recipe.data.source, "model.weights": recipe.model.weights}
-    return [
-        Fault(key, f"'{path}'", "a file or folder that exists", f"Paths are relative to the recipe file. Type {key}=PATH.")
-        for key, path in paths.items()
-        if path is not None and not path.exists()
+    source, weights = recipe.data.source, recipe.model.weights
+    absent = [
+        ("data.source", source, "a file or folder that exists", source is None or source.exists()),
+        ("model.weights", weights, "a file that exists", weights is None or weights.is_file()),
     ]
+    fix = "Paths are relative to the recipe file. Type {}=PATH."
+    return [Fault(key, f"'{path}'", expected, fix.format(key)) for key, path, expected, there in absent if not there]
+
+
+def reader_faults(recipe: Recipe) -> list[Fault]:
+    """What the format objects to in the source. Formats look at names here, and open no image."""
+    try:
+        build("format", recipe.data.format, recipe.data.source)
+    except RequestError as error:
+        return [f if f.where.startswith("data.") else replace(f, where=f"data.source {f.where}") for f in error.faults]
+    except Exception as error:  # a user's format can raise anything
+        got = f"{type(error).__name__}: {error}"
+        return [Fault("data.source", got, f"what the format '{recipe.data.format.name}' reads")]
+    return []
 
 
 def own_keys(recipe: Recipe | None) -> dict[str, Any]:
@@ -134,12 +153,19 @@ def own_keys(recipe: Recipe | None) -> dict[str, Any]:
 def inputs_digest(layered: Layered) -> str:
     """A digest of all that resolving reads: the recipe files, overrides, plugins, weights, and cvflow itself."""
     data = layered.data
-    files = [*(data.get("plugins") or []), (data.get("model") or {}).get("weights") if isinstance(data.get("model"), dict) else None]
-    digests = [file_digest(Path(f)) if f and Path(f).is_file() else None for f in files]
-    source = (data.get("data") or {}).get("source") if isinstance(data.get("data"), dict) else None
+    weights = data["model"].get("weights") if isinstance(data.get("model"), dict) else None
+    files = [*plugin_paths(data), *([weights] if isinstance(weights, str) else [])]
+    digests = [file_digest(Path(f)) if Path(f).is_file() else None for f in files]
+    source = data["data"].get("source") if isinstance(data.get("data"), dict) else None
     there = source is None or Path(str(source)).exists()
     text = json.dumps([data, digests, there, own_keys(None)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def plugin_paths(data: Mapping[str, Any]) -> list[str]:
+    """The plugin files of a recipe not yet checked."""
+    named = data.get("plugins")
+    return [path for path in named if isinstance(path, str)] if isinstance(named, list) else []
 
 
 def file_digest(path: Path) -> str:
@@ -162,5 +188,5 @@ def check_source(name: str, entry: Mapping[str, Any], recipe: Mapping[str, Any])
 
 
 def _located(fault: Fault, layered: Layered) -> Fault:
-    where = layered.where(fault.where)
+    where = layered.where(fault.where.partition(" ")[0])
     return Fault(f"{where} {fault.where}".strip(), fault.got, fault.expected, fault.fix)
