@@ -1,35 +1,51 @@
-"""Plugin files: a user's Python that registers components, on the driver and on every worker."""
+"""Plugin files: a user's Python that registers components, on the driver and, by its text, on every worker."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 
-from cvflow.errors import Fault
+from cvflow.errors import Fault, RequestError
+
+_loaded: dict[str, str] = {}
 
 
 def load_plugins(paths: Iterable[str | Path]) -> list[Fault]:
     """Import each file once; gives a fault for each that is missing or fails."""
-    return [fault for path in paths if (fault := _load(Path(path))) is not None]
+    return [fault for path in paths if (fault := _load_file(Path(path))) is not None]
 
 
-def _load(path: Path) -> Fault | None:
+def loaded_plugins() -> dict[str, str]:
+    """path -> text of every plugin that this process has loaded: what a worker elsewhere needs to load them too."""
+    return dict(_loaded)
+
+
+def load_texts(plugins: Mapping[str, str]) -> None:
+    """Import plugins by their text, on a worker that may not have the files. Raises RequestError where one fails."""
+    if faults := [fault for path, text in plugins.items() if (fault := _load(path, text)) is not None]:
+        raise RequestError(*faults)
+
+
+def _load_file(path: Path) -> Fault | None:
     if not path.is_file():
         return Fault("plugins", f"'{path}'", "a Python file", "Paths are relative to the recipe file.")
-    name = f"cvflow_plugin_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    return _load(str(path), path.read_text())
+
+
+def _load(path: str, text: str) -> Fault | None:
+    name = f"cvflow_plugin_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return None
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None  # noqa: S101
-    assert spec.loader is not None  # noqa: S101
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    module = ModuleType(name)
+    module.__file__ = path
+    sys.modules[name] = module  # before it runs: dataclasses and pickle look themselves up there
     try:
-        spec.loader.exec_module(module)
+        exec(compile(text, path, "exec"), module.__dict__)
     except Exception as error:  # a user's code can raise anything
         del sys.modules[name]
         return Fault("plugins", f"{type(error).__name__}: {error}", f"that {path} imports", f"Type 'python {path}' to see it.")
+    _loaded[path] = text
     return None

@@ -43,6 +43,7 @@ def read_history(path: Path, offset: int = 0) -> Iterator[tuple[int, Point]]:
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:
-            if line.endswith(b"\n"):
-                offset += len(line)
-                yield offset, Point(**json.loads(line))
+            if not line.endswith(b"\n"):
+                return  # still being written
+            offset += len(line)
+            yield offset, Point(**json.loads(line))

@@ -10,9 +10,7 @@ from torch import nn
 from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
 from cvflow.engine.session import Session
-from cvflow.errors import RequestError
 from cvflow.models.weights import load_weights
-from cvflow.plugins import load_plugins
 from cvflow.registry import build
 from cvflow.tasks.base import Task
 from cvflow.types import DatasetInfo
@@ -34,8 +32,6 @@ class Job:
 
 def make_job(recipe: Recipe, dataset: PreparedDataset, session: Session) -> Job:
     """The task bound to the data, and its model as initialised by the recipe's seed and weights file."""
-    for fault in load_plugins(recipe.plugins):
-        raise RequestError(fault)
     if recipe.train.deterministic:
         make_deterministic()
     task = make_task(recipe, dataset.info)

@@ -1,47 +1,56 @@
-"""What a training shows: a bar on a terminal, one plain line an epoch elsewhere."""
+"""What a training shows: a bar and a line an epoch on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TextIO
 
 from cvflow.engine.session import Point, Progress
 
+PLAIN_EVERY = 30.0
+"""Seconds between two lines within an epoch where the stream is not a terminal."""
+
 
 class Console:
-    """Writes to ``stream`` (stderr by default); ``quiet`` writes nothing."""
+    """Writes to ``stream``, stderr by default."""
 
-    def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
-        self.quiet = quiet
         self._losses: Mapping[str, float] = {}
+        self._eta = ""
+        self._said = time.monotonic()
 
     def progress(self, at: Progress) -> None:
-        """Rewrite the bar; nothing where the stream is not a terminal."""
-        if self.quiet or not self.stream.isatty():
-            return
-        done = 24 * at.step // max(1, at.steps)
-        bar = "━" * done + "╌" * (24 - done)
-        eta = timedelta(seconds=round(at.eta))
-        self.stream.write(f"\r\x1b[Kepoch {at.epoch}/{at.epochs} {bar} {at.speed:,.0f} images/s  {words(at.metrics)}  ETA {eta}")
-        self.stream.flush()
+        """Where the epoch stands: rewrites the bar, or adds a plain line now and then."""
+        self._eta = f"ETA {timedelta(seconds=round(at.eta))}"
+        text = f"epoch {at.epoch:3}/{at.epochs}  {{}}  {words(at.metrics)}  {at.speed:,.0f} images/s  {self._eta}"
+        if self.stream.isatty():
+            done = 24 * at.step // max(1, at.steps)
+            self._write("\r\x1b[K" + text.format("━" * done + "╌" * (24 - done)))
+        elif time.monotonic() - self._said > PLAIN_EVERY:
+            self._write(text.format(f"step {at.step}/{at.steps}") + "\n")
 
     def point(self, point: Point) -> None:
         """A line for an epoch's summary: the last training loss, the first metric and the loss on val, the speed."""
         if "epoch" not in point.metrics:
             self._losses = {k: v for k, v in point.metrics.items() if k != "lr"}
-        elif not self.quiet:
-            start = "\r\x1b[K" if self.stream.isatty() else ""
-            first = next((k for k in point.metrics if k.startswith("val_")), None)
-            shown = dict.fromkeys([*([first] if first else []), *(f"val_{k}" for k in self._losses)])
-            scores = words({k: point.metrics[k] for k in shown if k in point.metrics})
-            speed, epoch = point.metrics["images_per_second"], point.metrics["epoch"]
-            self.stream.write(f"{start}epoch {epoch:3.0f}  {words(self._losses)}  {scores}  {speed:,.0f} images/s\n")
-            self.stream.flush()
+            return
+        first = [k for k in point.metrics if k.startswith("val_")][:1]
+        shown = dict.fromkeys([*first, *(f"val_{k}" for k in self._losses)])
+        scores = words({k: point.metrics[k] for k in shown if k in point.metrics})
+        speed, epoch = point.metrics["images_per_second"], point.metrics["epoch"]
+        start = "\r\x1b[K" if self.stream.isatty() else ""
+        self._write(f"{start}epoch {epoch:3.0f}  {words(self._losses)}  {scores}  {speed:,.0f} images/s  {self._eta}\n")
+
+    def _write(self, text: str) -> None:
+        self._said = time.monotonic()
+        self.stream.write(text)
+        self.stream.flush()
 
 
 def words(metrics: Mapping[str, float]) -> str:
     """``loss 0.1234  val_accuracy 0.9876``."""
-    return "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    return "  ".join(f"{name} {value:.4g}" if value < 1e-3 else f"{name} {value:.4f}" for name, value in metrics.items())

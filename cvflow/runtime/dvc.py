@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+INTERRUPTED = 252
+"""DVC's exit status after Ctrl-C between its stages."""
 
 
 def environment() -> None:
@@ -52,14 +57,38 @@ def _git(*arguments: str) -> str | None:
     return found.stdout.strip() or None if found.returncode == 0 else None
 
 
-def repro(targets: Sequence[str], *, force_one: bool = False, dry: bool = False, quiet: bool = False, verbose: bool = False) -> int:
+def repro(targets: Sequence[str], *, force_one: bool = False, quiet: bool = False, verbose: bool = False) -> int:
     """``dvc repro TARGETS`` in this process; DVC's exit status. force_one: just those stages, up to date or not."""
     environment()
     from dvc.cli import main
 
-    flags = [("--force", force_one), ("--single-item", force_one), ("--dry", dry), ("--quiet", quiet), ("--verbose", verbose)]
+    flags = [("--force", force_one), ("--single-item", force_one), ("--quiet", quiet), ("--verbose", verbose)]
     status: int = main(["repro", *(flag for flag, on in flags if on), *targets])
     return status
+
+
+def changed_files(stages: Sequence[str]) -> dict[str, list[str]]:
+    """For each stage that differs from dvc.lock: the changed files it reads or wrote. Parameters are not looked at."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        status = repo.status(targets=list(stages))
+    found = {stage: [str(item) for item in items if isinstance(item, str)] for stage, items in status.items()}
+    for stage, items in status.items():
+        kinds = [files for item in items if isinstance(item, dict) for files in item.values()]
+        found[stage] += [f"{file} {how}" for files in kinds for file, how in files.items() if isinstance(how, str)]
+    return found
+
+
+@contextmanager
+def changed_yaml(path: Path, aside: Path) -> Iterator[Any]:
+    """A YAML file as data to change, comments and order kept; written to ``aside`` and renamed. An absent file is empty."""
+    from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
+
+    data = parse_yaml_for_update(path.read_text() if path.exists() else "", str(path))
+    yield data
+    aside.write_text(dumps_yaml(data))
+    aside.replace(path)
 
 
 def _must(status: int, command: str) -> None:

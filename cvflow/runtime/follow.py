@@ -1,19 +1,20 @@
-"""Shows a history file's new points while others write it."""
+"""Shows what others do: new points of a history file, and where the training stands."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cvflow.engine.history import read_history
+from cvflow.engine.session import Progress
 from cvflow.runtime.console import Console
 
 
 @contextmanager
-def follow(history: Path | None, console: Console, every: float = 0.5) -> Iterator[None]:
-    """While the body runs, points that come to ``history`` go to the console. every: seconds between looks."""
+def follow(history: Path | None, progress: Callable[[], Progress | None], console: Console, every: float = 0.5) -> Iterator[None]:
+    """While the body runs, points that come to ``history`` and news of ``progress`` go to the console. every: seconds."""
     if history is None:
         yield
         return
@@ -21,12 +22,16 @@ def follow(history: Path | None, console: Console, every: float = 0.5) -> Iterat
     start = history.stat().st_size if history.exists() else 0
 
     def watch() -> None:
-        offset, last = start, False
+        offset, last, shown = start, False, None
         while not last:
             last = done.wait(every)
             for end, point in read_history(history, offset):
                 console.point(point)
                 offset = end
+            at = None if last else progress()
+            if at is not None and at != shown:
+                console.progress(at)
+                shown = at
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -19,11 +19,9 @@ def launch(work: Callable[..., Any], compute: Compute, checkpoints: Path, histor
     """
     console = Console()
     if compute.workers:
-        from cvflow.runtime.follow import follow
         from cvflow.runtime.ray_train import fit  # ray is imported only where it runs
 
-        with follow(history, console):
-            return fit(work, compute, checkpoints, history, arguments)
+        return fit(work, compute, checkpoints, history, console, arguments)
     from cvflow.runtime.local import LocalSession
 
     session = LocalSession(compute, CheckpointStore(checkpoints), History(history) if history else None, console)

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
+import torch
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
@@ -17,6 +18,7 @@ from cvflow.config import Compute
 from cvflow.data.sources import RowSource
 from cvflow.engine.export import read_model
 from cvflow.engine.infer import Predictor, to_table
+from cvflow.plugins import load_texts, loaded_plugins
 from cvflow.runtime.local import pick_device, threads
 from cvflow.runtime.ray_train import check_resources, connect, uses_gpu
 
@@ -51,9 +53,8 @@ class RowRanges(Datasource):
 class PredictorActor:
     """Holds the model; called with one batch as an Arrow table."""
 
-    def __init__(self, model: str, compute: dict[str, Any]) -> None:
-        import torch
-
+    def __init__(self, model: str, compute: dict[str, Any], plugins: dict[str, str]) -> None:
+        load_texts(plugins)
         settings = Compute.model_validate(compute)
         torch.set_num_threads(threads(settings))
         device = pick_device(settings)
@@ -76,7 +77,7 @@ def predict(source: RowSource, model: Path, compute: Compute, batch_size: int) -
         batch_size=batch_size,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=compute.workers),
-        fn_constructor_args=(str(model.absolute()), compute.model_dump()),
+        fn_constructor_args=(str(model.absolute()), compute.model_dump(), loaded_plugins()),
         num_cpus=1 - READER_CPUS,
         num_gpus=1 if uses_gpu(compute) else 0,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,28 +23,48 @@ from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.history import History
 from cvflow.engine.session import Point, Progress
 from cvflow.errors import CvflowError, Fault, RequestError
+from cvflow.plugins import load_texts, loaded_plugins
+from cvflow.runtime.console import Console
+from cvflow.runtime.follow import follow
 from cvflow.runtime.local import cores, threads
 
 
 class RaySession:
     """A rank of a Ray Train run; points travel through the controller to the history file."""
 
-    def __init__(self, compute: Compute, checkpoints: CheckpointStore) -> None:
+    def __init__(self, compute: Compute, checkpoints: CheckpointStore, mailbox: Any) -> None:
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
         self.loader_workers = compute.loader_workers
         self.checkpoints = checkpoints
+        self._mailbox, self._sent = mailbox, 0.0
         torch.set_num_threads(threads(compute))
 
     def report(self, points: Sequence[Point]) -> None:
         ray.train.report({"points": [asdict(point) for point in points]})
 
     def progress(self, at: Progress) -> None:
-        pass
+        if time.monotonic() - self._sent > 0.5:
+            self._sent = time.monotonic()
+            self._mailbox.put.remote(at)
 
     def should_stop(self) -> bool:
         return False
+
+
+@ray.remote(num_cpus=0)
+class Mailbox:
+    """Holds the newest progress for the driver to show; losing it costs nothing."""
+
+    def __init__(self) -> None:
+        self.at: Progress | None = None
+
+    def put(self, at: Progress) -> None:
+        self.at = at
+
+    def get(self) -> Progress | None:
+        return self.at
 
 
 class Reporter(ray.train.UserCallback):
@@ -56,11 +77,21 @@ class Reporter(ray.train.UserCallback):
         History(self.history).append([Point(**point) for point in metrics[0]["points"]])
 
 
-def fit(work: Callable[..., Any], compute: Compute, checkpoints: Path, history: Path | None, arguments: dict[str, Any]) -> Any:
+def fit(
+    work: Callable[..., Any], compute: Compute, checkpoints: Path, history: Path | None, console: Console, arguments: dict[str, Any]
+) -> Any:
     """Run ``work(session, **arguments)`` on every worker; gives rank 0's return value (plain data)."""
     connect(compute)
     check_resources(compute)
-    config = {"work": work, "compute": compute.model_dump(), "checkpoints": str(checkpoints), "arguments": arguments}
+    mailbox = Mailbox.remote()  # type: ignore[attr-defined]
+    config = {
+        "work": work,
+        "arguments": arguments,
+        "compute": compute.model_dump(),
+        "checkpoints": str(checkpoints),
+        "mailbox": mailbox,
+        "plugins": loaded_plugins(),
+    }
     with tempfile.TemporaryDirectory(prefix="cvflow-ray-") as scratch:
         trainer = ray.train.torch.TorchTrainer(
             _worker,
@@ -75,14 +106,16 @@ def fit(work: Callable[..., Any], compute: Compute, checkpoints: Path, history: 
             ),
         )
         try:
-            return trainer.fit().return_value  # type: ignore[attr-defined]
+            with follow(history, lambda: ray.get(mailbox.get.remote()), console):
+                return trainer.fit().return_value  # type: ignore[attr-defined]
         except ray.train.TrainingFailedError as error:
             raise unwrap(error) from error
 
 
 def _worker(config: dict[str, Any]) -> Any:
+    load_texts(config["plugins"])
     compute = Compute.model_validate(config["compute"])
-    session = RaySession(compute, CheckpointStore(Path(config["checkpoints"])))
+    session = RaySession(compute, CheckpointStore(Path(config["checkpoints"])), config["mailbox"])
     value = config["work"](session, **config["arguments"])
     return value if session.rank == 0 else None
 

@@ -11,6 +11,7 @@ import platform
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -134,6 +135,16 @@ def environment() -> dict[str, str]:
 def installed() -> str:
     """Every installed package, as ``name==version`` lines."""
     return "\n".join(sorted({f"{d.name}=={d.version}" for d in metadata.distributions()}, key=str.lower)) + "\n"
+
+
+def log_results(run_id: str, metrics: Mapping[str, float]) -> None:
+    """Log final values once; one that is there already, as it is, is not logged again."""
+    from mlflow.entities import Metric
+
+    client = connect()
+    known = client.get_run(run_id).data.metrics
+    now = int(time.time() * 1000)
+    client.log_batch(run_id, metrics=[Metric(k, v, now, 0) for k, v in metrics.items() if known.get(k) != v])
 
 
 def finish_run(run_id: str | None, status: str) -> None:

@@ -8,12 +8,12 @@ import sys
 
 def serve(port: int) -> int:
     """Run ``mlflow ui`` until interrupted; its exit status."""
-    from cvflow.runtime.model_registry import tracking_uri
+    from cvflow.runtime.tracking_uri import tracking_uri, without_password
 
     uri = tracking_uri()
-    sys.stderr.write(f"MLflow UI of {uri}\nopen http://127.0.0.1:{port}  (Ctrl-C ends it)\n")
+    sys.stderr.write(f"MLflow UI of {without_password(uri)}\nopen http://127.0.0.1:{port}  (Ctrl-C ends it)\n")
     if uri.startswith("http"):
-        sys.stderr.write(f"the store is a server of its own: open {uri}\n")
+        sys.stderr.write(f"the store is a server of its own: open {without_password(uri)}\n")
         return 0
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)]
     try:

@@ -52,9 +52,7 @@ def run(recipe: str | Path, overrides: Mapping[str, Any] | None = None, *, name:
 
     Raises RequestError for a wrong recipe, CvflowError where a stage failed.
     """
-    outcome = run_pipeline(str(recipe), overrides, name, quiet=quiet)
-    assert outcome is not None  # noqa: S101 - only a dry run gives none
-    return outcome
+    return run_pipeline(str(recipe), overrides, name, quiet=quiet)
 
 
 def predict_batch(model: str | Path, source: Path, out: Path, *, workers: int = 0, batch_size: int = 256, split: str = "test") -> Written:

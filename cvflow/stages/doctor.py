@@ -77,16 +77,19 @@ def project() -> Finding:
 
 
 def tracking() -> Finding:
-    from cvflow.runtime.model_registry import tracking_uri
+    from cvflow.runtime.tracking_uri import tracking_uri, without_password
 
     uri = tracking_uri()
+    shown = without_password(uri)
     if not uri.startswith("http"):
-        return Finding(True, "MLflow store", uri)
+        return Finding(True, "MLflow store", shown)
     try:
         urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=3).close()
-        return Finding(True, "MLflow store", uri)
+        return Finding(True, "MLflow store", shown)
     except (OSError, urllib.error.URLError) as error:
-        return Finding(False, "MLflow store", f"{uri} does not answer ({error})", "mlflow server --port ..., or: unset MLFLOW_TRACKING_URI")
+        return Finding(
+            False, "MLflow store", f"{shown} does not answer ({error})", "mlflow server --port ..., or: unset MLFLOW_TRACKING_URI"
+        )
 
 
 def ray_cluster() -> Finding:

@@ -24,7 +24,6 @@ from cvflow.stages.run import Run
 
 def evaluate(run: Run) -> None:
     """Write ``runs/<name>/evaluation``: metrics.json, details.json and predictions.parquet (each id, its answer, how good)."""
-    run.needs("evaluate")
     rule = run.recipe.evaluate
     result = measure(run.path("model"), run.path("data"), rule.split, rule.batch_size, run.recipe.compute, run.state)
     out = run.path("evaluation")

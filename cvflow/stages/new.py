@@ -13,7 +13,7 @@ from cvflow.data.records import Format, Record
 from cvflow.errors import CvflowError, Fault, RequestError
 from cvflow.registry import Component, build, get, names
 from cvflow.runtime import dvc
-from cvflow.stages.project import RECIPES, make_entry, run_name, write_entry, write_pipeline
+from cvflow.stages.project import RECIPES, check_pipeline_is_ours, make_entry, run_name, write_entry, write_pipeline
 from cvflow.stages.run import read_runs
 
 LOOKED_AT = 64
@@ -24,6 +24,7 @@ def new_recipe(name: str, task: str, data: Path) -> tuple[Path, str]:
     """Write ``pipelines/NAME.yaml`` and its run; gives the file and what was seen in the data."""
     run_name(Path(f"{name}.yaml"), None)
     get("task", task, "--task")
+    check_pipeline_is_ours()
     path = RECIPES / f"{name}.yaml"
     if path.exists() or name in read_runs():
         raise RequestError(Fault("NAME", f"'{name}', which exists", "a new name", f"Edit {path}, or type another name."))

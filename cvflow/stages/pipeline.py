@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cvflow.errors import CvflowError, InterruptedRunError
+from cvflow.errors import CvflowError, Fault, InterruptedRunError, RequestError, did_you_mean, one_of
 from cvflow.runtime import dvc
 from cvflow.stages import project
+from cvflow.stages.plan import Step, plan
 from cvflow.stages.recipe_file import load
-from cvflow.stages.run import Run, read_runs
+from cvflow.stages.run import NAMES, Run, find_entry, read_runs
 
 STATUS_FILE = "CVFLOW_STATUS_FILE"
+QUIET = "CVFLOW_QUIET"
+INTERRUPTED = "interrupted; the same command goes on from the last checkpoint"
 
 
 @dataclass(frozen=True)
@@ -49,28 +54,38 @@ class StageFailedError(CvflowError):
 
 
 def run(
-    recipe: str, overrides: Mapping[str, Any] | None = None, name: str | None = None,
-    dry: bool = False, quiet: bool = False, verbose: bool = False,
-) -> Outcome | None:  # fmt: skip
-    """Reproduce a recipe's run, from raw data to report; None after a dry run. overrides: dotted key -> value."""
-    file = project.locate(recipe)
-    chosen = project.run_name(file, name)
+    recipe: str, overrides: Mapping[str, Any] | None = None, name: str | None = None, quiet: bool = False, verbose: bool = False
+) -> Outcome:  # fmt: skip
+    """Reproduce a recipe's run, from raw data to report. overrides: dotted key -> value."""
+    file, chosen = requested(recipe, name)
     check_change(chosen, file, overrides or {})
     dvc.initialise()
     project.write_pipeline()
-    kept = project.adopt(file)
-    project.check_name_is_free(chosen, kept)
-    entry = project.make_entry(kept, overrides or {})
+    entry = project.make_entry(project.adopt(file), overrides or {})
     if read_runs().get(chosen) != entry:
         project.write_entry(chosen, entry)
-    reproduce([f"report@{chosen}"], dry=dry, quiet=quiet, verbose=verbose)
-    if dry:
-        return None
+    reproduce([f"report@{chosen}"], quiet=quiet, verbose=verbose)
     if not registry_holds(Run(chosen)):
         sys.stderr.write("the registry lacks this version: registering it again\n")
         reproduce([f"register@{chosen}"], force_one=True, quiet=quiet, verbose=verbose)
         reproduce([f"report@{chosen}"], quiet=quiet, verbose=verbose)
     return outcome(Run(chosen))
+
+
+def dry_run(recipe: str, overrides: Mapping[str, Any] | None = None, name: str | None = None) -> list[Step]:
+    """What ``run`` would do; the recipe is checked, nothing is written."""
+    file, chosen = requested(recipe, name)
+    kept = project.place(file)
+    return plan(chosen, load(kept if kept.exists() else file, overrides or {}))
+
+
+def requested(recipe: str, name: str | None) -> tuple[Path, str]:
+    """The recipe's file and the run's name. Raises RequestError where this directory cannot take the run."""
+    file = project.locate(recipe)
+    chosen = project.run_name(file, name)
+    project.check_pipeline_is_ours()
+    project.check_name_is_free(chosen, project.place(file))
+    return file, chosen
 
 
 def check_change(name: str, recipe: Path, overrides: Mapping[str, Any]) -> None:
@@ -87,18 +102,21 @@ def reproduce(targets: list[str], **flags: bool) -> None:
     """``dvc repro`` with the exit status of the stage that failed, which DVC flattens to its own."""
     with tempfile.NamedTemporaryFile("r", prefix="cvflow-status-") as file:
         os.environ[STATUS_FILE] = file.name
+        os.environ[QUIET] = "1" if flags.get("quiet") else ""
         try:
             status = dvc.repro(targets, **flags)
         except KeyboardInterrupt as error:
-            raise InterruptedRunError("interrupted; the same command goes on from the last checkpoint") from error
+            raise InterruptedRunError(INTERRUPTED) from error
         finally:
-            del os.environ[STATUS_FILE]
+            del os.environ[STATUS_FILE], os.environ[QUIET]
         said = file.read().split()
     if status == 0:
         return
+    if status == dvc.INTERRUPTED:
+        raise InterruptedRunError(INTERRUPTED)
     code = int(said[1]) if said else 1
     if code == InterruptedRunError.exit_code:
-        raise InterruptedRunError("interrupted; the same command goes on from the last checkpoint")
+        raise InterruptedRunError(INTERRUPTED)
     raise StageFailedError(f"stage {said[0]} failed" if said else "dvc repro failed", code)
 
 
@@ -125,8 +143,15 @@ def outcome(run: Run) -> Outcome:
 def run_stage(stage: str, name: str) -> None:
     """One stage of a run, as DVC's commands and ``cvflow stage`` call it."""
     try:
+        if stage not in NAMES:
+            raise RequestError(Fault("STAGE", f"'{stage}'", one_of(NAMES), did_you_mean(stage, NAMES)))
+        find_entry(name)
         module = importlib.import_module(f"cvflow.stages.{stage}")  # a stage imports torch, MLflow or Ray only when it runs
-        getattr(module, stage)(Run(name))
+        run = Run(name)
+        run.needs(stage)
+        run.clear(stage)
+        with redirect_stderr(io.StringIO()) if os.environ.get(QUIET) else nullcontext():
+            getattr(module, stage)(run)
     except BaseException as error:
         code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
         if path := os.environ.get(STATUS_FILE):

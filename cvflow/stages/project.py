@@ -14,6 +14,7 @@ import yaml
 
 import cvflow
 from cvflow.errors import Fault, RequestError, did_you_mean, one_of
+from cvflow.runtime import dvc
 from cvflow.stages.recipe_file import load
 from cvflow.stages.run import STATE, dvc_yaml, read_runs
 
@@ -45,11 +46,14 @@ def locate(recipe: str) -> Path:
     return known[recipe]
 
 
+def place(recipe: Path) -> Path:
+    """Where the project keeps the recipe: a shipped one in ./pipelines, to be versioned and edited there."""
+    return RECIPES / recipe.name if recipe in shipped().values() else recipe
+
+
 def adopt(recipe: Path) -> Path:
-    """The recipe as the project keeps it: a shipped one is copied to ./pipelines, to be versioned and edited there."""
-    if recipe not in shipped().values():
-        return recipe
-    kept = RECIPES / recipe.name
+    """The recipe as the project keeps it: a shipped one is copied."""
+    kept = place(recipe)
     if not kept.exists():
         kept.parent.mkdir(exist_ok=True)
         kept.write_text(recipe.read_text())
@@ -87,18 +91,15 @@ def make_entry(recipe: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """A run's entry for params.yaml."""
     data = load(recipe, overrides).data.get("data")
     source = data.get("source") if isinstance(data, dict) else None
-    return {"recipe": str(recipe), "source": str(source or recipe), "overrides": dict(overrides)}
+    return {"recipe": str(recipe), "source": str(Path(str(source))) if source else str(recipe), "overrides": dict(overrides)}
 
 
 def write_entry(name: str, entry: Mapping[str, Any]) -> None:
-    """Put the run into params.yaml, whatever else stands there kept."""
-    with params_lock():
-        path = Path("params.yaml")
-        content = (yaml.safe_load(path.read_text()) if path.exists() else None) or {}
-        content["runs"] = {**(content.get("runs") or {}), name: dict(entry)}
-        aside = STATE / "params.yaml"
-        aside.write_text(yaml.safe_dump(content, sort_keys=False))
-        aside.replace(path)
+    """Put the run into params.yaml, whatever else stands there kept, comments too."""
+    with params_lock(), dvc.changed_yaml(Path("params.yaml"), STATE / "params.yaml") as content:
+        if not content.get("runs"):
+            content["runs"] = {}
+        content["runs"][name] = dict(entry)
 
 
 @contextmanager
@@ -118,11 +119,16 @@ def check_name_is_free(name: str, recipe: Path) -> None:
         raise RequestError(Fault("--name", f"'{name}', the run of {old['recipe']}", "a name of this recipe's own", fix))
 
 
-def write_pipeline() -> None:
-    """dvc.yaml as this version of cvflow has it; a file of somebody else's is left alone and refused."""
-    path, text = Path("dvc.yaml"), dvc_yaml()
+def check_pipeline_is_ours() -> None:
+    """A dvc.yaml of somebody else's is refused, before anything is written."""
+    path = Path("dvc.yaml")
     if path.exists() and not path.read_text().startswith("# Written by cvflow"):
         raise RequestError(Fault("dvc.yaml", "a pipeline of your own", "none, or cvflow's", "Run cvflow in a directory of its own."))
+
+
+def write_pipeline() -> None:
+    """dvc.yaml as this version of cvflow has it."""
+    path, text = Path("dvc.yaml"), dvc_yaml()
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
 

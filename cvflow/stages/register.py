@@ -13,6 +13,7 @@ from cvflow.data.dataset import PreparedDataset
 from cvflow.engine.job import make_task
 from cvflow.runtime import model_registry
 from cvflow.runtime.model_registry import VersionInfo
+from cvflow.runtime.tracking import log_results
 from cvflow.stages.evaluate import measure, read_metrics, to_json
 from cvflow.stages.run import Run
 from cvflow.stages.tracked import ensure_tracked
@@ -29,11 +30,11 @@ class Decision:
 
 def register(run: Run) -> None:
     """Write ``runs/<name>/registered.json``; find or make the MLflow run and version; promote by the recipe's rule."""
-    run.needs("register")
     made_by = json.loads((run.path("model") / "model.json").read_text())
     measured = read_metrics(run)
     name = run.recipe.register_.model or run.name
     run_id = ensure_tracked(run, made_by["fingerprint"], made_by["data_digest"])
+    log_results(run_id, {f"{measured['split']}_{key}": value for key, value in measured["metrics"].items()})
     tags = {
         "cvflow.run": run.name,
         "cvflow.task": run.recipe.task.name,

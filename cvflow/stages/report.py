@@ -26,7 +26,6 @@ SHOWN = 12
 
 def report(run: Run) -> None:
     """Write ``runs/<name>/report.html``."""
-    run.needs("report")
     dataset = PreparedDataset(run.path("data"))
     task = make_task(run.recipe, dataset.info)
     measured = read_metrics(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -87,10 +88,19 @@ class Run:
     def needs(self, stage: str) -> None:
         """Raise RequestError where an input of the stage is missing, naming the stage that makes it."""
         made_by = {out: s.name for s in STAGES for out in s.outs}
-        for dep in BY_NAME[stage].deps:
+        for dep in BY_NAME[stage].deps if stage in BY_NAME else ():
             if not self.path(dep).exists():
                 fix = f"Type 'cvflow stage {made_by[dep]} {self.name}', or 'cvflow run {self.name}' for all."
                 raise RequestError(Fault(str(self.path(dep)), "nothing", f"what {stage} reads", fix))
+
+    def clear(self, stage: str) -> None:
+        """Remove the stage's old outputs, as DVC does: they may be links into its cache, not to be written through."""
+        for out in BY_NAME[stage].outs if stage in BY_NAME else ():
+            path = self.path(out)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     def fingerprint(self, stage: str, data_digest: str) -> str:
         """32 hex digits of all that the stage's result depends on; the same keys as in dvc.yaml."""

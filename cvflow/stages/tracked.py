@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,40 +9,41 @@ from typing import Any
 
 from cvflow.data.dataset import PreparedDataset
 from cvflow.runtime.dvc import git_revision
+from cvflow.runtime.tracking import Tail, describe_run, find_run, finish_run, open_run
 from cvflow.stages.run import Run
 
 
 @contextmanager
 def tracked(run: Run, fingerprint: str, digest: str, history: Path) -> Iterator[None]:
-    """While the body trains, the points that come to ``history`` go to MLflow; the run ends as the body does."""
-    from cvflow.runtime.tracking import Tail, finish_run, open_run
+    """While the body trains, the points that come to ``history`` go to MLflow; the run ends as the body does.
 
-    run_id = open_run(experiment(run), fingerprint, run.name)
+    MLflow may be away, at the start too: the training goes on, and register sends what is missing.
+    """
+    tail = Tail(history, lambda: opened(run, fingerprint, digest))
     try:
-        with Tail(history, run_id):
-            describe(run, run_id, digest)
+        with tail:
             yield
-    except KeyboardInterrupt:
-        finish_run(run_id, "KILLED")
+    except BaseException as error:
+        finish_run(tail.run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
-    except BaseException:
-        finish_run(run_id, "FAILED")
-        raise
-    finish_run(run_id, "FINISHED")
+    finish_run(tail.run_id, "FINISHED")
 
 
 def ensure_tracked(run: Run, fingerprint: str, digest: str) -> str:
-    """The id of the training's MLflow run; made anew from the history where the training came from the cache."""
-    from cvflow.runtime.tracking import Tail, find_run, finish_run, open_run
-
-    found = find_run(experiment(run), fingerprint)
-    if found is not None:
-        return found
-    sys.stderr.write("the training came from the cache: its MLflow run is made again from the history\n")
-    run_id = open_run(experiment(run), fingerprint, run.name)
-    with Tail(run.path("history.jsonl"), run_id):
-        describe(run, run_id, digest)
+    """The id of the training's MLflow run, whole: made where the training came from the cache, sent what was left unsent."""
+    run_id = find_run(experiment(run), fingerprint) or opened(run, fingerprint, digest)
+    history = run.path("history.jsonl")
+    with Tail(history, run_id):
+        pass
+    history.with_name(history.name + ".sent").unlink(missing_ok=True)
     finish_run(run_id, "FINISHED")
+    return run_id
+
+
+def opened(run: Run, fingerprint: str, digest: str) -> str:
+    """Find or make the run and describe it; its id."""
+    run_id = open_run(experiment(run), fingerprint, run.name)
+    describe(run, run_id, digest)
     return run_id
 
 
@@ -53,10 +53,9 @@ def experiment(run: Run) -> str:
 
 def describe(run: Run, run_id: str, digest: str) -> None:
     """Log the recipe, the dataset as an input, the revision and environment."""
-    from cvflow.runtime.tracking import describe_run
-
     dataset = PreparedDataset(run.path("data"))
     tags: dict[str, Any] = {"cvflow.run": run.name, "cvflow.data_digest": digest, "cvflow.task": run.recipe.task.name}
+    tags["cvflow.compute"] = run.recipe.compute.model_dump_json(exclude_none=True)
     revision = git_revision()
     describe_run(
         run_id,

@@ -21,7 +21,6 @@ from cvflow.stages.tracked import tracked
 
 def train(run: Run) -> None:
     """Write ``runs/<name>/model`` and ``history.jsonl``; checkpoints live in ``.cvflow/train/<fingerprint>`` until then."""
-    run.needs("train")
     dataset = PreparedDataset(run.path("data"))
     digest = dataset.digest
     fingerprint = run.fingerprint("train", digest)
@@ -33,12 +32,20 @@ def train(run: Run) -> None:
     with tracked(run, fingerprint, digest, history):
         launch(
             train_worker, run.recipe.compute, store.root, history,
-            recipe=run.recipe.model_dump(mode="json", by_alias=True), dataset=str(dataset.path.absolute()),
+            recipe=as_shipped(run.recipe), dataset=str(dataset.path.absolute()),
         )  # fmt: skip
     write_model(run.path("model"), exported(store, run.recipe).tensors["model"], run.resolved, dataset.info, fingerprint, digest)
     history.touch()
     shutil.copyfile(history, run.path("history.jsonl"))
     shutil.rmtree(state)
+
+
+def as_shipped(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain data, its weights file by absolute path: workers run in directories of their own."""
+    data = recipe.model_dump(mode="json", by_alias=True)
+    if recipe.model.weights is not None:
+        data["model"]["weights"] = str(recipe.model.weights.absolute())
+    return data
 
 
 def train_worker(session: Session, recipe: dict[str, Any], dataset: str) -> None:
