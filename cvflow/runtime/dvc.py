@@ -14,6 +14,9 @@ INTERRUPTED = 252
 """DVC's exit status after Ctrl-C between its stages."""
 
 
+UNVERSIONED = ("/.cvflow/", "/mlflow.db*", "/mlartifacts/")
+
+
 def environment() -> None:
     """So that the commands DVC starts find this interpreter's cvflow, and nothing phones home."""
     scripts = str(Path(sys.executable).parent)
@@ -30,12 +33,22 @@ def initialise() -> None:
     root = git_root()
     if root is not None:
         options = [] if root.resolve() == Path.cwd().resolve() else ["--subdir"]
+    if root is not None:
+        ignore_by_git()
     environment()
     from dvc.cli import main
 
     _must(main(["init", "-q", *options]), "dvc init")
     for key, value in (("core.analytics", "false"), ("core.check_update", "false"), ("cache.type", "reflink,hardlink,symlink,copy")):
         _must(main(["config", "-q", key, value]), f"dvc config {key}")
+
+
+def ignore_by_git() -> None:
+    """Keep state and stores out of git; DVC does so for its outputs."""
+    path = Path(".gitignore")
+    text = path.read_text() if path.exists() else ""
+    new = [line for line in UNVERSIONED if line not in text.splitlines()]
+    path.write_text(text + "".join(f"{line}\n" for line in new))
 
 
 def git_root() -> Path | None:
