@@ -39,10 +39,15 @@ def run(
     from cvflow.stages import pipeline
     from cvflow.stages.project import parse_overrides
 
-    with stdout_to_stderr(as_json):
-        outcome = pipeline.run(recipe, parse_overrides(overrides or []), name, dry=dry_run, quiet=quiet, verbose=verbose)
-    if outcome is None:
+    if dry_run:
+        steps = pipeline.dry_run(recipe, parse_overrides(overrides or []), name)
+        if as_json:
+            print_json([step._asdict() for step in steps])
+        else:
+            print_table(("STAGE", "WOULD"), [(s.stage, f"run: {s.why}" if s.why else "be skipped: up to date") for s in steps])
         return
+    with stdout_to_stderr(as_json):
+        outcome = pipeline.run(recipe, parse_overrides(overrides or []), name, quiet=quiet, verbose=verbose)
     if as_json:
         print_json(outcome.to_dict())
         return
