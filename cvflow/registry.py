@@ -138,7 +138,7 @@ def check(kind: str, component: Component, where: str) -> tuple[dict[str, Any], 
 
     where: the field's path in the recipe; faults name ``where.option``.
     """
-    declared = {k: getattr(component, k) for k in type(component).model_fields}
+    declared = component.model_dump(mode="json", include=set(type(component).model_fields))
     try:
         model = options_model(get(kind, component.name, f"{where}.name"))
     except RequestError as error:
