@@ -30,21 +30,24 @@ class Predictor:
 
     @torch.inference_mode()
     def batch(self, rows: list[Row]) -> list[dict[str, Any]]:
-        """The answers to some rows; ones with an unreadable image have only ``id`` and ``error``."""
+        """The answers to some rows, one a sample; a row with an unreadable image has one of only ``id`` and ``error``."""
+        task = self.trained.task
         samples: list[Sample] = []
-        faults: dict[str, str] = {}
-        for row in rows:
+        owners: list[int] = []  # the row of each sample: ids may repeat
+        answers: list[list[dict[str, Any]]] = [[] for _ in rows]
+        for number, row in enumerate(rows):
             try:
-                samples += [self.transform(sample) for sample in self.trained.task.samples(row)]
+                own = [self.transform(sample) for sample in task.samples(row)]
             except ImageFault as fault:
-                faults[row["id"]] = str(fault)
-        answers: dict[str, dict[str, Any]] = {id: {"id": id, "error": fault} for id, fault in faults.items()}
+                answers[number].append({"id": row["id"], "error": str(fault)})
+                continue
+            samples += own
+            owners += [number] * len(own)
         if samples:
-            task = self.trained.task
             batch = task.collate(samples).to(self.device)
-            for prediction in task.decode(task.forward(self.trained.model, batch), batch):
-                answers[prediction.id] = {"id": prediction.id, "error": None, **prediction.values}
-        return [answers[row["id"]] for row in rows]
+            for number, prediction in zip(owners, task.decode(task.forward(self.trained.model, batch), batch), strict=True):
+                answers[number].append({"id": prediction.id, "error": None, **prediction.values})
+        return [answer for part in answers for answer in part]
 
 
 def to_table(rows: list[dict[str, Any]]) -> pa.Table:
