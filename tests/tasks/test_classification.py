@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -176,5 +174,5 @@ def test_predictions_are_kept_only_when_asked_for(job: Job) -> None:
     assert result.predictions == result.quality == []
 
 
-def test_the_objective_is_accuracy(job: Job, task: Classification, tmp_path: Path) -> None:
+def test_the_objective_is_accuracy(job: Job, task: Classification) -> None:
     assert task.objective(job.recipe) == Objective("accuracy", "max")
