@@ -131,7 +131,7 @@ class Evaluate(Section):
 class Promote(Section):
     """When a new version becomes champion."""
 
-    metric: str | None = Field(None, description="A metric of evaluate; the task's objective by default.")
+    metric: str | None = Field(None, description="A metric of evaluate (a loss or error is better low); the task's objective by default.")
     threshold: float | None = Field(None, description="The least (or, for an error, greatest) value that may be champion.")
     better_than_champion: bool = Field(True, description="Must not be worse than the present champion on the same data.")
 
@@ -155,7 +155,7 @@ class Compute(Section):
 
     workers: int = Field(0, ge=0, description="0: this process. n: n Ray workers.")
     address: str | None = Field(None, description="Ray cluster to join: auto or host:port; none = a local Ray for the run.")
-    storage: str | None = Field(None, description="Path or URI for checkpoints that all nodes reach; .cvflow by default.")
+    storage: Path | None = Field(None, description="Folder for checkpoints that every node reaches; .cvflow by default.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one.")
     threads: int | None = Field(None, gt=0, description="Torch threads a worker; the cores divided by the workers by default.")
     loader_workers: int = Field(0, ge=0, description="Data-loading processes a worker; 0 = in the training process.")

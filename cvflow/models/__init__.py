@@ -1,0 +1,1 @@
+"""Layers, backbones, and the models made of them."""

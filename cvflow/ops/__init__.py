@@ -1,0 +1,1 @@
+"""Operations on boxes, maps and volumes that more than one model needs."""

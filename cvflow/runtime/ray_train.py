@@ -87,7 +87,7 @@ def fit(
     config = {
         "work": work,
         "arguments": arguments,
-        "compute": compute.model_dump(),
+        "compute": compute.model_dump(mode="json"),
         "checkpoints": str(checkpoints),
         "mailbox": mailbox,
         "plugins": loaded_plugins(),
@@ -100,7 +100,7 @@ def fit(
             run_config=ray.train.RunConfig(
                 # A new name each time: Ray would answer an old one with its old result. Our own checkpoints resume.
                 name=uuid.uuid4().hex,
-                storage_path=compute.storage or scratch,
+                storage_path=str(compute.storage.absolute()) if compute.storage else scratch,
                 callbacks=[Reporter(history)] if history else [],  # type: ignore[list-item]
                 failure_config=ray.train.FailureConfig(max_failures=2),
             ),

@@ -14,7 +14,7 @@ import yaml
 from cvflow.config import merge
 from cvflow.errors import Fault, RequestError
 
-PATH_KEYS = ("data.source", "model.weights", "plugins")
+PATH_KEYS = ("data.source", "model.weights", "plugins", "compute.storage")
 """Recipe keys that hold paths, relative to the file they stand in."""
 
 
@@ -96,8 +96,9 @@ def load(path: Path, overrides: Mapping[str, Any]) -> Layered:
 def _keys_above(overrides: Mapping[str, Any]) -> Iterator[str]:
     for key, value in overrides.items():
         yield key
-        if isinstance(value, dict):
-            yield from (f"{key}.{inner}" for inner in _keys_above(value))
+        inner = dict(enumerate(value)) if isinstance(value, list) else value
+        if isinstance(inner, dict):
+            yield from _keys_above({f"{key}.{part}": item for part, item in inner.items()})
 
 
 def _nest(parts: list[str], value: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def train(run: Run) -> None:
     dataset = PreparedDataset(run.path("data"))
     digest = dataset.digest
     fingerprint = run.fingerprint("train", digest)
-    state = (STATE / "train" / fingerprint).absolute()
+    state = (run.recipe.compute.storage or STATE).absolute() / "train" / fingerprint
     store, history = CheckpointStore(state / "checkpoints"), state / "history.jsonl"
     resumed = store.latest()
     if resumed is not None and resumed.state["step"]:

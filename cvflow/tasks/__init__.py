@@ -1,0 +1,1 @@
+"""The task protocol, and one file a task."""
