@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from cvflow.errors import Fault, RequestError
+from cvflow.registry import forget
 
 _loaded: dict[str, str] = {}
 
@@ -35,17 +36,28 @@ def _load_file(path: Path) -> Fault | None:
     return _load(str(path), path.read_text())
 
 
+def _module_name(text: str) -> str:
+    return f"cvflow_plugin_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
 def _load(path: str, text: str) -> Fault | None:
-    name = f"cvflow_plugin_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    name = _module_name(text)
     if name in sys.modules:
         return None
+    if path in _loaded:  # the file was edited since, as happens in a notebook
+        _unload(_module_name(_loaded.pop(path)))
     module = ModuleType(name)
     module.__file__ = path
     sys.modules[name] = module  # before it runs: dataclasses and pickle look themselves up there
     try:
         exec(compile(text, path, "exec"), module.__dict__)
     except Exception as error:  # a user's code can raise anything
-        del sys.modules[name]
+        _unload(name)
         return Fault("plugins", f"{type(error).__name__}: {error}", f"that {path} imports", f"Type 'python {path}' to see it.")
     _loaded[path] = text
     return None
+
+
+def _unload(name: str) -> None:
+    forget(name)
+    sys.modules.pop(name, None)

@@ -75,6 +75,13 @@ def register(kind: str, name: str) -> Callable[[B], B]:
     return keep
 
 
+def forget(module: str) -> None:
+    """Drop what a module registered."""
+    for builders in _builders.values():
+        for name in [name for name, builder in builders.items() if builder.__module__ == module]:
+            del builders[name]
+
+
 @cache
 def _import_all(package: str) -> None:
     module = importlib.import_module(package)

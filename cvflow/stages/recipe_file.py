@@ -133,7 +133,7 @@ def read_layer(path: Path) -> Layer:
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise RequestError(Fault(where, getattr(error, "problem", None) or str(error), "YAML", "Look at the indentation.")) from error
     if not isinstance(data, dict):
-        raise RequestError(Fault(str(path), f"a {type(data).__name__}", "a mapping of recipe sections"))
+        raise RequestError(Fault(str(path), f"a {type(data).__name__}", "a mapping"))
     for key in PATH_KEYS:
         _rebase(data, key.split("."), path.parent)
     return Layer(path, data, lines)

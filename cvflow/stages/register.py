@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ def promote(run: Run, name: str, version: int, measured: dict[str, Any]) -> Deci
 def decide(rule: Promote, objective: Objective, metrics: dict[str, float], champion: float | None) -> Decision:
     """The promotion rule on plain numbers. champion: its score on the same data, None where there is none to beat."""
     name, score = objective.metric, metrics[objective.metric]
+    if isnan(score):
+        return Decision(False, f"challenger: {name} is not a number")
     if rule.threshold is not None and objective.better(rule.threshold, score):
         return Decision(False, f"challenger: {name} {score:.4f} does not reach the threshold {rule.threshold}")
     if champion is not None and objective.better(champion, score):

@@ -16,6 +16,7 @@ import yaml
 from cvflow.config import Recipe
 from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.plugins import load_plugins
+from cvflow.stages.recipe_file import read_layer
 
 STATE = Path(".cvflow")
 
@@ -118,10 +119,16 @@ def lookup(data: Mapping[str, Any], dotted: str) -> Any:
 
 
 def read_runs() -> dict[str, dict[str, Any]]:
-    """``params.yaml``'s runs: name -> {recipe, source, overrides}."""
+    """``params.yaml``'s runs: name -> {recipe, source, overrides}. RequestError where they are not that."""
     path = Path("params.yaml")
-    content = yaml.safe_load(path.read_text()) if path.exists() else None
-    return dict((content or {}).get("runs") or {})
+    runs = (read_layer(path).data.get("runs") if path.exists() else None) or {}
+    if not isinstance(runs, dict):
+        raise RequestError(Fault("params.yaml runs", f"a {type(runs).__name__}", "a mapping of runs"))
+    wrong = [name for name, entry in runs.items() if not isinstance(entry, dict) or not {"recipe", "source"} <= entry.keys()]
+    if wrong:
+        fix = "Remove it, and type 'cvflow run RECIPE --name {}'."
+        raise RequestError(*(Fault(f"params.yaml runs.{n}", f"{runs[n]}", "{recipe, source, overrides}", fix.format(n)) for n in wrong))
+    return runs
 
 
 def find_entry(name: str) -> dict[str, Any]:
