@@ -1,0 +1,81 @@
+"""Small image folders and recipes, made by the test that wants them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from cvflow import plugins, registry
+from cvflow.errors import Fault, RequestError
+from cvflow.stages.recipe_file import load
+from cvflow.stages.resolve import Resolved, resolve_layers
+
+Write = Callable[..., Path]
+Faults = Callable[..., list[Fault]]
+
+
+@pytest.fixture(autouse=True)
+def _plugins_end_with_their_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(plugins, "_loaded", {})
+    yield
+    for module in [name for name in sys.modules if name.startswith("cvflow_plugin_")]:
+        registry.forget(module)
+        del sys.modules[module]
+
+
+@pytest.fixture
+def write(project: Path) -> Write:
+    """Write files by name into the project, indentation taken off; gives the last one's path."""
+
+    def files(**texts: str) -> Path:
+        for name, text in texts.items():
+            path = Path(name.replace("__", "/").replace("_yaml", ".yaml").replace("_py", ".py"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(dedent(text))
+        return path
+
+    return files
+
+
+@pytest.fixture
+def folder(project: Path) -> Callable[..., Path]:
+    """An image folder: name, class -> how many images; each of the size and mode given."""
+
+    def make(name: str, classes: Mapping[str, int], size: tuple[int, int] = (12, 12), mode: str = "L") -> Path:
+        for label, (kind, count) in enumerate(classes.items()):
+            (project / name / kind).mkdir(parents=True)
+            for i in range(count):
+                value = 40 + 120 * label + i
+                Image.new(mode, size, value if mode == "L" else (value, 255 - value, 30)).save(project / name / kind / f"{i}.png")
+        (project / name).mkdir(exist_ok=True)
+        return Path(name)
+
+    return make
+
+
+def resolved(path: Path, **overrides: Any) -> Resolved:
+    return resolve_layers(load(path, {key.replace("__", "."): value for key, value in overrides.items()}))
+
+
+@pytest.fixture(name="resolved")
+def resolved_fixture() -> Callable[..., Resolved]:
+    """A recipe file resolved; overrides with ``__`` for the dots."""
+    return resolved
+
+
+@pytest.fixture
+def faults() -> Faults:
+    """The faults of a recipe file; it must have some."""
+
+    def of(path: Path, **overrides: Any) -> list[Fault]:
+        with pytest.raises(RequestError) as caught:
+            resolved(path, **overrides)
+        return list(caught.value.faults)
+
+    return of
