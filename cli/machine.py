@@ -26,7 +26,7 @@ def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The p
     """Open the MLflow UI on this project's store."""
     from cvflow.runtime.ui import serve
 
-    raise typer.Exit(serve(port))
+    serve(port)
 
 
 def add_to(app: typer.Typer) -> None:
