@@ -10,7 +10,10 @@ from cvflow.cli.output import Json, print_json, print_table
 
 
 def doctor(as_json: Json = False) -> None:
-    """Say which versions, devices and services are here, and what to type for what is missing."""
+    """Say which versions, devices and services are here, and what to type for what is missing.
+
+    Example:  cvflow doctor --json
+    """
     from cvflow.stages.doctor import examine
 
     findings = examine()
@@ -23,7 +26,10 @@ def doctor(as_json: Json = False) -> None:
 
 
 def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port to listen on.")] = 5000) -> None:
-    """Open the MLflow UI on this project's store."""
+    """Open the MLflow UI on this project's store.
+
+    Example:  cvflow ui --port 5001
+    """
     from cvflow.runtime.ui import serve
 
     serve(port)

@@ -34,7 +34,10 @@ def predict(
 
 
 def models(name: Annotated[str | None, typer.Argument(help="Only this model.")] = None, as_json: Json = False) -> None:
-    """List the registered models: versions, aliases, metrics."""
+    """List the registered models: versions, aliases, metrics.
+
+    Example:  cvflow models digits
+    """
     from cvflow.runtime.model_registry import versions
 
     found = versions(name)

@@ -74,7 +74,10 @@ def stage(
 
 
 def list_recipes(as_json: Json = False) -> None:
-    """List the recipes: the shipped ones and those in ./pipelines."""
+    """List the recipes: the shipped ones and those in ./pipelines.
+
+    Example:  cvflow list --json
+    """
     from cvflow.stages.project import describe_recipes
 
     rows = describe_recipes()

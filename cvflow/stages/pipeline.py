@@ -19,6 +19,7 @@ from cvflow.runtime import dvc
 from cvflow.stages import project
 from cvflow.stages.plan import Step, plan
 from cvflow.stages.recipe_file import load
+from cvflow.stages.resolve import answer_file
 from cvflow.stages.run import NAMES, Run, find_entry, read_runs
 
 STATUS_FILE = "CVFLOW_STATUS_FILE"
@@ -91,11 +92,8 @@ def requested(recipe: str, name: str | None) -> tuple[Path, str]:
 def check_change(name: str, recipe: Path, overrides: Mapping[str, Any]) -> None:
     """Check a new or changed entry whole before anything is written; an unchanged one is the resolve stage's."""
     old = read_runs().get(name)
-    if old is not None and dict(old.get("overrides") or {}) == dict(overrides):
-        return
-    from cvflow.stages.resolve import resolve_layers  # imports torch
-
-    resolve_layers(load(recipe, overrides))
+    if old is None or dict(old.get("overrides") or {}) != dict(overrides):
+        answer_file(load(recipe, overrides))  # imports torch; the resolve stage finds the answer there
 
 
 def reproduce(targets: list[str], **flags: bool) -> None:
@@ -146,10 +144,10 @@ def run_stage(stage: str, name: str) -> None:
         if stage not in NAMES:
             raise RequestError(Fault("STAGE", f"'{stage}'", one_of(NAMES), did_you_mean(stage, NAMES)))
         find_entry(name)
-        module = importlib.import_module(f"cvflow.stages.{stage}")  # a stage imports torch, MLflow or Ray only when it runs
         run = Run(name)
         run.needs(stage)
         run.clear(stage)
+        module = importlib.import_module(f"cvflow.stages.{stage}")  # a stage imports torch, MLflow or Ray only when it runs
         with redirect_stderr(io.StringIO()) if os.environ.get(QUIET) else nullcontext():
             getattr(module, stage)(run)
     except BaseException as error:

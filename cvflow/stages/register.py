@@ -61,7 +61,7 @@ def promote(run: Run, name: str, version: int, measured: dict[str, Any]) -> Deci
         objective = Objective(rule.metric, "min" if "loss" in rule.metric or "error" in rule.metric else "max")
     champion = model_registry.champion(name)
     if champion is not None and champion.version == version:
-        return Decision(True, "champion already")
+        return Decision(True, f"champion: {objective.metric} {measured['metrics'][objective.metric]:.4f}")
     standing = None if champion is None or not rule.better_than_champion else champion_score(run, champion, objective, measured)
     decision = decide(rule, objective, measured["metrics"], standing)
     if decision.promoted:

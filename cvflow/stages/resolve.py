@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -33,17 +34,22 @@ class Resolved:
 def resolve(run: Run) -> None:
     """Write ``runs/<name>/recipe.yaml``. Where nothing it reads has changed, the last answer is written again, in no time."""
     entry = find_entry(run.name)
-    layered = load_entry(entry)
+    answer = answer_file(load_entry(entry)).read_text()
+    check_source(run.name, entry, yaml.safe_load(answer))
+    run.root.mkdir(parents=True, exist_ok=True)
+    run.path("recipe.yaml").write_text(answer)
+
+
+def answer_file(layered: Layered) -> Path:
+    """The resolved recipe as a file, made where these layers were not resolved before."""
     cache = cache_file(layered)
     if not cache.exists():
         recipe = resolve_layers(layered).recipe
         cache.parent.mkdir(parents=True, exist_ok=True)
-        aside = cache.with_suffix(f".{run.name}")
+        aside = cache.with_suffix(f".{os.getpid()}")
         aside.write_text(yaml.safe_dump(recipe, sort_keys=False, width=120))
         aside.replace(cache)
-    check_source(run.name, entry, yaml.safe_load(cache.read_text()))
-    run.root.mkdir(parents=True, exist_ok=True)
-    run.path("recipe.yaml").write_text(cache.read_text())
+    return cache
 
 
 def cache_file(layered: Layered) -> Path:
