@@ -1,0 +1,112 @@
+"""The command line as a user has it: real processes, a real project in a directory below a git root, made once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+CVFLOW = str(Path(sys.executable).parent / "cvflow")
+QUICK = (
+    "train.epochs=6", "train.batch_size=8", "train.warmup_epochs=0", "train.augment=[]", "train.optimizer.lr=0.02",
+    "model.backbone=lenet", "data.split.test=0.4", "compute.threads=1",
+)  # fmt: skip
+"""Overrides under which a run takes a moment."""
+
+Done = subprocess.CompletedProcess[str]
+Cvflow = Callable[..., Done]
+
+
+def environment() -> dict[str, str]:
+    """Without this interpreter on the PATH: the commands that DVC starts must find it all the same."""
+    return os.environ | {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+
+
+def execute(cwd: Path, *command: str, code: int = 0, **variables: str) -> Done:
+    done = subprocess.run(
+        command, cwd=cwd, env=environment() | variables, check=False, capture_output=True, text=True, timeout=280
+    )  # fmt: skip
+    assert done.returncode == code, f"{command} gave {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="session")
+def cvflow() -> Cvflow:
+    """Run ``cvflow`` with arguments in a directory; ``code`` is the exit status expected."""
+
+    def run(cwd: Path, *arguments: str, code: int = 0, **variables: str) -> Done:
+        return execute(cwd, CVFLOW, *arguments, code=code, **variables)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def dvc() -> Cvflow:
+    """Run ``dvc`` by hand, with cvflow on the PATH as dvc is."""
+
+    def run(cwd: Path, *arguments: str, code: int = 0) -> Done:
+        return execute(cwd, sys.executable, "-m", "dvc", *arguments, code=code, PATH=f"{Path(CVFLOW).parent}:/usr/bin:/bin")
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[..., None]:
+    """Draw an image folder: dark and light squares, each a little different, from ``first`` on."""
+
+    def images(folder: Path, count: int, first: int = 0, size: int = 12) -> None:
+        for kind, level in (("dark", 60), ("light", 190)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            for i in range(first, first + count):
+                noise = np.random.default_rng(i).integers(-40, 40, (size, size))
+                Image.fromarray((level + noise).astype(np.uint8)).save(folder / kind / f"{i:02d}.png")
+
+    return images
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished project: where it is, and what its commands said."""
+
+    path: Path
+    overrides: dict[str, Any]
+    new: Done
+    run: Done
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory, cvflow: Cvflow, draw: Callable[..., None]) -> Ran:
+    """``cvflow new`` on an image folder with a truncated image and a stray file, then ``cvflow run``. Only to be looked at."""
+    root = tmp_path_factory.mktemp("root")
+    path = root / "work"
+    draw(path / "raw", 15)
+    image = path / "raw" / "dark" / "90.png"
+    image.write_bytes((path / "raw" / "light" / "00.png").read_bytes()[:100])
+    (path / "raw" / "light" / "notes.txt").write_text("not an image")
+    execute(root, "git", "init", "-q")
+    execute(root, "git", "add", "work/raw")
+    execute(root, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "raw data")
+    new = cvflow(path, "new", "squares", "--data", "raw")
+    return Ran(
+        path,
+        {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in QUICK)},
+        new,
+        cvflow(path, "run", "squares", *QUICK),
+    )
+
+
+@pytest.fixture
+def copied(ran: Ran, tmp_path: Path) -> Path:
+    """The finished project once more, to be changed."""
+    shutil.copytree(ran.path.parent, tmp_path / "root", symlinks=True)
+    return tmp_path / "root" / "work"
