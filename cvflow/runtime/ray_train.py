@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -67,14 +67,20 @@ class Mailbox:
         return self.at
 
 
-class Reporter(ray.train.UserCallback):
-    """Runs in the controller, on the driver's node: writes what rank 0 reports to the history file."""
+class Watch(ray.train.UserCallback):
+    """Runs in the controller, on the driver's node: keeps what rank 0 reports, ends the run where trying again is of no use."""
 
-    def __init__(self, history: Path) -> None:
+    def __init__(self, history: Path | None) -> None:
         self.history = history
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        History(self.history).append([Point(**point) for point in metrics[0]["points"]])
+        if self.history is not None:
+            History(self.history).append([Point(**point) for point in metrics[0]["points"]])
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        own = own_error(worker_exceptions.values())
+        if own is not None:
+            raise own  # in the controller, where nothing is retried; a lost worker is replaced
 
 
 def fit(
@@ -101,7 +107,7 @@ def fit(
                 # A new name each time: Ray would answer an old one with its old result. Our own checkpoints resume.
                 name=uuid.uuid4().hex,
                 storage_path=str(compute.storage.absolute()) if compute.storage else scratch,
-                callbacks=[Reporter(history)] if history else [],  # type: ignore[list-item]
+                callbacks=[Watch(history)],  # type: ignore[list-item]
                 failure_config=ray.train.FailureConfig(max_failures=2),
             ),
         )
@@ -171,9 +177,11 @@ def check_resources(compute: Compute) -> None:
 
 def unwrap(error: ray.train.TrainingFailedError) -> Exception:
     """The worker's own error where it is one of ours, else one that quotes it."""
-    failures = getattr(error, "worker_failures", {}) or {}
-    for failure in failures.values():
-        cause = getattr(failure, "cause", failure)
-        if isinstance(cause, CvflowError):
-            return cause
-    return CvflowError(f"The Ray Train workers failed: {error}")
+    failures = [getattr(error, "controller_failure", None), *getattr(error, "worker_failures", {}).values()]
+    return own_error(failures) or CvflowError(f"The Ray Train workers failed: {error}")
+
+
+def own_error(failures: Iterable[Any]) -> CvflowError | None:
+    """The first error of ours among failures; Ray wraps what a worker raises to keep its traceback."""
+    causes = (getattr(failure, "_base_exc", failure) for failure in failures)
+    return next((cause for cause in causes if isinstance(cause, CvflowError)), None)
