@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -49,5 +50,7 @@ def make_task(recipe: Recipe, info: DatasetInfo) -> Task:
 
 
 def make_deterministic() -> None:
+    """Only reproducible operations; one that has no such kernel raises. cuBLAS reads its variable when it starts."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=False)
     torch.backends.cudnn.benchmark = False
