@@ -48,7 +48,8 @@ def predict_path(
 ) -> Written:
     """Answer everything at ``source`` with a model directory; ``out`` appears whole or not at all."""
     trained = read_model(model)
-    rows = open_source(source, trained.task.schema.images, split)
+    # Ray's workers run in directories of their own
+    rows = open_source(source.absolute() if compute.workers else source, trained.task.schema.images, split)
     digest = rows.digest or ids_digest(rows)
     if compute.workers:
         from cvflow.runtime.ray_data import predict as predict_on_ray  # ray is imported only where it runs
