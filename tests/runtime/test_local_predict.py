@@ -1,0 +1,124 @@
+"""Batch inference in this process: every kind of input, each row answered, the output whole or not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from cvflow.config import Compute
+from cvflow.data.dataset import PreparedDataset
+from cvflow.engine.export import read_model
+from cvflow.errors import RequestError
+from cvflow.stages import predict as stage
+from cvflow.stages.predict import predict_path
+
+HERE = Compute(threads=1, device="cpu")
+COLUMNS = ["id", "error", "class", "probabilities", "model_version", "data_hash"]
+FAULTY = {0, 1, 2, 3, 4, 5, 6, 7, 20, 89}
+"""The numbers of the pictures that are none."""
+
+Source = Callable[[str], tuple[Path, list[str]]]
+
+
+def table(out: Path) -> list[dict[str, object]]:
+    return pq.read_table(out).to_pylist()
+
+
+@pytest.mark.parametrize("kind", ["folder", "bytes", "struct"])
+@pytest.mark.parametrize("batch_size", [7, 256])
+def test_every_row_is_answered_in_order(
+    kind: str, batch_size: int, source: Source, model: Path, pictures: list[bytes], tmp_path: Path
+) -> None:
+    path, ids = source(kind)
+    written = predict_path(model, "m/3", path, tmp_path / "out", HERE, batch_size)
+    rows = table(written.path)
+    assert list(rows[0]) == COLUMNS
+    assert [row["id"] for row in rows] == ids
+    assert (written.rows, written.faults) == (90, 10)
+    numbers = [int(Path(str(row["id"])).stem) for row in rows]
+    assert {n for n, row in zip(numbers, rows, strict=True) if row["error"] is not None} == FAULTY
+    assert {(row["class"], row["probabilities"]) for row in rows if row["error"]} == {(None, None)}
+    trained = read_model(model)
+    fit = trained.task.transforms(trained.recipe, "test")
+    for n, row in zip(numbers, rows, strict=True):
+        if n not in FAULTY:
+            (sample,) = trained.task.samples({"id": "", "image": pictures[n]})
+            with torch.no_grad():
+                expected = trained.model(fit(sample).images["image"][None]).softmax(1)[0]
+            np.testing.assert_allclose(row["probabilities"], expected.numpy(), atol=1e-6)
+            assert row["class"] == trained.info.classes[int(expected.argmax())]
+    assert {row["model_version"] for row in rows} == {"m/3"}
+
+
+def test_a_split_of_a_prepared_dataset(source: Source, model: Path, digits: PreparedDataset, tmp_path: Path) -> None:
+    path, ids = source("prepared")
+    rows = table(predict_path(model, "m/3", path, tmp_path / "out", HERE).path)
+    assert [row["id"] for row in rows] == ids
+    assert {row["data_hash"] for row in rows} == {digits.digest}
+    val = predict_path(model, "m/3", path, tmp_path / "val", HERE, split="val")
+    assert (val.rows, val.faults) == (digits.info.counts["val"], 0)
+
+
+def test_a_single_image(source: Source, model: Path, tmp_path: Path) -> None:
+    path, ids = source("image")
+    (row,) = table(predict_path(model, "m/3", path, tmp_path / "out", HERE).path)
+    assert [row["id"]] == ids
+    assert row["error"] is None
+
+
+def test_nothing_but_unreadable_images(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(b"")
+    written = predict_path(model, "m/3", tmp_path / "in", tmp_path / "out", HERE)
+    assert (written.rows, written.faults) == (1, 1)
+    assert [(row["id"], row["error"]) for row in table(written.path)] == [("a.png", "empty file")]
+
+
+def test_the_hash_follows_the_pictures(source: Source, model: Path, tmp_path: Path) -> None:
+    path, _ = source("folder")
+
+    def said() -> set[object]:
+        return {row["data_hash"] for row in table(predict_path(model, "m/3", path, tmp_path / "out", HERE).path)}
+
+    before = said()
+    assert said() == before
+    (path / "a" / "000.png").write_bytes(b"another")
+    assert len(before | said()) == 2
+
+
+def test_many_rows_go_to_several_parts(source: Source, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "PART_ROWS", 40)
+    path, ids = source("bytes")
+    out = predict_path(model, "m/3", path, tmp_path / "out", HERE, batch_size=16).path
+    assert [p.name for p in sorted(out.iterdir())] == ["part-00000.parquet", "part-00001.parquet"]
+    assert [row["id"] for row in table(out)] == ids
+
+
+def test_a_source_that_fails_half_way_leaves_the_old_answers(source: Source, model: Path, tmp_path: Path) -> None:
+    path, ids = source("bytes")
+    out = predict_path(model, "m/3", path, tmp_path / "out", HERE).path
+    data = bytearray(path.read_bytes())
+    last = pq.read_metadata(path).row_group(2).column(2)
+    start = last.dictionary_page_offset or last.data_page_offset
+    data[start : start + last.total_compressed_size] = b"\xff" * last.total_compressed_size
+    path.write_bytes(data)
+    with pytest.raises((OSError, RequestError)):
+        predict_path(model, "m/4", path, out, HERE, batch_size=8)
+    rows = table(out)
+    assert [row["id"] for row in rows] == ids
+    assert {row["model_version"] for row in rows} == {"m/3"}
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty", "words.txt"])
+def test_what_cannot_be_predicted_is_refused(name: str, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "words.txt").write_text("words")
+    with pytest.raises(RequestError, match=name):
+        predict_path(model, "m/3", tmp_path / name, tmp_path / "out", HERE)
+    assert not (tmp_path / "out").exists()
