@@ -74,14 +74,14 @@ def wait_for(text: str, file: Path, process: subprocess.Popen[Any]) -> None:
 
 
 def interrupt(project: Path, *command: str) -> tuple[int, str]:
-    """Start a slow training, press Ctrl-C in its third epoch; (exit code, what it said)."""
+    """Start a slow training, press Ctrl-C in its fourth epoch; (exit code, what it said)."""
     log = project / "log.txt"
     with log.open("w") as out:
         process = subprocess.Popen(
             command, cwd=project, stdout=out, stderr=out, env=os.environ | {"TROUBLE": "slow"}, start_new_session=True
         )
         try:
-            wait_for("epoch   2", log, process)
+            wait_for("epoch   3", log, process)  # so that the second one's checkpoint is written
             os.killpg(process.pid, signal.SIGINT)
             return process.wait(60), log.read_text()
         finally:
