@@ -38,14 +38,17 @@ def models(name: Annotated[str | None, typer.Argument(help="Only this model.")] 
 
     Example:  cvflow models digits
     """
-    from cvflow.runtime.model_registry import versions
+    from cvflow.runtime.model_registry import find_version, versions
 
     found = versions(name)
+    if name is not None and not found:
+        find_version(f"models:/{name}@champion")  # says which models there are
     if as_json:
         print_json([vars(version) for version in found])
         return
     if not found:
         typer.echo("no models yet; type: cvflow run digits")
+        return
     rows = [(v.name, v.version, ", ".join(v.aliases), "  ".join(f"{k} {x:.4g}" for k, x in v.metrics.items()), v.created) for v in found]
     print_table(("MODEL", "VERSION", "ALIASES", "TEST METRICS", "CREATED"), rows)
 
@@ -53,6 +56,7 @@ def models(name: Annotated[str | None, typer.Argument(help="Only this model.")] 
 def promote(
     name: Annotated[str, typer.Argument(help="The registered model.")],
     version: Annotated[int, typer.Argument(help="The version that becomes champion.")],
+    as_json: Json = False,
 ) -> None:
     """Make a version the champion by hand.
 
@@ -61,7 +65,10 @@ def promote(
     from cvflow.runtime.model_registry import set_alias
 
     set_alias(name, "champion", version)
-    typer.echo(f"{name} version {version} is champion")
+    if as_json:
+        print_json({"model": name, "champion": version})
+    else:
+        typer.echo(f"{name} version {version} is champion")
 
 
 def add_to(app: typer.Typer) -> None:

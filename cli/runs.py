@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +48,7 @@ def run(
         else:
             print_table(("STAGE", "WOULD"), [(s.stage, f"run: {s.why}" if s.why else "be skipped: up to date") for s in steps])
         return
+    program = "cvflow" if shutil.which("cvflow") else sys.argv[0]  # asked before DVC's commands are given a PATH
     with stdout_to_stderr(as_json):
         outcome = pipeline.run(recipe, parse_overrides(overrides or []), name, quiet=quiet, verbose=verbose)
     if as_json:
@@ -57,7 +60,7 @@ def run(
     typer.echo(f"             {outcome.model_dir}")
     typer.echo(f"predictions  {outcome.predictions}")
     typer.echo(f"report       {outcome.report}")
-    typer.echo("MLflow UI    cvflow ui")
+    typer.echo(f"MLflow UI    {program} ui")
 
 
 def stage(
@@ -119,6 +122,7 @@ def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The new recipe's and run's name.")],
     data: Annotated[Path, typer.Option("--data", help="The folder of images.")],
     task: Annotated[str, typer.Option("--task", help="The vision task.")] = "classification",
+    as_json: Json = False,
 ) -> None:
     """Write a recipe and a run entry for your own data, by looking at it.
 
@@ -127,7 +131,10 @@ def new(
     from cvflow.stages.new import new_recipe
 
     path, summary = new_recipe(name, task, data)
-    typer.echo(f"{summary}\nwrote {path}; now type: cvflow run {name}")
+    if as_json:
+        print_json({"recipe": path, "run": name, "seen": summary})
+    else:
+        typer.echo(f"{summary}\nwrote {path}; now type: cvflow run {name}")
 
 
 def add_to(app: typer.Typer) -> None:

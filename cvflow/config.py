@@ -36,6 +36,15 @@ def merge_value(old: Any, value: Any) -> Any:
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _options_of_the_default(cls, data: Any) -> Any:
+        """``optimizer: {lr: 0.1}`` sets an option of the component that is the key's default."""
+        if not isinstance(data, dict):
+            return data
+        defaults = {k: info.default.name for k, info in cls.model_fields.items() if isinstance(info.default, Component)}
+        return {k: {"name": defaults[k], **v} if k in defaults and isinstance(v, dict) else v for k, v in data.items()}
+
 
 class SplitRule(Section):
     """How records without a given split are divided; stratified by class, fixed by the seed."""
@@ -80,7 +89,7 @@ class Phase(Section):
     epochs: int = Field(10, ge=0, description="Passes over the training split; 0 keeps the starting weights.")
     optimizer: Annotated[Component, Kind("optimizer")] = Field(Component(name="sgd"), description="The optimiser.")
     schedule: Annotated[Component, Kind("schedule")] = Field(Component(name="cosine"), description="The learning rate over the phase.")
-    warmup_epochs: float = Field(0.0, ge=0, description="Linear warm-up from 0 to the optimiser's lr, in epochs.")
+    warmup_epochs: float = Field(0.0, ge=0, description="Linear warm-up to the optimiser's lr, in epochs.")
     freeze: Literal["none", "backbone"] = Field("none", description="What is not trained; a frozen backbone keeps its batch norms.")
 
 

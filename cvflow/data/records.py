@@ -30,6 +30,8 @@ class Format(Protocol):
     """Records in a fixed order, the same at each iteration; iterating reads no image."""
 
     classes: tuple[str, ...]
+    built_in: bool = False
+    """Whether it takes no source."""
 
     def __iter__(self) -> Iterator[Record]: ...
 

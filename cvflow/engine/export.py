@@ -45,7 +45,7 @@ def write_model(
     save_file({k: v.contiguous() for k, v in sorted(tensors.items())}, directory / "model.safetensors")
     content = {
         "format": FORMAT,
-        "recipe": {section: recipe[section] for section in SECTIONS},
+        "recipe": {section: recipe[section] for section in SECTIONS} | {"model": {**recipe["model"], "weights": None}},
         "dataset": asdict(info),
         "fingerprint": fingerprint,
         "data_digest": data_digest,

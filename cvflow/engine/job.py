@@ -24,7 +24,6 @@ class Job:
     dataset: PreparedDataset
     model: nn.Module
     session: Session
-    weights_report: str = ""
 
     @property
     def info(self) -> DatasetInfo:
@@ -38,8 +37,9 @@ def make_job(recipe: Recipe, dataset: PreparedDataset, session: Session) -> Job:
     task = make_task(recipe, dataset.info)
     torch.manual_seed(recipe.seed)
     model = task.build(recipe, dataset.info)
-    report = str(load_weights(model, recipe.model.weights)) if recipe.model.weights else ""
-    return Job(recipe, task, dataset, model.to(session.device), session, report)
+    if recipe.model.weights is not None:
+        load_weights(model, recipe.model.weights)
+    return Job(recipe, task, dataset, model.to(session.device), session)
 
 
 def make_task(recipe: Recipe, info: DatasetInfo) -> Task:

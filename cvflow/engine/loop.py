@@ -21,8 +21,7 @@ def train(recipe: Recipe, dataset: PreparedDataset, session: Session) -> Job:
     if checkpoint is not None:
         cursor = restore(job, checkpoint)
     elif session.rank == 0:
-        state = {**vars(cursor), "weights": job.weights_report}
-        session.checkpoints.save(0, Checkpoint(state, {"model": job.model.state_dict(), "optimizer": {}}))
+        session.checkpoints.save(0, Checkpoint(vars(cursor), {"model": job.model.state_dict(), "optimizer": {}}))
     barrier()
     plan = recipe.train.plan()
     for index in range(cursor.phase, len(plan)):

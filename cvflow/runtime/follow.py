@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cvflow.engine.history import read_history
@@ -28,7 +28,10 @@ def follow(history: Path | None, progress: Callable[[], Progress | None], consol
             for end, point in read_history(history, offset):
                 console.point(point)
                 offset = end
-            at = None if last else progress()
+            at = None
+            if not last:
+                with suppress(Exception):  # whoever knows may be gone: the points still come
+                    at = progress()
             if at is not None and at != shown:
                 console.progress(at)
                 shown = at

@@ -254,6 +254,21 @@ def _row_exists(file: Path, model: str, version: int, fingerprint: str) -> bool:
         return connection.execute(query, (model, version, FINGERPRINT, fingerprint)).fetchone() is not None
 
 
+def champion_version(uri: str, model: str) -> int | None:
+    """The version that has the alias ``champion``: a light look too."""
+    file = database(uri)
+    if file is not None and file.exists():
+        query = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = 'champion'"
+        try:
+            with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as connection:
+                row = connection.execute(query, (model,)).fetchone()
+                return int(row[0]) if row else None
+        except sqlite3.Error:
+            pass
+    found = champion(model)
+    return found.version if found else None
+
+
 def _exists(uri: str) -> bool:
     """False for a SQLite store not made yet, which a look must not make."""
     file = database(uri)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import signal
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -98,24 +101,40 @@ def fit(
         "mailbox": mailbox,
         "plugins": loaded_plugins(),
     }
+    name = uuid.uuid4().hex  # new each time: Ray would answer an old one with its old result. Our own checkpoints resume.
     with tempfile.TemporaryDirectory(prefix="cvflow-ray-") as scratch:
         trainer = ray.train.torch.TorchTrainer(
             _worker,
             train_loop_config=config,
             scaling_config=ray.train.ScalingConfig(num_workers=compute.workers, use_gpu=uses_gpu(compute)),
             run_config=ray.train.RunConfig(
-                # A new name each time: Ray would answer an old one with its old result. Our own checkpoints resume.
-                name=uuid.uuid4().hex,
+                name=name,
                 storage_path=str(compute.storage.absolute()) if compute.storage else scratch,
                 callbacks=[Watch(history)],  # type: ignore[list-item]
                 failure_config=ray.train.FailureConfig(max_failures=2),
             ),
         )
         try:
-            with follow(history, lambda: ray.get(mailbox.get.remote()), console):
+            with interrupts_raised(), follow(history, lambda: ray.get(mailbox.get.remote()), console):
                 return trainer.fit().return_value  # type: ignore[attr-defined]
         except ray.train.TrainingFailedError as error:
             raise unwrap(error) from error
+        finally:
+            if compute.storage:
+                shutil.rmtree(compute.storage / name, ignore_errors=True)
+
+
+@contextmanager
+def interrupts_raised() -> Iterator[None]:
+    """Ray's fit answers Ctrl-C with ``sys.exit(0)``, and leaves its handler behind: here it is KeyboardInterrupt again."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def _worker(config: dict[str, Any]) -> Any:
@@ -134,7 +153,7 @@ def connect(compute: Compute) -> None:
     local: dict[str, Any] = {} if compute.address else {"num_cpus": cores(), "include_dashboard": False}
     try:
         with stderr_kept_unless_it_fails():
-            ray.init(address=compute.address, logging_level=logging.ERROR, log_to_driver=False, **local)
+            ray.init(address=compute.address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
     except ConnectionError as error:
         fix = "Type 'ray start --head' on the head node, or compute.address=null for a local Ray."
         raise RequestError(Fault("compute.address", f"'{compute.address}' ({error})", "a running Ray cluster", fix)) from error

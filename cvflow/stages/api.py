@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class Model:
 
 def load(model: str | Path, device: str = "auto") -> Model:
     """A model by ``models:/name@alias``, ``models:/name/3``, ``name`` (its champion) or directory. device: auto, cpu or cuda."""
-    directory = locate_model(model)
+    directory, _ = locate_model(model)
     return Model(read_model(directory, pick_device(Compute.model_validate({"device": device}))), directory)
 
 
@@ -57,35 +58,26 @@ def run(recipe: str | Path, overrides: Mapping[str, Any] | None = None, *, name:
 
 def predict_batch(model: str | Path, source: Path, out: Path, *, workers: int = 0, batch_size: int = 256, split: str = "test") -> Written:
     """Answer a folder, prepared dataset or Parquet with a model; see cvflow.stages.predict."""
-    directory = locate_model(model)
-    return predict_path(directory, version_name(model, directory), source, out, Compute(workers=workers), batch_size, split)
+    directory, version = locate_model(model)
+    return predict_path(directory, version, source, out, Compute(workers=workers), batch_size, split)
 
 
-def locate_model(model: str | Path) -> Path:
-    """The model's directory, from a path or the registry."""
+def locate_model(model: str | Path) -> tuple[Path, str]:
+    """(directory, version) of a model by path or in the registry.
+
+    version: ``name/version`` as predictions carry it; a bare directory is named by its training's fingerprint.
+    """
     if (Path(model) / "model.json").is_file():
-        return Path(model)
+        return Path(model), str(json.loads((Path(model) / "model.json").read_text())["fingerprint"])
     text = str(model)
     if not text.startswith(("models:/", "runs:/")):
-        if "/" in text or Path(text).exists():
+        if "/" in text:
             raise RequestError(Fault("MODEL", f"'{text}'", "a model directory (with model.json)", "Type 'cvflow models' for names."))
         text = f"models:/{text}@champion"
-    from cvflow.runtime.model_registry import download
+    from cvflow.runtime.model_registry import download, exact_version
 
-    directory: Path = download(text)
-    return directory
-
-
-def version_name(model: str | Path, directory: Path) -> str:
-    """``name/version`` as the predictions carry it; a bare directory is named by its training's fingerprint."""
-    if (Path(model) / "model.json").is_file():
-        import json
-
-        return str(json.loads((directory / "model.json").read_text())["fingerprint"])
-    from cvflow.runtime.model_registry import exact_version
-
-    text = str(model) if str(model).startswith(("models:/", "runs:/")) else f"models:/{model}@champion"
-    return str(exact_version(text))
+    version = exact_version(text)  # once: an alias may move
+    return download(text if text.startswith("runs:/") else f"models:/{version}"), version
 
 
 def encoded(image: ImageLike) -> bytes:
@@ -93,6 +85,8 @@ def encoded(image: ImageLike) -> bytes:
     if isinstance(image, bytes):
         return image
     if isinstance(image, (str, Path)):
+        if not Path(image).is_file():
+            raise RequestError(Fault("images", f"'{image}'", "an image file that exists"))
         return Path(image).read_bytes()
     if isinstance(image, Image.Image):
         return encode_png(np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB")))

@@ -45,8 +45,10 @@ def package(name: str) -> Finding:
 
 
 def device() -> Finding:
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return Finding(False, "devices", f"torch does not import: {error}", "pip install -c constraints.txt torch torchvision")
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return Finding(True, "devices", ", ".join(names))

@@ -47,8 +47,9 @@ def measure(model: Path, data: Path, split: str, batch_size: int, compute: Compu
 
 def evaluate_worker(session: Session, model: str, dataset: str, split: str, batch_size: int) -> Evaluation:
     """On each rank: the whole evaluation of the model directory, predictions kept."""
-    make_deterministic()
     trained = read_model(Path(model), session.device)
+    if trained.recipe.train.deterministic:
+        make_deterministic()
     job = Job(trained.recipe, trained.task, PreparedDataset(Path(dataset)), trained.model, session)
     return evaluate_job(job, split, batch_size, keep_predictions=True)
 

@@ -52,6 +52,8 @@ def recognise(data: Path) -> tuple[str, list[Record], tuple[str, ...]]:
         raise RequestError(Fault("--data", f"'{data}'", "a folder that exists"))
     faults: list[Fault] = []
     for name in names("format"):
+        if getattr(get("format", name), "built_in", False):
+            continue
         try:
             reader: Format = build("format", Component(name=name), data)
             return name, list(reader), tuple(reader.classes)

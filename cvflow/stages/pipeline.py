@@ -16,11 +16,13 @@ from typing import Any
 
 from cvflow.errors import CvflowError, Fault, InterruptedRunError, RequestError, did_you_mean, one_of
 from cvflow.runtime import dvc
+from cvflow.runtime.model_registry import champion_version, holds
+from cvflow.runtime.tracking_uri import tracking_uri
 from cvflow.stages import project
 from cvflow.stages.plan import Step, plan
 from cvflow.stages.recipe_file import load
 from cvflow.stages.resolve import answer_file
-from cvflow.stages.run import NAMES, Run, find_entry, read_runs
+from cvflow.stages.run import BY_NAME, NAMES, Run, find_entry, read_runs
 
 STATUS_FILE = "CVFLOW_STATUS_FILE"
 QUIET = "CVFLOW_QUIET"
@@ -120,9 +122,6 @@ def reproduce(targets: list[str], **flags: bool) -> None:
 
 def registry_holds(run: Run) -> bool:
     """Whether the registry still has what the cache says: a light look, no mlflow import for a local store."""
-    from cvflow.runtime.model_registry import holds
-    from cvflow.runtime.tracking_uri import tracking_uri
-
     said = json.loads(run.path("registered.json").read_text())
     return bool(holds(tracking_uri(), said["model"], said["version"], said["fingerprint"]))
 
@@ -132,9 +131,16 @@ def outcome(run: Run) -> Outcome:
     said = json.loads(run.path("registered.json").read_text())
     measured = json.loads((run.path("evaluation") / "metrics.json").read_text())
     paths = {key: str(run.path(name)) for key, name in (("model_dir", "model"), ("report", "report.html"), ("predictions", "predictions"))}
+    standing = champion_version(tracking_uri(), said["model"])
+    is_champion = standing == said["version"]
+    reason = (
+        said["reason"]
+        if is_champion == said["promoted"]
+        else f"{'champion' if is_champion else 'challenger'}: now version {standing} is champion"
+    )
     return Outcome(
         run=run.name, metrics=measured["metrics"], split=measured["split"], model=said["model"], version=said["version"],
-        champion=said["promoted"], reason=said["reason"], **paths,
+        champion=is_champion, reason=reason, **paths,
     )  # fmt: skip
 
 
@@ -146,6 +152,8 @@ def run_stage(stage: str, name: str) -> None:
         find_entry(name)
         run = Run(name)
         run.needs(stage)
+        if stage in BY_NAME:
+            _ = run.recipe  # read, and found right, before anything is removed
         run.clear(stage)
         module = importlib.import_module(f"cvflow.stages.{stage}")  # a stage imports torch, MLflow or Ray only when it runs
         with redirect_stderr(io.StringIO()) if os.environ.get(QUIET) else nullcontext():

@@ -18,6 +18,7 @@ from cvflow.config import Compute
 from cvflow.data.sources import RowSource, open_source
 from cvflow.engine.export import read_model
 from cvflow.engine.infer import Predictor, to_table
+from cvflow.errors import Fault, RequestError
 from cvflow.stages.run import Run
 
 PART_ROWS = 50_000
@@ -47,6 +48,7 @@ def predict_path(
     model: Path, version: str, source: Path, out: Path, compute: Compute, batch_size: int = 256, split: str = "test"
 ) -> Written:
     """Answer everything at ``source`` with a model directory; ``out`` appears whole or not at all."""
+    check_out(out)
     trained = read_model(model)
     # Ray's workers run in directories of their own
     rows = open_source(source.absolute() if compute.workers else source, trained.task.schema.images, split)
@@ -57,6 +59,7 @@ def predict_path(
         answers: Iterable[list[dict[str, Any]]] = predict_on_ray(rows, model, compute, batch_size)
     else:
         answers = _here(rows, model, compute, batch_size)
+    out = out.absolute()
     aside = out.with_name(f".{out.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -67,6 +70,14 @@ def predict_path(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Written(out, count, faults)
+
+
+def check_out(out: Path) -> None:
+    """Only an earlier prediction is ever replaced."""
+    others = [p for p in out.iterdir() if not p.match("part-*.parquet")] if out.is_dir() else [out] if out.exists() else []
+    if others:
+        got = f"{out}, which holds {others[0].name}"
+        raise RequestError(Fault("--out", got, "a new folder, or one of earlier predictions", "Type --out predictions."))
 
 
 def _here(rows: RowSource, model: Path, compute: Compute, batch_size: int) -> Iterator[list[dict[str, Any]]]:

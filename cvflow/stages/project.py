@@ -96,17 +96,17 @@ def make_entry(recipe: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_entry(name: str, entry: Mapping[str, Any]) -> None:
     """Put the run into params.yaml, whatever else stands there kept, comments too."""
-    with params_lock(), dvc.changed_yaml(Path("params.yaml"), STATE / "params.yaml") as content:
+    with locked("params"), dvc.changed_yaml(Path("params.yaml"), STATE / "params.yaml") as content:
         if not content.get("runs"):
             content["runs"] = {}
         content["runs"][name] = dict(entry)
 
 
 @contextmanager
-def params_lock() -> Iterator[None]:
-    """Held while params.yaml is read and written: two ``cvflow run`` at once both keep their run."""
+def locked(name: str) -> Iterator[None]:
+    """Only one process of this project at a time is inside; a lock ends with its process."""
     STATE.mkdir(exist_ok=True)
-    with (STATE / "params.lock").open("w") as file:
+    with (STATE / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import Any
 
-from cvflow.config import Promote
+from cvflow.config import Promote, Recipe
 from cvflow.data.dataset import PreparedDataset
 from cvflow.engine.job import make_task
+from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.runtime import model_registry
 from cvflow.runtime.model_registry import VersionInfo
 from cvflow.runtime.tracking import log_results
 from cvflow.stages.evaluate import measure, read_metrics, to_json
 from cvflow.stages.run import Run
 from cvflow.stages.tracked import ensure_tracked
+from cvflow.tasks.base import Task
 from cvflow.types import Objective
 
 
@@ -54,19 +57,28 @@ def register(run: Run) -> None:
 
 
 def promote(run: Run, name: str, version: int, measured: dict[str, Any]) -> Decision:
-    """Apply the rule; the alias ``champion`` moves when it passes."""
+    """Apply the rule; the alias ``champion`` moves when it passes, and is never taken away."""
     task = make_task(run.recipe, PreparedDataset(run.path("data")).info)
-    rule, objective = run.recipe.register_.promote, task.objective(run.recipe)
-    if rule.metric is not None and rule.metric != objective.metric:
-        objective = Objective(rule.metric, "min" if "loss" in rule.metric or "error" in rule.metric else "max")
+    rule, objective = run.recipe.register_.promote, promotion_objective(run.recipe, task, measured["metrics"])
     champion = model_registry.champion(name)
     if champion is not None and champion.version == version:
-        return Decision(True, f"champion: {objective.metric} {measured['metrics'][objective.metric]:.4f}")
+        decision = decide(rule, objective, measured["metrics"], None)
+        return decision if decision.promoted else Decision(True, f"champion still, though as a {decision.reason}")
     standing = None if champion is None or not rule.better_than_champion else champion_score(run, champion, objective, measured)
     decision = decide(rule, objective, measured["metrics"], standing)
     if decision.promoted:
         model_registry.set_alias(name, "champion", version)
     return decision
+
+
+def promotion_objective(recipe: Recipe, task: Task, metrics: Mapping[str, float]) -> Objective:
+    """What the rule compares; RequestError where it names a metric that is not among those measured."""
+    objective, metric = task.objective(recipe), recipe.register_.promote.metric
+    if metric is None or metric == objective.metric:
+        return objective
+    if metric not in metrics:
+        raise RequestError(Fault("register.promote.metric", f"'{metric}'", one_of(metrics), did_you_mean(metric, metrics)))
+    return Objective(metric, "min" if "loss" in metric or "error" in metric else "max")
 
 
 def decide(rule: Promote, objective: Objective, metrics: dict[str, float], champion: float | None) -> Decision:

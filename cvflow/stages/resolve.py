@@ -151,7 +151,7 @@ def own_keys(recipe: Recipe | None) -> dict[str, Any]:
     return {
         "version": __version__,
         "behaviour": {stage.name: stage.behaviour for stage in STAGES},
-        "plugins": {path.name: file_digest(path) for path in (recipe.plugins if recipe else ())},
+        "plugins": {str(path): file_digest(path) for path in (recipe.plugins if recipe else ())},
         "weights": file_digest(weights) if weights else None,
     }
 

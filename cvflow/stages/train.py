@@ -11,10 +11,14 @@ from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
 from cvflow.engine.checkpoint import Checkpoint, CheckpointStore
 from cvflow.engine.export import write_model
+from cvflow.engine.job import make_task
 from cvflow.engine.loop import train as train_loop
 from cvflow.engine.session import Session
 from cvflow.errors import CvflowError
+from cvflow.models.weights import load_weights
 from cvflow.runtime.launch import launch
+from cvflow.stages.project import locked
+from cvflow.stages.register import promotion_objective
 from cvflow.stages.run import STATE, Run
 from cvflow.stages.tracked import tracked
 
@@ -22,13 +26,22 @@ from cvflow.stages.tracked import tracked
 def train(run: Run) -> None:
     """Write ``runs/<name>/model`` and ``history.jsonl``; checkpoints live in ``.cvflow/train/<fingerprint>`` until then."""
     dataset = PreparedDataset(run.path("data"))
+    check_later_stages(run, dataset)
     digest = dataset.digest
     fingerprint = run.fingerprint("train", digest)
     state = (run.recipe.compute.storage or STATE).absolute() / "train" / fingerprint
+    with locked(f"train-{fingerprint}"):  # another run of the same training waits, and then trains for itself
+        train_in(state, run, dataset, fingerprint, digest)
+
+
+def train_in(state: Path, run: Run, dataset: PreparedDataset, fingerprint: str, digest: str) -> None:
+    """Train with checkpoints in ``state``, which goes once the model is written."""
     store, history = CheckpointStore(state / "checkpoints"), state / "history.jsonl"
     resumed = store.latest()
     if resumed is not None and resumed.state["step"]:
         sys.stderr.write(f"resuming after epoch {resumed.state['epochs_done']} (step {resumed.state['step']})\n")
+    elif run.recipe.model.weights is not None:
+        sys.stderr.write(f"{load_weights(make_task(run.recipe, dataset.info).build(run.recipe, dataset.info), run.recipe.model.weights)}\n")
     with tracked(run, fingerprint, digest, history):
         launch(
             train_worker, run.recipe.compute, store.root, history,
@@ -38,6 +51,14 @@ def train(run: Run) -> None:
     history.touch()
     shutil.copyfile(history, run.path("history.jsonl"))
     shutil.rmtree(state)
+
+
+def check_later_stages(run: Run, dataset: PreparedDataset) -> None:
+    """What evaluate, register and predict will ask for must be there before hours are spent. Raises RequestError."""
+    for split in (run.recipe.evaluate.split, run.recipe.predict.split):
+        dataset.split(split)
+    task = make_task(run.recipe, dataset.info)
+    promotion_objective(run.recipe, task, task.metric(dataset.info).compute())
 
 
 def as_shipped(recipe: Recipe) -> dict[str, Any]:
@@ -50,9 +71,7 @@ def as_shipped(recipe: Recipe) -> dict[str, Any]:
 
 def train_worker(session: Session, recipe: dict[str, Any], dataset: str) -> None:
     """On each rank: train to the end of the recipe's plan."""
-    job = train_loop(Recipe.model_validate(recipe), PreparedDataset(Path(dataset)), session)
-    if job.weights_report and session.rank == 0:
-        sys.stderr.write(f"{job.weights_report}\n")
+    train_loop(Recipe.model_validate(recipe), PreparedDataset(Path(dataset)), session)
 
 
 def exported(store: CheckpointStore, recipe: Recipe) -> Checkpoint:

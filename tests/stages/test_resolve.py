@@ -182,7 +182,7 @@ def test_a_plugin_s_component_is_known_and_its_options_are_checked(write: Write,
     )
     recipe = resolved(path).recipe
     assert recipe["model"]["backbone"] == {"name": "resolve_test_net", "width": 4}
-    assert list(recipe["cvflow"]["plugins"]) == ["net.py"]
+    assert list(recipe["cvflow"]["plugins"]) == ["mine/net.py"]
     (fault,) = faults(path, model__backbone__width="wide")
     assert fault.where == "override model.backbone.width"
 

@@ -18,6 +18,8 @@ from cvflow.registry import register
 class Digits(Format):
     """Ids digit-0000 ... digit-1796; classes "0" ... "9"."""
 
+    built_in = True
+
     def __init__(self, source: Path | None) -> None:
         if source is not None:
             raise RequestError(Fault("data.source", str(source), "no source: the digits are built in", "Remove data.source."))
