@@ -119,6 +119,14 @@ def test_a_failure_an_interruption_and_a_wrong_request(troubled: Path, cvflow: C
     assert "Stage 'train@mine' didn't change, skipping" in dvc(troubled, "repro", "train@mine").stdout
 
 
+@pytest.mark.slow
+@pytest.mark.ray
+def test_an_interruption_on_two_workers(troubled: Path) -> None:
+    code, said = interrupt(troubled, CVFLOW, "run", "mine.yaml", "compute.workers=2")
+    assert code == 130, said
+    assert said.splitlines()[-1] == "cvflow: interrupted; the same command goes on from the last checkpoint"
+
+
 def test_a_wrong_request_writes_nothing(troubled: Path, cvflow: Cvflow) -> None:
     before = sorted(troubled.iterdir())
     done = cvflow(troubled, "run", "mine.yaml", "train.epoch=3", "model=clasifier", code=2)

@@ -46,6 +46,11 @@ def test_models_are_listed(ran: Any, cvflow: Cvflow) -> None:
     assert "accuracy 1  " in table[1]
 
 
+def test_a_model_that_is_not_there(ran: Any, cvflow: Cvflow) -> None:
+    done = cvflow(ran.path, "models", "square", code=2)
+    assert "got 'square', expected a registered model: one of squares. Did you mean 'squares'?" in done.stderr
+
+
 def test_promote_by_hand(copied: Path, cvflow: Cvflow) -> None:
     assert cvflow(copied, "promote", "squares", "1").stdout == "squares version 1 is champion\n"
     assert "version" in cvflow(copied, "promote", "squares", "7", code=2).stderr

@@ -122,3 +122,14 @@ def test_what_cannot_be_predicted_is_refused(name: str, model: Path, tmp_path: P
     with pytest.raises(RequestError, match=name):
         predict_path(model, "m/3", tmp_path / name, tmp_path / "out", HERE)
     assert not (tmp_path / "out").exists()
+
+
+def test_only_an_earlier_prediction_is_replaced(source: Source, model: Path, tmp_path: Path) -> None:
+    path, _ = source("folder")
+    before = sorted(path.rglob("*"))
+    with pytest.raises(RequestError, match="--out: got .*, which holds .*, expected a new folder"):
+        predict_path(model, "m/3", path, path, HERE)
+    assert sorted(path.rglob("*")) == before
+    out = tmp_path / "out"
+    assert predict_path(model, "m/3", path, out, HERE).rows == predict_path(model, "m/4", path, out, HERE).rows
+    assert {row["model_version"] for row in table(out)} == {"m/4"}
