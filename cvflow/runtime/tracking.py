@@ -28,6 +28,7 @@ PARAMS_A_CALL = 100
 CHUNK = 1 << 20
 LONGEST_WAIT = 60.0
 PACKAGES = ("torch", "ray", "mlflow")
+DESCRIBED = "cvflow.described"
 
 
 @plain_errors()
@@ -94,6 +95,13 @@ def describe_run(
     for file in files:
         client.log_artifact(run_id, str(file))
     client.log_text(run_id, installed(), "environment.txt")
+    client.set_tag(run_id, DESCRIBED, "true")  # last: a run without it was left half described
+
+
+@plain_errors()
+def is_described(run_id: str) -> bool:
+    """Whether ``describe_run`` came to its end for this run."""
+    return connect().get_run(run_id).data.tags.get(DESCRIBED) == "true"
 
 
 def _dataset_input(name: str, digest: str, source: str, counts: Mapping[str, int]) -> Any:

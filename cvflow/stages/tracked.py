@@ -9,7 +9,7 @@ from typing import Any
 
 from cvflow.data.dataset import PreparedDataset
 from cvflow.runtime.dvc import git_revision
-from cvflow.runtime.tracking import Tail, describe_run, find_run, finish_run, open_run
+from cvflow.runtime.tracking import Tail, describe_run, find_run, finish_run, is_described, open_run
 from cvflow.stages.run import Run
 
 
@@ -31,7 +31,9 @@ def tracked(run: Run, fingerprint: str, digest: str, history: Path) -> Iterator[
 
 def ensure_tracked(run: Run, fingerprint: str, digest: str) -> str:
     """The id of the training's MLflow run, whole: made where the training came from the cache, sent what was left unsent."""
-    run_id = find_run(experiment(run), fingerprint) or opened(run, fingerprint, digest)
+    run_id = find_run(experiment(run), fingerprint)
+    if run_id is None or not is_described(run_id):
+        run_id = opened(run, fingerprint, digest)
     history = run.path("history.jsonl")
     with Tail(history, run_id):
         pass
