@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from cvflow.config import Recipe
 from cvflow.data.images import Pixels
-from cvflow.data.transforms import compose
 from cvflow.registry import build
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
@@ -113,6 +112,8 @@ class BaseTask:
     def transforms(self, cfg: Recipe, split: str) -> Transform:
         """The recipe's random transforms for train, then (or before: see Fit) the model's size."""
         augment = cfg.train.augment if split == "train" else ()
+        from cvflow.data.transforms import compose  # torchvision takes two seconds, and half of the stages transform nothing
+
         return compose(cfg.image, [build("transform", component, cfg.image) for component in augment])
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
