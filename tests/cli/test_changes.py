@@ -61,6 +61,7 @@ def test_evaluate_s_keys_rerun_evaluate_and_later(copied: Path, cvflow: Cvflow) 
     assert versions(cvflow, copied) == {1: ["challenger", "champion"]}
 
 
+@pytest.mark.slow
 def test_where_it_runs_reruns_nothing_but_resolve(copied: Path, cvflow: Cvflow) -> None:
     done = cvflow(copied, "run", "squares", *overrides(copied), "compute.threads=2", "tracking.every=3")
     assert ran_stages(done) == []
