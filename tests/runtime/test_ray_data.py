@@ -29,7 +29,14 @@ def _ray() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.mark.parametrize(("kind", "block_rows"), [("prepared", 512), ("folder", 8), ("struct", 8)])
+@pytest.mark.parametrize(
+    ("kind", "block_rows"),
+    [
+        ("prepared", 512),
+        pytest.param("folder", 8, marks=pytest.mark.slow),
+        pytest.param("struct", 8, marks=pytest.mark.slow),
+    ],
+)
 def test_two_actors_answer_as_one_process(
     kind: str, block_rows: int, source: Source, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,7 @@ def stumble(session: Session, log: str) -> None:
     torch.distributed.barrier()
 
 
+@pytest.mark.slow
 def test_a_lost_worker_is_replaced_and_a_worker_s_own_error_comes_out_as_itself(tmp_path: Path) -> None:
     with pytest.raises(RequestError) as caught:
         launch(stumble, compute(2), tmp_path / "checkpoints", log=str(tmp_path / "log"))
