@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -104,7 +104,3 @@ class DatasetInfo:
     std: tuple[float, ...]
     source_digest: str
     extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-Points = Iterator[tuple[int, Mapping[str, float]]]
-"""(global step, metric values) in order."""

@@ -66,10 +66,6 @@ class CheckpointStore:
         name = self._best_name()
         return _read(self.root / name) if name and _whole(self.root / name) else self.latest()
 
-    def clear(self) -> None:
-        """Remove every checkpoint."""
-        shutil.rmtree(self.root, ignore_errors=True)
-
     def _steps(self) -> list[Path]:
         return sorted(self.root.glob("step-*"))
 

@@ -48,7 +48,6 @@ def test_round_trip(store: CheckpointStore) -> None:
 def test_nothing_there(store: CheckpointStore) -> None:
     assert store.latest() is None
     assert store.best() is None
-    store.clear()
 
 
 def test_the_last_two_and_the_best_are_kept(store: CheckpointStore) -> None:
