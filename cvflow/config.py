@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from cvflow.registry import Component, Kind
@@ -90,7 +90,12 @@ class Phase(Section):
     optimizer: Annotated[Component, Kind("optimizer")] = Field(Component(name="sgd"), description="The optimiser.")
     schedule: Annotated[Component, Kind("schedule")] = Field(Component(name="cosine"), description="The learning rate over the phase.")
     warmup_epochs: float = Field(0.0, ge=0, description="Linear warm-up to the optimiser's lr, in epochs.")
-    freeze: Literal["none", "backbone"] = Field("none", description="What is not trained; a frozen backbone keeps its batch norms.")
+    freeze: str = Field(
+        "none",
+        min_length=1,
+        description="What is not trained: everything up to and including a part of the model, as in `backbone` or `backbone.layer3`. "
+        "Frozen batch norms keep their averages.",
+    )
 
 
 class Train(Phase):
@@ -99,6 +104,19 @@ class Train(Phase):
     batch_size: int = Field(64, gt=0, description="Samples an optimiser step, over all workers.")
     augment: tuple[Annotated[Component, Kind("transform")], ...] = Field((), description="Random transforms, in order.")
     phases: tuple[dict[str, Any], ...] = Field((), description="Each a set of phase keys that differ from those above; none = one phase.")
+    accumulate: int = Field(1, gt=0, description="Parts that a step's samples are divided into: less memory, the same step.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="Of the forward pass; the weights stay fp32. fp16 scales the loss."
+    )
+    clip_norm: float | None = Field(None, gt=0, description="Gradients are scaled down to at most this norm.")
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="Decay of an average of the weights (0.999, say), which is then what is measured and kept."
+    )
+    channels_last: bool = Field(False, description="Memory order NHWC: faster convolutions on most devices.")
+    compile: bool = Field(False, description="torch.compile the step: minutes at the start, faster after. Needs a C++ compiler.")
+    not_finite: Literal["stop", "skip"] = Field(
+        "stop", description="Where a loss is NaN or infinite: end the training, or leave that step out."
+    )
     keep: Literal["best", "last"] = Field("best", description="The exported weights: best on val by the task's objective, or the last.")
     deterministic: bool = Field(True, description="Only operations with reproducible results.")
 
@@ -168,6 +186,7 @@ class Compute(Section):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one.")
     threads: int | None = Field(None, gt=0, description="Torch threads a worker; the cores divided by the workers by default.")
     loader_workers: int = Field(0, ge=0, description="Data-loading processes a worker; 0 = in the training process.")
+    checkpoint_minutes: float = Field(10.0, gt=0, description="Longest time between two checkpoints; there is one after each epoch.")
 
 
 class Tracking(Section):
