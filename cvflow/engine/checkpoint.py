@@ -85,25 +85,33 @@ class CheckpointStore:
 
 
 def flatten_optimizer(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimiser's state_dict as (tensors named ``<parameter>.<slot>``, JSON data)."""
+    """An optimiser's state_dict as (tensors named ``<parameter>.<slot>``, JSON data); a slot may be a list of tensors."""
     tensors: dict[str, Tensor] = {}
-    plain: dict[str, dict[str, Any]] = {}
-    for index, slots in state["state"].items():
-        for slot, value in slots.items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}.{slot}"] = value
-            else:
-                plain.setdefault(str(index), {})[slot] = value
-    return tensors, {"slots": plain, "param_groups": state["param_groups"]}
+    slots = {str(index): {slot: _flat(v, f"{index}.{slot}", tensors) for slot, v in of.items()} for index, of in state["state"].items()}
+    return tensors, {"slots": slots, "param_groups": state["param_groups"]}
 
 
 def unflatten_optimizer(tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of flatten_optimizer."""
-    state: dict[int, dict[str, Any]] = {int(i): dict(slots) for i, slots in data["slots"].items()}
-    for name, tensor in tensors.items():
-        index, slot = name.split(".", 1)
-        state.setdefault(int(index), {})[slot] = tensor
+    state = {int(index): {slot: _unflat(value, tensors) for slot, value in of.items()} for index, of in data["slots"].items()}
     return {"state": state, "param_groups": data["param_groups"]}
+
+
+def _flat(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Tensors are put into ``tensors``; in their place stands ``{"tensor": name}``."""
+    if isinstance(value, list):
+        return [_flat(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
+    if isinstance(value, Tensor):
+        tensors[name] = value
+        return {"tensor": name}
+    return value
+
+
+def _unflat(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_unflat(item, tensors) for item in value]
+    # cloned, since memory of a file is aligned to nothing, and the bits of a dot product depend on the alignment
+    return tensors[value["tensor"]].clone() if isinstance(value, dict) else value
 
 
 def _sha256(path: Path) -> str:

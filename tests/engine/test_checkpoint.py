@@ -137,25 +137,41 @@ def test_a_kill_before_the_rename_keeps_the_old_best(store: CheckpointStore, mon
 OPTIMIZERS = [
     Component(name="sgd", lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3),
     Component(name="sgd", lr=0.05, momentum=0.0),
+    Component(name="sgd", lr=0.05, weight_decay=1e-2, decay="weights"),
+    Component(name="adagrad", lr=1e-2),
+    Component(name="rmsprop", lr=1e-2, momentum=0.5, centered=True),
+    Component(name="adam", lr=1e-2),
     Component(name="adamw", lr=1e-2),
+    Component(name="lbfgs", max_iter=3, history=5),
+    Component(name="lbfgs", lr=0.01, max_iter=3, history=2, line_search="none"),
 ]
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
-    batch = torch.rand(8, 5, generator=torch.Generator().manual_seed(seed))
-    optimizer.zero_grad()
-    model(batch).square().sum().backward()
-    optimizer.step()
+    batch = torch.rand(8, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss: Tensor = (model(batch) - 1).square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+
+
+def network(layout: torch.memory_format = torch.contiguous_format) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Conv2d(4, 2, 3)).to(memory_format=layout)
 
 
 def weights(model: nn.Module) -> list[Tensor]:
     return [p.detach().clone() for p in model.parameters()]
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
 @pytest.mark.parametrize("component", OPTIMIZERS, ids=lambda c: f"{c.name}-{c.options}")
-def test_the_step_after_a_restore_is_the_unbroken_one(store: CheckpointStore, component: Component) -> None:
+def test_the_step_after_a_restore_is_the_unbroken_one(store: CheckpointStore, component: Component, layout: torch.memory_format) -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
+    model = network(layout)
     optimizer = build("optimizer", component, model.parameters())
     for seed in range(3):
         step(model, optimizer, seed)
@@ -166,10 +182,23 @@ def test_the_step_after_a_restore_is_the_unbroken_one(store: CheckpointStore, co
 
     back = store.latest()
     assert back is not None
-    other = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
+    other = network(layout)
     other.load_state_dict(back.tensors["model"])
     restored = build("optimizer", component, other.parameters())
     restored.load_state_dict(unflatten_optimizer(back.tensors["optimizer"], back.state["optimizer"]))
     for seed in range(3, 6):
         step(other, restored, seed)
     assert all(torch.equal(a, b) for a, b in zip(weights(model), weights(other), strict=True))
+
+
+def test_lists_of_tensors_and_gaps_come_back(store: CheckpointStore) -> None:
+    """What L-BFGS keeps: lists of tensors, of tensors and None, numbers."""
+    slots = {"dirs": [torch.rand(3), torch.rand(3)], "al": [torch.tensor(0.5), None], "none": [], "t": 0.1 + 0.2, "n": 7}
+    tensors, data = flatten_optimizer({"state": {0: slots}, "param_groups": [{"params": [0]}]})
+    store.save(1, Checkpoint({"optimizer": data}, {"optimizer": tensors}))
+    saved = store.latest()
+    assert saved is not None
+    back = unflatten_optimizer(saved.tensors["optimizer"], saved.state["optimizer"])["state"][0]
+    assert {k: back[k] for k in ("none", "t", "n")} == {"none": [], "t": 0.1 + 0.2, "n": 7}
+    assert all(torch.equal(a, b) for a, b in zip(back["dirs"], slots["dirs"], strict=True))  # type: ignore[arg-type]
+    assert (back["al"][0], back["al"][1:]) == (torch.tensor(0.5), [None])

@@ -1,4 +1,4 @@
-"""Learning rates at the points that matter, and the optimisers' options."""
+"""Learning rates at the points that matter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.optim import lr_scheduler
 
 from cvflow.engine.schedules import Position, with_warmup
 from cvflow.errors import RequestError
-from cvflow.registry import Component, build, check
+from cvflow.registry import Component, build
 
 
 def factors(component: Component, *progress: float) -> list[float]:
@@ -118,38 +118,3 @@ def test_milestones_are_fractions_of_what_follows_the_warm_up() -> None:
 def test_no_warm_up_and_warm_up_as_long_as_the_phase(total: int) -> None:
     assert with_warmup(build("schedule", Component(name="cosine")), 0, total)(0) == 1
     assert with_warmup(build("schedule", Component(name="cosine")), 5, total)(4) == 1
-
-
-@pytest.mark.parametrize(
-    ("component", "kind", "expected"),
-    [
-        (Component(name="sgd"), torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 0}),
-        (Component(name="sgd", lr=1, momentum=0.5, nesterov=True), torch.optim.SGD, {"lr": 1, "momentum": 0.5, "nesterov": True}),
-        (Component(name="adamw"), torch.optim.AdamW, {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}),
-        (Component(name="adamw", lr=1, beta1=0.5, beta2=0.6, eps=0.1), torch.optim.AdamW, {"lr": 1, "betas": (0.5, 0.6), "eps": 0.1}),
-    ],
-    ids=["sgd", "sgd-options", "adamw", "adamw-options"],
-)
-def test_options_reach_the_optimiser(component: Component, kind: type, expected: dict[str, object]) -> None:
-    optimizer = build("optimizer", component, [torch.nn.Parameter(torch.zeros(2))])
-    assert type(optimizer) is kind
-    assert {key: optimizer.param_groups[0][key] for key in expected} == expected
-
-
-@pytest.mark.parametrize(
-    ("component", "where"),
-    [
-        (Component(name="sgd", lr=0), "train.optimizer.lr"),
-        (Component(name="sgd", momentum=1), "train.optimizer.momentum"),
-        (Component(name="adamw", betas=[0.9, 0.99]), "train.optimizer.betas"),
-        (Component(name="sdg"), "train.optimizer.name"),
-    ],
-)
-def test_wrong_options_are_named(component: Component, where: str) -> None:
-    _, faults = check("optimizer", component, "train.optimizer")
-    assert [fault.where for fault in faults] == [where]
-
-
-def test_nesterov_without_momentum_is_the_request_s_fault() -> None:
-    with pytest.raises(RequestError, match="nesterov"):
-        build("optimizer", Component(name="sgd", nesterov=True, momentum=0), [torch.nn.Parameter(torch.zeros(2))])
