@@ -86,11 +86,13 @@ class Schema:
 
     images: names of the encoded image columns. annotations: column -> Arrow type name.
     stratify: the annotation whose values are spread evenly over the splits, if any.
+    defaults: annotation -> value where the raw data has none.
     """
 
     images: tuple[str, ...]
     annotations: Mapping[str, str]
     stratify: str | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

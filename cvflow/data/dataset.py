@@ -16,7 +16,7 @@ from cvflow.errors import Fault, RequestError
 from cvflow.types import DatasetInfo
 
 FILE = "dataset.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _AGAIN = "Run prepare again: dvc repro -f prepare@<run>."
 
 

@@ -47,7 +47,7 @@ def prepare(reader: Format, schema: Schema, task: str, rule: SplitRule, out: Pat
             tally.add(checked)
             if not checked.fault:
                 record = checked.record
-                writers[checked.split].add({"id": record.id, "path": record.path, **checked.data, **record.annotation})
+                writers[checked.split].add({"id": record.id, "path": record.path, **checked.data, **schema.defaults, **record.annotation})
         shards: dict[str, list[Shard]] = {split: writer.close() for split, writer in writers.items()}
         tally.require_usable()
         validation = tally.validation(reader)

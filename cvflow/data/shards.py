@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cvflow.errors import Fault, RequestError
+from cvflow.errors import Fault, RequestError, one_of
 from cvflow.types import Row, Schema
 
 BATCH_ROWS = 32
@@ -117,6 +117,15 @@ class ShardReader:
         batch = self._reader(number).get_batch(batch_index)
         return {name: column[row].as_py() for name, column in zip(batch.schema.names, batch.columns, strict=True)}
 
+    def column(self, name: str) -> list[Any]:
+        """One annotation column of every row; RequestError where there is no such column."""
+        return [value for batch in self._batches() for value in _column(batch, name)]
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        for number in range(len(self._shards)):
+            reader = self._reader(number)
+            yield from map(reader.get_batch, range(reader.num_record_batches))
+
     def __getstate__(self) -> Mapping[str, Any]:
         return {**vars(self), "_open": {}}
 
@@ -134,3 +143,10 @@ class ShardReader:
             got = "no file" if size is None else f"{size} bytes"
             raise RequestError(Fault(str(path), got, f"{shard.bytes} bytes", "Restore it with 'dvc checkout', or run prepare again."))
         return pa.ipc.open_file(pa.memory_map(str(path)), options=pa.ipc.IpcReadOptions(use_threads=False))
+
+
+def _column(batch: pa.RecordBatch, name: str) -> list[Any]:
+    if name not in batch.schema.names:
+        raise RequestError(Fault("the prepared dataset", f"no column '{name}'", one_of(batch.schema.names)))
+    values: list[Any] = batch.column(name).to_pylist()
+    return values

@@ -38,7 +38,7 @@ class Stage:
 
 
 STAGES = (
-    Stage("prepare", 1, ("task.name", "data"), (), ("data",)),
+    Stage("prepare", 2, ("task.name", "data"), (), ("data",)),
     Stage("train", 1, ("task", "image", "model", "train", "seed", "cvflow.weights"), ("data",), ("model", "history.jsonl")),
     Stage("evaluate", 1, ("evaluate",), ("data", "model"), ("evaluation",)),
     Stage("register", 1, ("register", "evaluate"), ("model", "evaluation"), ("registered.json",)),

@@ -20,9 +20,9 @@ from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, R
 
 @register("task", "classification")
 class Classification(BaseTask):
-    """Rows carry ``label``, the index of the class; predictions give ``class`` and ``probabilities``."""
+    """Rows carry ``label``, the index of the class, and ``weight``, >= 0; predictions give ``class`` and ``probabilities``."""
 
-    schema = Schema(images=("image",), annotations={"label": "int32"}, stratify="label")
+    schema = Schema(images=("image",), annotations={"label": "int32", "weight": "float32"}, stratify="label", defaults={"weight": 1.0})
 
     def __init__(self, *, label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> None:
         self.label_smoothing = label_smoothing

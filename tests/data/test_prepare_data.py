@@ -17,6 +17,7 @@ from cvflow.data.images import decode
 from cvflow.data.prepare import prepare
 from cvflow.data.tally import duplicates
 from cvflow.errors import RequestError
+from cvflow.tasks.classification import Classification
 
 
 @pytest.fixture
@@ -46,6 +47,14 @@ def test_every_image_arrives_unchanged(make_folder, run):
     assert dataset.info.extra["class_counts"]["test"] == {"a": 4, "b": 2}
     assert (dataset.info.task, dataset.info.classes) == ("classification", ("a", "b"))
     assert validation.summary() == "prepared: train 22, val 2, test 6"
+
+
+def test_a_column_that_the_data_lack_gets_its_default(make_folder, tmp_path):
+    schema = Classification().schema
+    prepare(ImageFolder(make_folder({"a": 5, "b": 5})), schema, "classification", SplitRule(val=0, test=0), tmp_path / "out", 1)
+    reader = PreparedDataset(tmp_path / "out").split("train")
+    assert reader.column("weight") == [1.0] * 10
+    assert reader.column("label") == [0] * 5 + [1] * 5
 
 
 def test_mean_and_std_are_those_of_the_train_pixels(make_folder, run):
@@ -158,8 +167,8 @@ def test_what_is_no_dataset_is_refused(make_folder, run, tmp_path):
     with pytest.raises(RequestError, match="split 'test': got no rows, expected a filled split: train"):
         dataset.split("test")
     path = dataset.path / FILE
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 99'))
-    with pytest.raises(RequestError, match="schema version 99, expected version 1. Run prepare again"):
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 99'))
+    with pytest.raises(RequestError, match="schema version 99, expected version 2. Run prepare again"):
         PreparedDataset(dataset.path)
     path.write_text("{")
     with pytest.raises(RequestError, match="unreadable content"):

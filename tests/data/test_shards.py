@@ -54,6 +54,17 @@ def test_rows_come_back_in_any_order(tmp_path):
             reader[outside]
 
 
+def test_a_whole_column(tmp_path):
+    given = rows(203)
+    reader = ShardReader(tmp_path, write(tmp_path, given))
+    before = pa.total_allocated_bytes()
+    assert reader.column("label") == [row["label"] for row in given]
+    assert reader.column("boxes") == [row["boxes"] for row in given]
+    assert pa.total_allocated_bytes() == before  # the images stay where they are
+    with pytest.raises(RequestError, match="no column 'weight', expected one of boxes, id, label"):
+        reader.column("weight")
+
+
 def test_files_are_named_by_content_and_nothing_else_lies_there(tmp_path):
     shards = write(tmp_path, rows(100))
     assert {p.name for p in tmp_path.iterdir()} == {s.file for s in shards}
