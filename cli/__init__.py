@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from cvflow.errors import CvflowError, RequestError
@@ -20,6 +21,7 @@ def main() -> None:
         os.environ.setdefault(variable, value)
     from cvflow.cli.app import app
 
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))  # as Ctrl-C
     try:
         app(standalone_mode=True)
     except CvflowError as error:

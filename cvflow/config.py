@@ -90,6 +90,12 @@ class Phase(Section):
     optimizer: Annotated[Component, Kind("optimizer")] = Field(Component(name="sgd"), description="The optimiser.")
     schedule: Annotated[Component, Kind("schedule")] = Field(Component(name="cosine"), description="The learning rate over the phase.")
     warmup_epochs: float = Field(0.0, ge=0, description="Linear warm-up to the optimiser's lr, in epochs.")
+    image_size: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="Height and width in this phase, to start small; image.size by default."
+    )
+    patience: int | None = Field(
+        None, gt=0, description="The phase ends after so many epochs without a better score on val; none = never early."
+    )
     freeze: str = Field(
         "none",
         min_length=1,

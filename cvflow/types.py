@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -61,15 +62,28 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def to(self, device: torch.device) -> Batch:
-        def move(value: Any) -> Any:
-            return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+    def to(self, device: torch.device, channels_last: bool = False) -> Batch:
+        """On the device. channels_last: images in the memory order NHWC."""
+        order = {"memory_format": torch.channels_last} if channels_last else {}
+
+        def move(value: Any, **how: Any) -> Any:
+            return value.to(device, non_blocking=True, **how) if isinstance(value, Tensor) else value
 
         return replace(
             self,
-            images={k: move(v) for k, v in self.images.items()},
+            images={k: move(v, **order) for k, v in self.images.items()},
             targets={k: move(v) for k, v in self.targets.items()},
         )
+
+    def parts(self, count: int) -> list[Batch]:
+        """The batch in ``count`` parts of near equal length (fewer where it has fewer samples)."""
+        count = min(count, len(self))
+        ends = [len(self) * i // count for i in range(count + 1)]
+        return [self] if count == 1 else [self._part(slice(*pair)) for pair in pairwise(ends)]
+
+    def _part(self, which: slice) -> Batch:
+        images, targets = ({k: v[which] for k, v in named.items()} for named in (self.images, self.targets))
+        return replace(self, ids=self.ids[which], images=images, targets=targets)
 
 
 @dataclass(frozen=True)

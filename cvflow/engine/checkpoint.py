@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from cvflow.errors import CvflowError
 
 MANIFEST = "manifest.json"
 
@@ -36,9 +39,24 @@ class CheckpointStore:
         self.keep = keep
 
     def save(self, step: int, checkpoint: Checkpoint, best: bool = False) -> Path:
-        """Write the checkpoint of a step; ``best`` marks it to be kept until a better one comes."""
-        final, aside = self.root / f"step-{step:09d}", self.root / f".step-{step:09d}.{os.getpid()}"
-        shutil.rmtree(aside, ignore_errors=True)
+        """Write the checkpoint of a step; ``best`` marks it to be kept until a better one comes.
+
+        Raises CvflowError where it cannot be written (a full disk); those before are as they were.
+        """
+        aside = self.root / f".step-{step:09d}.{os.getpid()}"
+        try:
+            self._drop_asides()
+            return self._write(step, aside, checkpoint, best)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            kept = f"{self._steps()[-1].name} is whole" if self._steps() else "there is none before"
+            raise CvflowError(
+                f"The checkpoint of step {step} could not be written to {self.root}: {error}. {kept[0].upper()}{kept[1:]}. "
+                "Make room ('df -h' says where), then type the same command: it goes on from there."
+            ) from error
+
+    def _write(self, step: int, aside: Path, checkpoint: Checkpoint, best: bool) -> Path:
+        final = self.root / f"step-{step:09d}"
         aside.mkdir(parents=True)
         for stem, tensors in checkpoint.tensors.items():
             save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, aside / f"{stem}.safetensors")
@@ -55,16 +73,25 @@ class CheckpointStore:
         return final
 
     def latest(self) -> Checkpoint | None:
-        """The newest whole checkpoint; damaged ones are passed over."""
+        """The newest whole checkpoint; damaged ones are passed over (see ``damaged``)."""
         for path in reversed(self._steps()):
             if _whole(path):
                 return _read(path)
         return None
 
+    def damaged(self) -> list[str]:
+        """The names of the checkpoints that are not as they were written."""
+        return [path.name for path in self._steps() if not _whole(path)]
+
     def best(self) -> Checkpoint | None:
         """The checkpoint marked best, or the latest where none is."""
         name = self._best_name()
         return _read(self.root / name) if name and _whole(self.root / name) else self.latest()
+
+    def _drop_asides(self) -> None:
+        """What a killed process left half written; a training has one writer at a time."""
+        for left in self.root.glob(".step-*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _steps(self) -> list[Path]:
         return sorted(self.root.glob("step-*"))

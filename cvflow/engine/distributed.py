@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
@@ -35,6 +36,16 @@ def share_buffers(model: nn.Module) -> None:
     if world_size() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
+
+
+def agree(*flags: bool) -> tuple[bool, ...]:
+    """Each flag: whether any rank has it set."""
+    if world_size() == 1:
+        return flags
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    table = torch.tensor(flags, dtype=torch.int32, device=device)
+    dist.all_reduce(table, dist.ReduceOp.MAX)
+    return tuple(map(bool, table.tolist()))
 
 
 def barrier() -> None:

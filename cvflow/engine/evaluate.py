@@ -12,6 +12,7 @@ import torch
 from cvflow.data.loader import eval_batches
 from cvflow.engine.distributed import gather
 from cvflow.engine.job import Job
+from cvflow.errors import InterruptedRunError
 from cvflow.types import Batch, Prediction
 
 
@@ -61,9 +62,11 @@ def _answers(job: Job, split: str, batch_size: int) -> Iterator[tuple[Batch, lis
     for host_batch in eval_batches(
         task, reader, transform, batch_size, session.rank, session.world_size, loader_workers=session.loader_workers
     ):
-        batch = host_batch.to(session.device)
-        losses = {k: (loss.sum.item(), loss.count.item()) for k, loss in task.losses(job.model, batch).items()}
-        yield host_batch, task.decode(task.forward(job.model, batch), batch), losses
+        if session.world_size == 1 and session.should_stop():
+            raise InterruptedRunError(f"stopped while measuring {split}")
+        batch = host_batch.to(session.device, channels_last=job.recipe.train.channels_last)
+        losses, raw = task.measure(job.model, batch)
+        yield host_batch, task.decode(raw, batch), {k: (loss.sum.item(), loss.count.item()) for k, loss in losses.items()}
     job.model.train(was_training)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
+from cvflow.engine.ema import Average
 from cvflow.engine.session import Session
 from cvflow.models.weights import load_weights
 from cvflow.registry import build
@@ -24,10 +26,22 @@ class Job:
     dataset: PreparedDataset
     model: nn.Module
     session: Session
+    average: Average | None = None
 
     @property
     def info(self) -> DatasetInfo:
         return self.dataset.info
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint keeps of the model: ``model``, and ``ema`` where the weights are averaged."""
+        averaged = {"ema": self.average.module.state_dict()} if self.average is not None else {}
+        return {"model": self.model.state_dict(), **averaged}
+
+    def load(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """The inverse of ``weights``."""
+        self.model.load_state_dict(tensors["model"])
+        if self.average is not None:
+            self.average.module.load_state_dict(tensors["ema"])
 
 
 def make_job(recipe: Recipe, dataset: PreparedDataset, session: Session) -> Job:
@@ -39,7 +53,11 @@ def make_job(recipe: Recipe, dataset: PreparedDataset, session: Session) -> Job:
     model = task.build(recipe, dataset.info)
     if recipe.model.weights is not None:
         load_weights(model, recipe.model.weights)
-    return Job(recipe, task, dataset, model.to(session.device), session)
+    model = model.to(session.device)
+    if recipe.train.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    average = Average(model, recipe.train.ema) if recipe.train.ema is not None else None
+    return Job(recipe, task, dataset, model, session, average)
 
 
 def make_task(recipe: Recipe, info: DatasetInfo) -> Task:
@@ -53,4 +71,5 @@ def make_deterministic() -> None:
     """Only reproducible operations; one that has no such kernel raises. cuBLAS reads its variable when it starts."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=False)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would write every new tensor twice
     torch.backends.cudnn.benchmark = False

@@ -34,12 +34,16 @@ class Progress:
 
 
 class Session(Protocol):
-    """rank and world size, the device, where checkpoints live, and the ways out."""
+    """rank and world size, the device, where checkpoints live, and the ways out.
+
+    checkpoint_seconds: longest time between two checkpoints.
+    """
 
     rank: int
     world_size: int
     device: torch.device
     loader_workers: int
+    checkpoint_seconds: float
     checkpoints: CheckpointStore
 
     def report(self, points: Sequence[Point]) -> None:
@@ -50,6 +54,10 @@ class Session(Protocol):
         """Show where the training stands; called on rank 0, often; cheap."""
         ...
 
+    def say(self, text: str) -> None:
+        """Tell the user something that happened; called on rank 0, seldom."""
+        ...
+
     def should_stop(self) -> bool:
-        """Whether to end after this epoch; the same answer on every rank."""
+        """Whether the user asked to stop: write a checkpoint and end. Asked after every step; ranks may differ."""
         ...

@@ -1,4 +1,4 @@
-"""Model and task as one module, so that DDP and compile see the losses, and the losses reduced over ranks."""
+"""What DDP and compile see: model and task as one module; and the sums of losses over ranks."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ class Step(nn.Module):
         return self.task.losses(self.model, batch)
 
 
-def reduce(losses: Mapping[str, Loss], world_size: int) -> tuple[Tensor, Tensor]:
-    """(loss to call backward on, the global mean of each loss, detached, in the mapping's order).
+def counted(losses: Mapping[str, Loss]) -> tuple[Tensor, Tensor]:
+    """(sums with gradients, 2 x losses: sums and counts without), in the mapping's order."""
+    sums = torch.stack([loss.sum.float() for loss in losses.values()])
+    counts = torch.stack([loss.count for loss in losses.values()]).to(sums)
+    return sums, torch.stack([sums.detach(), counts])
 
-    DDP averages gradients over ranks; times the world size, over the global count, that makes
-    the step of W workers the step of one with the whole batch.
+
+def reduce(table: Tensor) -> Tensor:
+    """The 2 x losses table summed over ranks.
+
+    A rank's gradients are of sum * W / global count: DDP averages them over W ranks, so the step of W workers is the
+    step of one with the whole batch.
     """
-    sums = torch.stack([loss.sum for loss in losses.values()])
-    counts = torch.stack([loss.count for loss in losses.values()]).to(sums.dtype)
-    table = sum_over_ranks(torch.stack([sums.detach(), counts]))
-    counts = table[1].clamp(min=1)
-    return (sums * (world_size / counts)).sum(), table[0] / counts
+    return sum_over_ranks(table.clone())

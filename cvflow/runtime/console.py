@@ -45,6 +45,10 @@ class Console:
         start = "\r\x1b[K" if self.stream.isatty() else ""
         self._write(f"{start}epoch {epoch:3.0f}  {words(self._losses)}  {scores}  {speed:,.0f} images/s  {self._eta}\n")
 
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        self._write(("\r\x1b[K" if self.stream.isatty() else "") + f"{text}\n")
+
     def _write(self, text: str) -> None:
         self._said = time.monotonic()
         self.stream.write(text)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,19 @@ def repro(targets: Sequence[str], *, force_one: bool = False, quiet: bool = Fals
     flags = [("--force", force_one), ("--single-item", force_one), ("--quiet", quiet), ("--verbose", verbose)]
     status: int = main(["repro", *(flag for flag, on in flags if on), *targets])
     return status
+
+
+def running_stages() -> list[int]:
+    """The pids of the stages that DVC has started from this process and that still run."""
+    import psutil
+
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            words = child.cmdline()
+            if "stage" in words and any(Path(word).name == "cvflow" for word in words):
+                found.append(child.pid)
+    return found
 
 
 def changed_files(stages: Sequence[str]) -> dict[str, list[str]]:

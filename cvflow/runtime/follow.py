@@ -13,8 +13,10 @@ from cvflow.runtime.console import Console
 
 
 @contextmanager
-def follow(history: Path | None, progress: Callable[[], Progress | None], console: Console, every: float = 0.5) -> Iterator[None]:
-    """While the body runs, points that come to ``history`` and news of ``progress`` go to the console. every: seconds."""
+def follow(
+    history: Path | None, news: Callable[[], tuple[Progress | None, list[str]]], console: Console, every: float = 0.5
+) -> Iterator[None]:
+    """While the body runs, points that come to ``history`` and news (progress, lines to say) go to the console. every: seconds."""
     if history is None:
         yield
         return
@@ -28,11 +30,13 @@ def follow(history: Path | None, progress: Callable[[], Progress | None], consol
             for end, point in read_history(history, offset):
                 console.point(point)
                 offset = end
-            at = None
-            if not last:
-                with suppress(Exception):  # whoever knows may be gone: the points still come
-                    at = progress()
-            if at is not None and at != shown:
+            at: Progress | None = None
+            said: list[str] = []
+            with suppress(Exception):  # whoever knows may be gone: the points still come
+                at, said = news()
+            for text in said:
+                console.say(text)
+            if at is not None and at != shown and not last:
                 console.progress(at)
                 shown = at
 

@@ -13,6 +13,7 @@ from cvflow.engine.history import History
 from cvflow.engine.session import Point, Progress
 from cvflow.errors import Fault, RequestError
 from cvflow.runtime.console import Console
+from cvflow.runtime.interrupts import Interrupts
 
 
 class LocalSession:
@@ -21,11 +22,19 @@ class LocalSession:
     rank = 0
     world_size = 1
 
-    def __init__(self, compute: Compute, checkpoints: CheckpointStore, history: History | None, console: Console) -> None:
+    def __init__(
+        self,
+        compute: Compute,
+        checkpoints: CheckpointStore,
+        history: History | None,
+        console: Console,
+        interrupts: Interrupts | None = None,
+    ) -> None:
         self.device = pick_device(compute)
         self.loader_workers = compute.loader_workers
+        self.checkpoint_seconds = 60 * compute.checkpoint_minutes
         self.checkpoints = checkpoints
-        self._history, self._console = history, console
+        self._history, self._console, self._interrupts = history, console, interrupts
         torch.set_num_threads(threads(compute))
 
     def report(self, points: Sequence[Point]) -> None:
@@ -37,8 +46,11 @@ class LocalSession:
     def progress(self, at: Progress) -> None:
         self._console.progress(at)
 
+    def say(self, text: str) -> None:
+        self._console.say(text)
+
     def should_stop(self) -> bool:
-        return False
+        return self._interrupts is not None and self._interrupts.asked
 
 
 def pick_device(compute: Compute) -> torch.device:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +29,7 @@ from cvflow.errors import CvflowError, Fault, RequestError
 from cvflow.plugins import load_texts, loaded_plugins
 from cvflow.runtime.console import Console
 from cvflow.runtime.follow import follow
+from cvflow.runtime.interrupts import Interrupts
 from cvflow.runtime.local import cores, threads
 
 
@@ -40,8 +41,11 @@ class RaySession:
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
         self.loader_workers = compute.loader_workers
+        self.checkpoint_seconds = 60 * compute.checkpoint_minutes
         self.checkpoints = checkpoints
         self._mailbox, self._sent = mailbox, 0.0
+        self._answer: Any = None
+        self._asked = False
         torch.set_num_threads(threads(compute))
 
     def report(self, points: Sequence[Point]) -> None:
@@ -52,22 +56,44 @@ class RaySession:
             self._sent = time.monotonic()
             self._mailbox.put.remote(at)
 
+    def say(self, text: str) -> None:
+        self._mailbox.say.remote(text)
+
     def should_stop(self) -> bool:
-        return False
+        """Rank 0 asks the mailbox, and takes the answer when it comes: a step waits for nobody."""
+        if self.rank == 0 and not self._asked:
+            if self._answer is None:
+                self._answer = self._mailbox.should_stop.remote()
+            elif ray.wait([self._answer], timeout=0)[0]:
+                self._asked, self._answer = ray.get(self._answer), None
+        return self._asked
 
 
 @ray.remote(num_cpus=0)
 class Mailbox:
-    """Holds the newest progress for the driver to show; losing it costs nothing."""
+    """Between the driver and rank 0: the newest progress, what is to be said, whether to stop. Losing it costs nothing."""
 
     def __init__(self) -> None:
         self.at: Progress | None = None
+        self.said: list[str] = []
+        self.stop = False
 
     def put(self, at: Progress) -> None:
         self.at = at
 
-    def get(self) -> Progress | None:
-        return self.at
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def get(self) -> tuple[Progress | None, list[str]]:
+        """The newest progress, and what was said since the last look."""
+        said, self.said = self.said, []
+        return self.at, said
+
+    def ask_to_stop(self) -> None:
+        self.stop = True
+
+    def should_stop(self) -> bool:
+        return self.stop
 
 
 class Watch(ray.train.UserCallback):
@@ -115,8 +141,8 @@ def fit(
             ),
         )
         try:
-            with interrupts_raised(), follow(history, lambda: ray.get(mailbox.get.remote()), console):
-                return trainer.fit().return_value  # type: ignore[attr-defined]
+            with Interrupts() as interrupts, follow(history, lambda: ray.get(mailbox.get.remote()), console):
+                return _fit(trainer, interrupts, mailbox)
         except ray.train.TrainingFailedError as error:
             raise unwrap(error) from error
         finally:
@@ -124,17 +150,23 @@ def fit(
                 shutil.rmtree(compute.storage / name, ignore_errors=True)
 
 
-@contextmanager
-def interrupts_raised() -> Iterator[None]:
-    """Ray's fit answers Ctrl-C with ``sys.exit(0)``, and leaves its handler behind: here it is KeyboardInterrupt again."""
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as error:
-        raise KeyboardInterrupt from error
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, before)
+def _fit(trainer: Any, interrupts: Interrupts, mailbox: Any) -> Any:
+    """``trainer.fit()`` beside the main thread, where Ray takes no signals to itself: they ask the workers to stop."""
+    fitting: Future[Any] = Future()
+    told = False
+
+    def fit() -> None:
+        try:
+            fitting.set_result(trainer.fit().return_value)
+        except BaseException as error:
+            fitting.set_exception(error)
+
+    threading.Thread(target=fit, name="ray-train-fit", daemon=True).start()  # a second signal leaves it behind
+    while not wait([fitting], timeout=0.2).done:
+        if interrupts.asked and not told:
+            told = True
+            mailbox.ask_to_stop.remote()
+    return fitting.result()
 
 
 def _worker(config: dict[str, Any]) -> Any:

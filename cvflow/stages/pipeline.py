@@ -6,12 +6,15 @@ import importlib
 import io
 import json
 import os
+import signal
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import nullcontext, redirect_stderr
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from cvflow.errors import CvflowError, Fault, InterruptedRunError, RequestError, did_you_mean, one_of
@@ -104,7 +107,8 @@ def reproduce(targets: list[str], **flags: bool) -> None:
         os.environ[STATUS_FILE] = file.name
         os.environ[QUIET] = "1" if flags.get("quiet") else ""
         try:
-            status = dvc.repro(targets, **flags)
+            with sigterm_passed_on() as passed:
+                status = dvc.repro(targets, **flags)
         except KeyboardInterrupt as error:
             raise InterruptedRunError(INTERRUPTED) from error
         finally:
@@ -112,12 +116,38 @@ def reproduce(targets: list[str], **flags: bool) -> None:
         said = file.read().split()
     if status == 0:
         return
-    if status == dvc.INTERRUPTED:
+    if status == dvc.INTERRUPTED or (passed and not said):
         raise InterruptedRunError(INTERRUPTED)
     code = int(said[1]) if said else 1
     if code == InterruptedRunError.exit_code:
         raise InterruptedRunError(INTERRUPTED)
     raise StageFailedError(f"stage {said[0]} failed" if said else "dvc repro failed", code)
+
+
+@contextmanager
+def sigterm_passed_on() -> Iterator[list[int]]:
+    """SIGTERM goes to the stage that runs, which checkpoints; it comes to this process alone, not to its group as Ctrl-C does.
+
+    Gives the pids that it was sent to.
+    """
+    passed: list[int] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        stages = dvc.running_stages()
+        for pid in stages:
+            os.kill(pid, signal.SIGTERM)
+        passed.extend(stages)
+        if not stages:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield passed
+        return
+    before = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        yield passed
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def registry_holds(run: Run) -> bool:

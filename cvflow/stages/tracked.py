@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cvflow.data.dataset import PreparedDataset
+from cvflow.errors import InterruptedRunError
 from cvflow.runtime.dvc import git_revision
 from cvflow.runtime.tracking import Tail, describe_run, find_run, finish_run, is_described, open_run
 from cvflow.stages.run import Run
@@ -24,7 +25,7 @@ def tracked(run: Run, fingerprint: str, digest: str, history: Path) -> Iterator[
         with tail:
             yield
     except BaseException as error:
-        finish_run(tail.run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        finish_run(tail.run_id, "KILLED" if isinstance(error, (KeyboardInterrupt, InterruptedRunError)) else "FAILED")
         raise
     finish_run(tail.run_id, "FINISHED")
 

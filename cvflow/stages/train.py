@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
-from cvflow.engine.checkpoint import Checkpoint, CheckpointStore
+from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.export import write_model
 from cvflow.engine.job import make_task
 from cvflow.engine.loop import train as train_loop
@@ -38,6 +40,9 @@ def train_in(state: Path, run: Run, dataset: PreparedDataset, fingerprint: str, 
     """Train with checkpoints in ``state``, which goes once the model is written."""
     store, history = CheckpointStore(state / "checkpoints"), state / "history.jsonl"
     resumed = store.latest()
+    for name in store.damaged():
+        used = f"step {resumed.state['step']}" if resumed is not None else "the start"
+        sys.stderr.write(f"checkpoint {name} is damaged: going on from {used}\n")
     if resumed is not None and resumed.state["step"]:
         sys.stderr.write(f"resuming after epoch {resumed.state['epochs_done']} (step {resumed.state['step']})\n")
     elif run.recipe.model.weights is not None:
@@ -47,7 +52,7 @@ def train_in(state: Path, run: Run, dataset: PreparedDataset, fingerprint: str, 
             train_worker, run.recipe.compute, store.root, history,
             recipe=as_shipped(run.recipe), dataset=str(dataset.path.absolute()),
         )  # fmt: skip
-    write_model(run.path("model"), exported(store, run.recipe).tensors["model"], run.resolved, dataset.info, fingerprint, digest)
+    write_model(run.path("model"), exported(store, run.recipe), run.resolved, dataset.info, fingerprint, digest)
     history.touch()
     shutil.copyfile(history, run.path("history.jsonl"))
     shutil.rmtree(state)
@@ -74,9 +79,9 @@ def train_worker(session: Session, recipe: dict[str, Any], dataset: str) -> None
     train_loop(Recipe.model_validate(recipe), PreparedDataset(Path(dataset)), session)
 
 
-def exported(store: CheckpointStore, recipe: Recipe) -> Checkpoint:
-    """The checkpoint that becomes the model."""
+def exported(store: CheckpointStore, recipe: Recipe) -> dict[str, Tensor]:
+    """The weights that become the model: the average's, where there is one."""
     checkpoint = store.best() if recipe.train.keep == "best" else store.latest()
     if checkpoint is None:
         raise CvflowError(f"{store.root}: no whole checkpoint was written")
-    return checkpoint
+    return checkpoint.tensors.get("ema", checkpoint.tensors["model"])

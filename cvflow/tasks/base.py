@@ -6,13 +6,14 @@ What differs between tasks is a method here, never a branch elsewhere. Shapes: B
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from cvflow.config import Recipe
 from cvflow.data.images import Pixels
+from cvflow.errors import Fault, RequestError
 from cvflow.registry import build
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
@@ -42,6 +43,14 @@ class Metric(Protocol):
         ...
 
 
+class Features(NamedTuple):
+    """What a linear classifier is fitted to. x: B x F; label: B, the index of the class; weight: B, how much each counts."""
+
+    x: Tensor
+    label: Tensor
+    weight: Tensor
+
+
 class Task(Protocol):
     """One vision task."""
 
@@ -63,7 +72,19 @@ class Task(Protocol):
 
     def forward(self, model: nn.Module, batch: Batch) -> Raw: ...
 
+    def measure(self, model: nn.Module, batch: Batch) -> tuple[dict[str, Loss], Raw]:
+        """``losses`` and ``forward`` of one batch, for evaluation; a task that can runs its network once."""
+        ...
+
     def decode(self, raw: Raw, batch: Batch) -> list[Prediction]: ...
+
+    def features(self, model: nn.Module, batch: Batch) -> Features:
+        """What the model's last, linear layer reads. RequestError where the task or the model has no such layer."""
+        ...
+
+    def set_head(self, model: nn.Module, weight: Tensor, bias: Tensor) -> None:
+        """Put a fitted linear classifier into the model. weight: classes x F; bias: classes."""
+        ...
 
     def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw: ...
 
@@ -100,6 +121,12 @@ class BaseTask:
     schema: Schema
     info: DatasetInfo
 
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
+        raise NotImplementedError
+
+    def forward(self, model: nn.Module, batch: Batch) -> Raw:
+        raise NotImplementedError
+
     def bind(self, info: DatasetInfo) -> None:
         self.info = info
 
@@ -124,9 +151,24 @@ class BaseTask:
             targets={k: _stack([s.target[k] for s in samples]) for k in samples[0].target},
         )
 
+    def measure(self, model: nn.Module, batch: Batch) -> tuple[dict[str, Loss], Raw]:
+        return self.losses(model, batch), self.forward(model, batch)
+
+    def features(self, model: nn.Module, batch: Batch) -> Features:
+        raise no_linear_layer(model)
+
+    def set_head(self, model: nn.Module, weight: Tensor, bias: Tensor) -> None:
+        raise no_linear_layer(model)
+
     def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
         """Test-time views averaged."""
         return {k: torch.stack([r[k] for r in raws]).mean(0) for k in raws[0]}
+
+
+def no_linear_layer(model: nn.Module) -> RequestError:
+    """The error of a ``fit`` phase where there is nothing to fit."""
+    got = f"fit with a {type(model).__name__}"
+    return RequestError(Fault("train.kind", got, "a classifier that ends in one linear layer", "Type train.kind=sgd."))
 
 
 def _stack(values: list[Any]) -> Any:

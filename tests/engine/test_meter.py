@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+import time
+from collections.abc import Callable
 
 import pytest
 import torch
 
-from cvflow.engine.meter import Meter
-from cvflow.errors import CvflowError
+from cvflow.engine.meter import Clock, Meter, NotFiniteError
 
 NAMES = ("loss", "extra")
 
@@ -56,17 +58,48 @@ def test_the_speed_counts_images_since_the_restart() -> None:
     assert meter.speed == 0
 
 
+def test_a_window_ends_where_the_step_says_so() -> None:
+    """Wherever a training was broken off, its windows are those of the unbroken one."""
+    meter = Meter(every=3, batch_size=8)
+    assert fed(meter, [1, 5], first=2) == [False, True]
+    assert [p.step for p in meter.take()] == [3]
+
+
+def test_an_open_window_goes_on_elsewhere() -> None:
+    whole, broken = Meter(every=3, batch_size=8), Meter(every=3, batch_size=8)
+    fed(whole, [0.1, 0.7, 0.2])
+    fed(broken, [0.1, 0.7])
+    resumed = Meter(every=3, batch_size=8)
+    resumed.restore(json.loads(json.dumps(broken.state())), torch.device("cpu"))
+    fed(resumed, [0.2], first=3)
+    assert [p.metrics for p in resumed.take()] == [p.metrics for p in whole.take()]
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_ends_the_training(bad: float) -> None:
-    meter = Meter(every=2, batch_size=8)
-    fed(meter, [1])
-    with pytest.raises(CvflowError, match=r"not finite at step 2.*lower train\.optimizer\.lr") as caught:
-        fed(meter, [bad], first=2)
-    assert caught.value.exit_code == 1
+def test_a_loss_that_is_no_number_is_named_by_its_step(bad: float) -> None:
+    meter = Meter(every=4, batch_size=8)
+    with pytest.raises(NotFiniteError, match="not finite at step 2") as caught:
+        fed(meter, [1, bad, bad, 1])
+    assert (caught.value.step, caught.value.exit_code) == (2, 1)
 
 
-def test_an_open_window_is_looked_at_too() -> None:
+@pytest.mark.parametrize("look", [Meter.take, Meter.flush])
+def test_an_open_window_is_looked_at_too(look: Callable[[Meter], object]) -> None:
     meter = Meter(every=100, batch_size=8)
     fed(meter, [1, math.nan])
-    with pytest.raises(CvflowError, match="not finite at step 2"):
-        meter.flush()
+    with pytest.raises(NotFiniteError, match="not finite at step 2"):
+        look(meter)
+
+
+def test_the_laps_of_a_clock() -> None:
+    clock = Clock(torch.device("cpu"))
+    time.sleep(0.02)
+    clock.lap("data")
+    clock.lap("forward")
+    time.sleep(0.01)
+    clock.lap("data")
+    seconds = clock.seconds()
+    assert list(seconds) == ["seconds_data", "seconds_forward"]
+    assert seconds["seconds_data"] >= 0.03 > seconds["seconds_forward"]
+    clock.restart()
+    assert clock.seconds() == {}

@@ -65,7 +65,8 @@ def killed(recipe: Recipe, digits: PreparedDataset, root: Path, moment: str, ste
 
 
 def points(root: Path) -> list[tuple[int, dict[str, float]]]:
-    return [(p.step, {k: v for k, v in p.metrics.items() if k != "images_per_second"}) for _, p in read_history(root / "history.jsonl")]
+    found = [point for _, point in read_history(root / "history.jsonl")]
+    return [(p.step, {k: v for k, v in p.metrics.items() if not k.startswith(("images_per_second", "seconds_"))}) for p in found]
 
 
 def test_killed_thrice_and_never(

@@ -1,0 +1,110 @@
+"""One optimiser step from a batch: precision, accumulation, clipping, second-order closures."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn, optim
+from torch.nn.parallel import DistributedDataParallel
+
+from cvflow.engine.job import Job
+from cvflow.engine.meter import Clock
+from cvflow.engine.step import Step, counted, reduce
+from cvflow.errors import Fault, RequestError
+from cvflow.types import Batch, Loss
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Update:
+    """The model and task of a job under an optimiser. names: of the losses, in the order of their means."""
+
+    def __init__(self, job: Job, optimizer: optim.Optimizer, clock: Clock) -> None:
+        self.train, self.device, self.world_size = job.recipe.train, job.session.device, job.session.world_size
+        self.optimizer, self.clock = optimizer, clock
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.needs_closure = getattr(optimizer, "needs_closure", False)
+        if self.needs_closure and self.train.precision == "fp16":
+            fix = "Type train.precision=bf16."
+            raise RequestError(Fault("train.precision", "fp16 with an optimiser that needs a closure", "fp32 or bf16", fix))
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.train.precision == "fp16")
+        step = Step(job.model, job.task)
+        self.wrapped = DistributedDataParallel(step, broadcast_buffers=False) if self.world_size > 1 else step
+        self.forward: nn.Module = torch.compile(self.wrapped) if self.train.compile else self.wrapped  # type: ignore[assignment]
+        self.names: tuple[str, ...] = ()
+
+    def __call__(self, batch: Batch, seed: int) -> tuple[Tensor, bool]:
+        """(mean of each loss over all ranks, whether the step was taken). seed: of dropout.
+
+        The step is left out where ``not_finite: skip`` and a loss or gradient is not finite.
+        """
+        parts = batch.parts(self.train.accumulate)
+        means = torch.empty(0)
+
+        def closure() -> Tensor:
+            nonlocal means
+            seed_all(seed, self.device)
+            self.optimizer.zero_grad(set_to_none=True)
+            means = self._backward(parts)
+            return means.sum()
+
+        if self.needs_closure:
+            self.optimizer.step(closure)  # type: ignore[arg-type]
+            self.clock.lap("optimizer")
+            return means, True
+        closure()
+        taken = self._apply(means)
+        self.clock.lap("optimizer")
+        return means, taken
+
+    def _backward(self, parts: list[Batch]) -> Tensor:
+        """Gradients of the whole batch; the global mean of each loss."""
+        tables, weights = [], None
+        for number, part in enumerate(parts):
+            with self._unsynchronised(number + 1 < len(parts)):
+                with torch.autocast(self.device.type, DTYPES[self.train.precision], enabled=self.train.precision != "fp32"):
+                    losses: dict[str, Loss] = self.forward(part)
+                self.names = tuple(losses)
+                sums, table = counted(losses)
+                tables.append(table)
+                if weights is None:  # exact where there is one part; else mended below, when all counts are known
+                    weights = self.world_size / (reduce(table)[1] * len(parts)).clamp(min=1)
+                self.clock.lap("forward")
+                self.scaler.scale((sums * weights).sum()).backward()  # type: ignore[no-untyped-call]
+                self.clock.lap("backward")
+        whole = reduce(torch.stack(tables).sum(0))
+        assert weights is not None  # noqa: S101
+        if len(parts) > 1:
+            self._rescale((self.world_size / whole[1].clamp(min=1)) / weights)
+        return whole[0] / whole[1].clamp(min=1)
+
+    def _rescale(self, ratios: Tensor) -> None:
+        """Parts were weighed as if all had the first one's counts. Exact where the losses count alike, as one loss does."""
+        torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], ratios.mean())
+
+    def _unsynchronised(self, active: bool) -> AbstractContextManager[None]:
+        """DDP sums gradients over ranks with the last part only."""
+        return self.wrapped.no_sync() if active and isinstance(self.wrapped, DistributedDataParallel) else nullcontext()
+
+    def _apply(self, means: Tensor) -> bool:
+        """Clip and step; False where it is skipped."""
+        watched = self.train.not_finite == "skip"
+        if self.train.clip_norm is not None or watched:
+            self.scaler.unscale_(self.optimizer)
+            norm = nn.utils.clip_grad_norm_(self.parameters, self.train.clip_norm or float("inf"))
+            # scaled gradients overflow now and then: the scaler leaves such a step out itself
+            seen = means if self.scaler.is_enabled() else torch.cat([means, norm[None]])
+            if watched and not bool(seen.isfinite().all()):
+                self.scaler.update()
+                return False
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return True
+
+
+def seed_all(seed: int, device: torch.device) -> None:
+    """Seed what dropout draws from; not torch.manual_seed, which queues a call for GPUs never used."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
