@@ -1,0 +1,90 @@
+"""Two sides measured in pairs, A B A B: the median ratio with its interval, and a results file that says on what."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("torch", "torchvision", "pillow", "pyarrow", "numpy", "ray", "mlflow")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What two sides measured, pair by pair, in the unit of ``ours`` (images/s, seconds, ...)."""
+
+    ours: Sequence[float]
+    theirs: Sequence[float]
+
+    @property
+    def ratios(self) -> list[float]:
+        """ours / theirs of each pair."""
+        return [a / b for a, b in zip(self.ours, self.theirs, strict=True)]
+
+    @property
+    def ratio(self) -> float:
+        """The median ratio."""
+        return statistics.median(self.ratios)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The least and the greatest ratio: holds the median ratio with 1 - 2^(1-n) confidence, 94 % for 5 pairs."""
+        return min(self.ratios), max(self.ratios)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.ratio:.3f} ({low:.3f} to {high:.3f})"
+
+    def rows(self) -> list[list[object]]:
+        """Number of the pair, ours, theirs, ratio: the lines of a table."""
+        return [[i + 1, a, b, f"{a / b:.3f}"] for i, (a, b) in enumerate(zip(self.ours, self.theirs, strict=True))]
+
+
+def in_pairs(ours: Callable[[], float], theirs: Callable[[], float], pairs: int = 5) -> Pairs:
+    """Both sides ``pairs`` times, in turn; each gives what it measured. Warm up before, where a side needs it."""
+    measured = [(ours(), theirs()) for _ in range(pairs)]
+    return Pairs(*zip(*measured, strict=True))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; numbers with four digits."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in line) + " |" for line in lines)
+
+
+def write_results(name: str, title: str, *parts: str) -> Path:
+    """``results/<name>.md``: the parts, then the command, the versions and the machine. Printed as well."""
+    text = "\n\n".join([f"# {title}", *parts, conditions()]) + "\n"
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.md"
+    path.write_text(text, encoding="utf-8")
+    print(text)
+    return path
+
+
+def conditions() -> str:
+    """The command, date, versions and machine."""
+    command = shlex.join(["python", os.path.relpath(sys.argv[0], RESULTS.parents[1]), *sys.argv[1:]])
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    load = f"load {os.getloadavg()[0]:.1f} at the end"
+    machine = f"{os.cpu_count()} cores ({processor()}), {platform.system()} {platform.machine()}, {load}"
+    return f"`{command}`, {date.today()}\n\nPython {platform.python_version()}, {packages}. {machine}."
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = (
+        [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        if cpuinfo.exists()
+        else []
+    )
+    return names[0] if names else platform.processor()
