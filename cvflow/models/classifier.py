@@ -56,8 +56,12 @@ class Classifier(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """uint8 images, 0..255 -> logits, B x classes."""
-        logits: Tensor = self.head(self.dropout(self.backbone.embed(self.normalize(images_BCHW))))
+        logits: Tensor = self.head(self.dropout(self.embed(images_BCHW)))
         return logits
+
+    def embed(self, images_BCHW: Tensor) -> Tensor:
+        """uint8 images, 0..255 -> features, B x F."""
+        return self.backbone.embed(self.normalize(images_BCHW))
 
 
 def pixel_stats(normalize: str | PixelStats, backbone: Backbone, info: DatasetInfo) -> tuple[tuple[float, ...], tuple[float, ...]]:

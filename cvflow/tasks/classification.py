@@ -14,7 +14,7 @@ from cvflow.config import Recipe
 from cvflow.data.images import decode
 from cvflow.metrics.classification import ClassificationMetric
 from cvflow.registry import build, register
-from cvflow.tasks.base import BaseTask, Metric
+from cvflow.tasks.base import BaseTask, Features, Metric, no_linear_layer
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
 
@@ -47,6 +47,20 @@ class Classification(BaseTask):
         """``probabilities`` B x classes."""
         logits: Tensor = model(batch.images["image"])
         return {"probabilities": logits.float().softmax(1)}
+
+    def features(self, model: nn.Module, batch: Batch) -> Features:
+        embed = getattr(model, "embed", None)
+        if embed is None or not isinstance(getattr(model, "head", None), nn.Linear):
+            raise no_linear_layer(model)
+        label = batch.targets["label"].long()
+        return Features(embed(batch.images["image"]), label, torch.ones_like(label, dtype=torch.float32))
+
+    def set_head(self, model: nn.Module, weight: Tensor, bias: Tensor) -> None:
+        if not isinstance(model.head, nn.Linear):
+            raise no_linear_layer(model)
+        with torch.no_grad():
+            model.head.weight.copy_(weight)
+            model.head.bias.copy_(bias)
 
     def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
         probabilities = raw["probabilities"].cpu()
