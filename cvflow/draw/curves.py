@@ -32,7 +32,7 @@ class Line:
 class Curves:
     """series: name -> [(x, y)]. A y that is None, not finite, or not positive on a log axis, is a gap.
 
-    best: name -> whether its greatest or least point is marked. log: logarithmic y axis.
+    best: name -> whether its greatest or least point is marked. log, x_log: logarithmic axes; every x is then above 0.
     """
 
     title: str
@@ -40,6 +40,7 @@ class Curves:
     x_label: str = "epoch"
     y_label: str = ""
     log: bool = False
+    x_log: bool = False
     best: Mapping[str, Literal["max", "min"]] = field(default_factory=dict)
     kind: ClassVar[str] = "curves"
 
@@ -63,10 +64,12 @@ class Curves:
     @cached_property
     def _x_range(self) -> tuple[float, float]:
         xs = [x for points in self.drawn for x, _ in points]
-        return (min(xs), max(xs)) if max(xs) > min(xs) else (xs[0] - 1, xs[0] + 1)
+        if max(xs) > min(xs):
+            return min(xs), max(xs)
+        return (xs[0] / 2, xs[0] * 2) if self.x_log else (xs[0] - 1, xs[0] + 1)
 
     def _x(self, x: float) -> float:
-        low, high = self._x_range
+        low, high, x = (math.log(v) if self.x_log else v for v in (*self._x_range, x))
         return round(100 * (x - low) / (high - low), 2)
 
     def _y(self, y: float) -> float:
@@ -83,7 +86,8 @@ class Curves:
         """(% from the left, label); only those within the data."""
         low, high = self._x_range
         whole = all(float(x).is_integer() for points in self.drawn for x, _ in points)
-        return [(self._x(v), tick_label(v)) for v in ticks(low, high, most=10, whole=whole) if low <= v <= high]
+        found = log_ticks(low, high) if self.x_log else ticks(low, high, most=10, whole=whole)
+        return [(self._x(v), tick_label(v)) for v in found if low <= v <= high * (1 + 1e-9)]
 
     @property
     def lines(self) -> list[Line]:

@@ -58,6 +58,13 @@ def test_log_axis_spreads_decades_evenly():
     assert [label for _, label in plot.y_ticks] == ["0.0001", "0.001", "0.01", "0.1", "1"]
 
 
+def test_a_log_x_axis_spreads_decades_evenly():
+    plot = Curves("t", {"a": [(1e-4, 0.0), (1e-2, 5.0), (1.0, 10.0)]}, x_log=True)
+    assert plot.lines[0].path == "M0 100L50 50L100 0"
+    assert plot.x_ticks == [(0, "0.0001"), (25, "0.001"), (50, "0.01"), (75, "0.1"), (100, "1")]
+    assert [at for at, _ in Curves("t", {"a": [(3, 0.5)]}, x_log=True).x_ticks] == pytest.approx([20.75, 86.85], abs=0.1)
+
+
 def test_many_points_are_thinned_and_peaks_stay():
     points = [(i, math.sin(i / 300)) for i in range(20_000)]
     points[7_777] = (7_777, 50.0)
