@@ -1,0 +1,111 @@
+"""One optimiser step: in parts, clipped, at lower precision, in another memory order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cvflow.config import Recipe
+from cvflow.data.dataset import PreparedDataset
+from cvflow.engine.job import Job, make_job
+from cvflow.engine.loop import train
+from cvflow.engine.meter import Clock
+from cvflow.engine.session import Session
+from cvflow.engine.update import Update
+from cvflow.types import Batch, Loss
+
+Make = Callable[..., Recipe]
+Sessions = Callable[..., Session]
+DIGITS = {"epochs": 2, "optimizer": {"name": "sgd", "lr": 0.02}}
+
+
+def trained(recipe: Recipe, digits: PreparedDataset, session: Session) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = train(recipe, digits, session).model.state_dict()
+    return state
+
+
+def distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
+    return max(float((a[k].float() - b[k].float()).abs().max()) for k in a)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 64])
+def test_a_step_in_parts_is_the_same_step(parts: int, digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+    whole = trained(recipe(**DIGITS), digits, session("whole"))
+    divided = trained(recipe(**DIGITS, accumulate=parts), digits, session("parts"))
+    assert distance(whole, divided) < 1e-5
+    assert distance(whole, trained(recipe(epochs=1), digits, session("other"))) > 1e-2
+
+
+class Weighed:
+    """A task whose one loss counts by weights, so that parts of a batch count differently."""
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
+        weight = batch.targets["weight"]
+        return {"loss": Loss((model(batch.images["x"])[:, 0] * weight).sum(), weight.sum())}
+
+
+@pytest.mark.parametrize("first", [1.0, 0.0], ids=["uneven", "nothing in the first part"])
+def test_parts_of_uneven_weight_make_the_exact_step(first: float, digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+    x = torch.arange(12.0).reshape(4, 3)
+    batch = Batch(["a", "b", "c", "d"], {"x": x}, {"weight": torch.tensor([first, first, 10.0, 3.0])})
+    moved = []
+    for parts in (1, 2, 4):
+        chosen = recipe(accumulate=parts)
+        torch.manual_seed(0)
+        model = nn.Linear(3, 1)
+        job: Any = replace(make_job(chosen, digits, session(str(parts))), model=model, task=Weighed())
+        before = model.weight.detach().clone()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        means, taken = Update(job, optimizer, Clock(torch.device("cpu")))(batch, seed=0)
+        moved.append((model.weight.detach() - before, means))
+        assert taken
+    for step, means in moved[1:]:
+        torch.testing.assert_close(step, moved[0][0])
+        torch.testing.assert_close(means, moved[0][1])
+
+
+def test_clipping_bounds_the_step(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+    def moved(name: str, **how: Any) -> float:
+        plain = {"name": "sgd", "lr": 1.0, "momentum": 0.0}
+        chosen = recipe(epochs=1, optimizer=plain, schedule="constant", batch_size=10_000, **how)  # one step
+        before = make_job(chosen, digits, session("start")).model.state_dict()
+        after = trained(chosen, digits, session(name))
+        return sum(float((after[k] - before[k]).norm() ** 2) for k, _ in before.items() if "normalize" not in k) ** 0.5
+
+    assert moved("free") > 0.03
+    assert moved("clipped", clip_norm=0.01) == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_learns_and_leaves_the_weights_whole(
+    precision: str, digits: PreparedDataset, recipe: Make, session: Sessions
+) -> None:
+    full = trained(recipe(**DIGITS), digits, session("fp32"))
+    lower = trained(recipe(**DIGITS, precision=precision), digits, session(precision))
+    assert {t.dtype for t in lower.values()} == {torch.float32}
+    assert 0 < distance(full, lower) < 0.05
+
+
+def test_channels_last_is_the_same_training(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+    model = {"name": "classifier", "backbone": {"name": "cifar_resnet", "depth": 20}}
+    plain = trained(recipe(model, epochs=1, batch_size=160), digits, session("plain"))
+    turned = session("turned")
+    job: Job = train(recipe(model, epochs=1, batch_size=160, channels_last=True), digits, turned)
+    assert job.model.backbone.conv1.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr]
+    assert distance(plain, job.model.state_dict()) < 1e-3
+    saved = turned.checkpoints.latest()
+    assert saved is not None
+    assert distance(saved.tensors["model"], job.model.state_dict()) == 0
+
+
+@pytest.mark.slow
+def test_compiled_is_the_same_training(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+    plain = trained(recipe(**DIGITS), digits, session("plain"))
+    compiled = trained(recipe(**DIGITS, compile=True), digits, session("compiled"))
+    assert plain.keys() == compiled.keys()
+    assert distance(plain, compiled) < 1e-4
