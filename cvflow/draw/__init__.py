@@ -1,9 +1,15 @@
 """A self-contained HTML page made of blocks that know no task."""
 
-from cvflow.draw.blocks import Block, Facts, Numbers, Table, Text, block_of
+from cvflow.draw.blocks import Block, Facts, Link, Numbers, Text, block_of
 from cvflow.draw.curves import Curves
-from cvflow.draw.images import Gallery, Item, thumbnail
+from cvflow.draw.images import Gallery, Item, Strips, thumbnail
 from cvflow.draw.matrix import Matrix
 from cvflow.draw.page import Section, page
+from cvflow.draw.reliability import Reliability
+from cvflow.draw.shares import Shares
+from cvflow.draw.table import Table
 
-__all__ = ["Block", "Curves", "Facts", "Gallery", "Item", "Matrix", "Numbers", "Section", "Table", "Text", "block_of", "page", "thumbnail"]
+__all__ = [
+    "Block", "Curves", "Facts", "Gallery", "Item", "Link", "Matrix", "Numbers", "Reliability", "Section", "Shares", "Strips", "Table",
+    "Text", "block_of", "page", "thumbnail",
+]  # fmt: skip

@@ -1,14 +1,16 @@
-"""The plain blocks: numbers, table, facts, text. Each is drawn by the macro of its ``kind`` in blocks.html."""
+"""The plain blocks: numbers, facts, text; and any block from plain data. Each is drawn by the macro of its ``kind`` in blocks.html."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from cvflow.draw.curves import Curves
 from cvflow.draw.matrix import Matrix
+from cvflow.draw.reliability import Reliability
 from cvflow.draw.scale import number
+from cvflow.draw.table import Table
 
 
 class Block(Protocol):
@@ -26,28 +28,11 @@ class Numbers:
     kind: ClassVar[str] = "numbers"
 
 
-@dataclass(frozen=True)
-class Table:
-    """Rows of plain cells. A column of numbers is set to the right, its fractions with three decimals; None is a dash."""
+class Link(NamedTuple):
+    """A value that leads to another file. href: relative to the page."""
 
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-    title: str = ""
-    kind: ClassVar[str] = "table"
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(f"got a row of {len(row)} cells, expected {len(self.columns)}: {list(self.columns)}")
-
-    @property
-    def numeric(self) -> list[bool]:
-        """Whether each column holds numbers (and gaps) only."""
-        return [all(_is_number(row[i]) for row in self.rows) for i in range(len(self.columns))]
-
-    @property
-    def cells(self) -> list[list[str]]:
-        return [[number(cell, 3) for cell in row] for row in self.rows]
+    text: str
+    href: str
 
 
 @dataclass(frozen=True)
@@ -55,13 +40,19 @@ class Facts:
     """label -> value, one a line: what was run on what. Long words (hashes, paths) are set in the code font."""
 
     values: Mapping[str, Any]
+    title: str = ""
     kind: ClassVar[str] = "facts"
 
     @property
-    def lines(self) -> list[tuple[str, str, bool]]:
-        """(label, value, whether it is code)."""
-        texts = [(label, number(value)) for label, value in self.values.items()]
-        return [(label, text, len(text) >= 16 and not any(map(str.isspace, text))) for label, text in texts]
+    def lines(self) -> list[tuple[str, str, bool, str]]:
+        """(label, value, whether it is code, where it leads or '')."""
+        return [(label, *self._line(value)) for label, value in self.values.items()]
+
+    def _line(self, value: Any) -> tuple[str, bool, str]:
+        if isinstance(value, Link):
+            return value.text, False, value.href
+        text = number(value)
+        return text, len(text) >= 16 and not any(map(str.isspace, text)), ""
 
 
 @dataclass(frozen=True)
@@ -76,8 +67,8 @@ class Text:
         return [part.strip() for part in self.text.split("\n\n") if part.strip()]
 
 
-FIGURES: Mapping[str, type[Numbers | Table | Facts | Text | Curves | Matrix]] = {
-    block.kind: block for block in (Numbers, Table, Facts, Text, Curves, Matrix)
+FIGURES: Mapping[str, type[Numbers | Table | Facts | Text | Curves | Matrix | Reliability]] = {
+    block.kind: block for block in (Numbers, Table, Facts, Text, Curves, Matrix, Reliability)
 }
 
 
@@ -91,7 +82,3 @@ def block_of(figure: Mapping[str, Any], title: str = "") -> Block:
     if title and "title" in block.__dataclass_fields__:
         options = {"title": title} | options
     return block(**options)
-
-
-def _is_number(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, (int, float)) and not isinstance(cell, bool))

@@ -64,6 +64,30 @@ class Gallery:
         return [(thumbnail(_pixels(item.image), self.side), item) for item in self.items]
 
 
+@dataclass(frozen=True)
+class Strips:
+    """Rows of pictures under common headings, as the variants of an image. images: each row as long as ``columns``, HxWxC uint8."""
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Array]]]
+    title: str = ""
+    side: int = 96
+    kind: ClassVar[str] = "strips"
+
+    def __post_init__(self) -> None:
+        for name, images in self.rows:
+            if len(images) != len(self.columns):
+                raise ValueError(f"{name}: got {len(images)} images, expected {len(self.columns)}: {list(self.columns)}")
+
+    @property
+    def lines(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """(name of the row, [(data URI, what it shows)])."""
+        return [
+            (name, [(thumbnail(i, self.side), f"{name}, {c}") for c, i in zip(self.columns, images, strict=True)])
+            for name, images in self.rows
+        ]
+
+
 def _pixels(image: Array | bytes) -> Array:
     if not isinstance(image, bytes):
         return image

@@ -1,4 +1,4 @@
-"""How right a classifier is: accuracy, top-k accuracy, macro F1, log loss, who is taken for whom."""
+"""How right a classifier is: accuracy, top-k accuracy, macro F1, log loss, calibration, who is taken for whom."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cvflow.errors import CvflowError
+from cvflow.metrics.calibration import Calibration
 from cvflow.types import Prediction
 
 LEAST_PROBABILITY = 2.0**-52
@@ -27,6 +28,7 @@ class ClassificationMetric:
         self._confusion = [[0] * len(self.classes) for _ in self.classes]  # [true][predicted]
         self._hits = [0] * len(self.topk)
         self._losses: list[float] = []
+        self._calibration = Calibration()
 
     def update(self, predictions: Sequence[Prediction], targets: Sequence[Mapping[str, Any]]) -> None:
         """Count a batch; raises CvflowError for a class or label that the dataset does not have."""
@@ -38,6 +40,7 @@ class ClassificationMetric:
             rank = _rank(probabilities, label)
             for i, k in enumerate(self.topk):
                 self._hits[i] += (said == label) if k == 1 else (rank < k)
+            self._calibration.add(float(probabilities[said]), said == label)
             self._losses.append(-math.log(min(1.0, max(LEAST_PROBABILITY, float(probabilities[label])))))
 
     def _check(self, prediction: Prediction, label: int, given: int) -> None:
@@ -48,30 +51,40 @@ class ClassificationMetric:
             raise CvflowError(f"{prediction.id}: got label {label} and {given} probabilities, expected a label below {count} and {count}")
 
     def state(self) -> dict[str, Any]:
-        return {"confusion": [list(row) for row in self._confusion], "hits": list(self._hits), "losses": list(self._losses)}
+        return {
+            "confusion": [list(row) for row in self._confusion],
+            "hits": list(self._hits),
+            "losses": list(self._losses),
+            "calibration": self._calibration.state(),
+        }
 
     def merge(self, state: Mapping[str, Any]) -> None:
         self._confusion = [[a + b for a, b in zip(*rows, strict=True)] for rows in zip(self._confusion, state["confusion"], strict=True)]
         self._hits = [a + b for a, b in zip(self._hits, state["hits"], strict=True)]
         self._losses += state["losses"]
+        self._calibration.merge(state["calibration"])
 
     def compute(self) -> dict[str, float]:
-        """accuracy, top<k>_accuracy, macro_f1 (all 0..1) and log_loss (nats a sample)."""
+        """accuracy, top<k>_accuracy, macro_f1, calibration_error (all 0..1) and log_loss (nats a sample)."""
         total = len(self._losses)
         hits = {"accuracy" if k == 1 else f"top{k}_accuracy": _ratio(n, total) for k, n in zip(self.topk, self._hits, strict=True)}
         f1 = [row[3] for row in self._per_class() if row[3] is not None]
         means = {"macro_f1": _ratio(math.fsum(f1), len(f1)), "log_loss": _ratio(math.fsum(self._losses), total)}
+        means["calibration_error"] = self._calibration.error()
         return {name: math.nan if value is None else value for name, value in (hits | means).items()}
 
     def details(self) -> dict[str, Any]:
-        """The confusion matrix (rows true, columns predicted) and the table per class; None where a ratio has no denominator."""
+        """Confusion matrix (rows true, columns predicted), table per class, reliability; None where a ratio has no denominator."""
         return {
             "confusion": {"figure": "matrix", "classes": list(self.classes), "values": [list(row) for row in self._confusion]},
             "per_class": {
                 "figure": "table",
                 "columns": ["class", "precision", "recall", "F1", "support"],
                 "rows": list(self._per_class()),
+                "order": "F1",
+                "bars": ["precision", "recall", "F1", "support"],
             },
+            "calibration": {"figure": "reliability", "bins": self._calibration.bins(), "error": self._calibration.error()},
         }
 
     def _per_class(self) -> Iterator[list[Any]]:

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from cvflow.draw import Curves, Matrix, Section, page
+from cvflow.draw import Curves, Matrix, Reliability, Section, Shares, page
 from cvflow.draw.scale import log_ticks, number, short, tick_label, ticks
 
 
@@ -107,6 +107,21 @@ def test_a_matrix_of_any_size_is_readable_and_light(count):
         assert matrix.gutter + matrix.cell * count <= 1010, "fits a wide screen"
 
 
+def test_of_a_thousand_classes_the_most_confused_are_drawn():
+    values = [[0] * 1000 for _ in range(1000)]
+    for i in range(1000):
+        values[i][i] = 40
+    for i in range(0, 1000, 10):
+        values[i][i + 1] = 10
+    matrix = Matrix([f"class {i}" for i in range(1000)], values)
+    text = html(matrix)
+    assert "The 100 of 1\u2009000 classes with the most mistakes." in text
+    assert matrix.shown == sorted([*range(0, 500, 10), *range(1, 500, 10)])
+    assert ">class 491<" in text
+    assert len(text) < 60_000
+    assert {layer.opacity for layer in matrix.panels[1].layers if not layer.right} == {0.55}, "of all 50 images of the class, a fifth"
+
+
 def test_the_worst_confusions_come_first():
     matrix = Matrix(["a", "b", "c"], [[5, 4, 1], [0, 5, 0], [7, 0, 7]])
     assert matrix.confused == [("c", "a", "7", "50.0"), ("a", "b", "4", "40.0"), ("a", "c", "1", "10.0")]
@@ -116,6 +131,22 @@ def test_the_worst_confusions_come_first():
 def test_a_matrix_must_be_square(values):
     with pytest.raises(ValueError, match="expected 2"):
         Matrix(["a", "b"], values)
+
+
+def test_the_parts_of_a_whole():
+    shares = Shares({"data": 1.0, "forward": 3.0, "tracking": 0.0}, unit="s")
+    assert shares.segments == [("data", 25.0, "1.000 s, 25.0 %"), ("forward", 75.0, "3.000 s, 75.0 %")]
+    assert "Nothing yet" in html(Shares({}, "t"))
+    assert "Nothing yet" in html(Shares({"a": 0.0}, "t"))
+
+
+def test_reliability_stands_where_its_values_say():
+    plot = Reliability([(0, None, None), (10, 0.3, 0.5), (0, None, None), (30, 0.9, 0.7)], 0.2)
+    assert [bar[:5] for bar in plot.bars] == [(25, 25, 50, 30, 33.33), (75, 25, 70, 90, 100)]
+    assert plot.bars[0].said == "confidence 30.0%: 50.0% right of 10"
+    assert "surer than it is right, by 10.0%" in plot.verdict
+    assert "more often right than it is sure, by 20.0%" in Reliability([(10, 0.3, 0.5)], 0.2).verdict
+    assert "Nothing was measured" in html(Reliability([(0, None, None)] * 15, None))
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.61, 0.98), (-3, 12), (1e-6, 3e-6), (5, 5), (0, 0), (1, 123456), (-2, -2)])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvflow.draw import Gallery, Item, thumbnail
+from cvflow.draw import Gallery, Item, Strips, thumbnail
 
 
 def opened(uri):
@@ -58,3 +58,12 @@ def test_encoded_images_are_drawn_as_arrays_are(mode):
     ((uri, item),) = Gallery([Item(buffer.getvalue(), "c")], side=60).cards
     assert opened(uri).size == (60, 40)
     assert item.caption == "c"
+
+
+def test_strips_have_as_many_pictures_as_columns():
+    image = noise(8, 8, 3)
+    ((name, cells),) = Strips(["original", "epoch 1"], [("a.png", [image, image[:4]])]).lines
+    assert (name, [said for _, said in cells]) == ("a.png", ["a.png, original", "a.png, epoch 1"])
+    assert [opened(uri).size for uri, _ in cells] == [(96, 96), (96, 48)]
+    with pytest.raises(ValueError, match=r"a.png: got 1 images, expected 2"):
+        Strips(["original", "epoch 1"], [("a.png", [image])])

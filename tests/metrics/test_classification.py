@@ -26,6 +26,15 @@ def random_answers(count=200, classes=CLASSES, never=None, seed=0):
     return predictions, [{"label": int(y)} for y in labels], labels, probabilities
 
 
+def expected_calibration_error(y, p, bins=15):
+    """(error, [samples, confidence, accuracy] a bin) by Guo et al.'s formula, in NumPy."""
+    confidence, right = p.max(1), p.argmax(1) == y
+    which = np.digitize(confidence, np.linspace(0, 1, bins + 1), right=True) - 1
+    members = [which == b for b in range(bins)]
+    rows = [(m.sum(), confidence[m].mean(), right[m].mean()) if m.any() else (0, None, None) for m in members]
+    return sum(n / len(y) * abs(r - c) for n, c, r in rows if n), rows
+
+
 def measured(predictions, targets, classes=CLASSES):
     metric = ClassificationMetric(classes)
     metric.update(predictions, targets)
@@ -41,6 +50,7 @@ def test_agrees_with_scikit_learn(seed):
         "top5_accuracy": reference.top_k_accuracy_score(y, p, k=5, labels=range(8)),
         "macro_f1": reference.f1_score(y, said, average="macro"),
         "log_loss": reference.log_loss(y, p, labels=range(8)),
+        "calibration_error": expected_calibration_error(y, p)[0],
     }
     assert measured(predictions, targets).compute() == pytest.approx(expected, abs=1e-12)
 
@@ -50,6 +60,8 @@ def test_details_agree_with_scikit_learn():
     details = measured(predictions, targets).details()
     assert details["confusion"]["values"] == reference.confusion_matrix(y, p.argmax(1)).tolist()
     precision, recall, f1, support = reference.precision_recall_fscore_support(y, p.argmax(1))
+    for found, row in zip(details["calibration"]["bins"], expected_calibration_error(y, p)[1], strict=True):
+        assert found == [value if value is None else pytest.approx(value) for value in row]
     for row, *expected in zip(details["per_class"]["rows"], precision, recall, f1, support, strict=True):
         assert row[1:] == pytest.approx(expected)
     json.dumps(details)
@@ -69,16 +81,23 @@ def test_a_class_neither_present_nor_predicted_is_left_out_of_macro_f1():
     assert metric.details()["per_class"]["rows"][1] == ["b", None, None, None, 0]
 
 
+@pytest.mark.parametrize(("confidence", "bin"), [(0.0, 0), (1 / 15, 0), (0.5, 7), (0.9334, 14), (1.0, 14)])
+def test_a_confidence_at_the_edge_of_a_bin(confidence, bin):
+    metric = measured([Prediction("0", {"class": "a", "probabilities": [confidence, 1 - confidence]})], [{"label": 0}], ("a", "b"))
+    assert metric.details()["calibration"]["bins"][bin] == [1, pytest.approx(confidence, abs=1e-15), 1.0]
+    assert metric.compute()["calibration_error"] == pytest.approx(1 - confidence)
+
+
 def test_of_nothing_all_is_nan():
     result = ClassificationMetric(CLASSES).compute()
-    assert list(result) == ["accuracy", "top5_accuracy", "macro_f1", "log_loss"]
+    assert list(result) == ["accuracy", "top5_accuracy", "macro_f1", "log_loss", "calibration_error"]
     assert all(math.isnan(v) for v in result.values())
 
 
 @pytest.mark.parametrize("classes", ["abcde", "ab"])
 def test_top5_is_not_reported_for_five_classes_or_fewer(classes):
     predictions, targets, *_ = random_answers(classes=tuple(classes))
-    assert list(measured(predictions, targets, tuple(classes)).compute()) == ["accuracy", "macro_f1", "log_loss"]
+    assert list(measured(predictions, targets, tuple(classes)).compute()) == ["accuracy", "macro_f1", "log_loss", "calibration_error"]
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
@@ -117,6 +136,7 @@ def test_a_diverged_model_does_not_look_good():
     result = measured(predictions, [{"label": 7}]).compute()
     assert result["top5_accuracy"] == 0
     assert result["log_loss"] == pytest.approx(36.04, abs=0.01)
+    assert result["calibration_error"] == 1
 
 
 @pytest.mark.parametrize(
