@@ -37,12 +37,13 @@ class Shard:
 def arrow_schema(schema: Schema) -> pa.Schema:
     """The columns of a shard. Raises ValueError on an unknown type name."""
     columns = {"id": pa.string(), "path": pa.string(), **dict.fromkeys(schema.images, pa.binary())}
-    return pa.schema({**columns, **{k: _arrow_type(v) for k, v in schema.annotations.items()}})
+    return pa.schema({**columns, **{k: arrow_type(v) for k, v in schema.annotations.items()}})
 
 
-def _arrow_type(name: str) -> pa.DataType:
+def arrow_type(name: str) -> pa.DataType:
+    """``int32``, ``list<float>``, ... as Arrow has them. Raises ValueError on an unknown name."""
     if name.startswith("list<") and name.endswith(">"):
-        return pa.list_(_arrow_type(name[5:-1]))
+        return pa.list_(arrow_type(name[5:-1]))
     return pa.type_for_alias(name)
 
 

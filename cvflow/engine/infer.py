@@ -2,52 +2,120 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import torch
 
 from cvflow.data.images import ImageFault
+from cvflow.data.shards import arrow_type
 from cvflow.engine.export import TrainedModel
-from cvflow.types import Row, Sample
+from cvflow.types import Batch, Row, Sample
+
+T = TypeVar("T")
+ROW = "row"
+"""The column that says which row of the source an answer belongs to."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Some rows, their images decoded and fitted. owners: the number of each sample's row; faults: number -> what is wrong."""
+
+    rows: list[Row]
+    batch: Batch | None
+    owners: list[int]
+    faults: dict[int, str]
 
 
 class Predictor:
-    """A trained model on a device. Row: ``id`` and the task's encoded images."""
+    """A trained model on a device. Row: ``id`` and the task's encoded images. decoders: threads that decode a batch."""
 
-    def __init__(self, trained: TrainedModel, device: torch.device) -> None:
+    def __init__(self, trained: TrainedModel, device: torch.device, decoders: int = 1) -> None:
         self.trained = trained
         self.device = device
         self.transform = trained.task.transforms(trained.recipe, "test")
+        self._pool = ThreadPoolExecutor(decoders) if decoders > 1 else None
 
     def rows(self, rows: Iterable[Row], batch_size: int) -> Iterator[list[dict[str, Any]]]:
         """For each batch of rows its answers in order: ``{id, error, ...prediction}``, error None where all went well."""
-        iterator = iter(rows)
-        while batch := list(islice(iterator, batch_size)):
+        for batch in batches(rows, batch_size):
             yield self.batch(batch)
 
-    @torch.inference_mode()
     def batch(self, rows: list[Row]) -> list[dict[str, Any]]:
         """The answers to some rows, one a sample; a row with an unreadable image has one of only ``id`` and ``error``."""
-        task = self.trained.task
-        samples: list[Sample] = []
-        owners: list[int] = []  # the row of each sample: ids may repeat
-        answers: list[list[dict[str, Any]]] = [[] for _ in rows]
-        for number, row in enumerate(rows):
-            try:
-                own = [self.transform(sample) for sample in task.samples(row)]
-            except ImageFault as fault:
-                answers[number].append({"id": row["id"], "error": str(fault)})
-                continue
-            samples += own
-            owners += [number] * len(own)
-        if samples:
-            batch = task.collate(samples).to(self.device)
-            for number, prediction in zip(owners, task.decode(task.forward(self.trained.model, batch), batch), strict=True):
-                answers[number].append({"id": prediction.id, "error": None, **prediction.values})
-        return [answer for part in answers for answer in part]
+        return [answer for _, answer in self.answers(self.decode(rows))]
+
+    def tables(self, rows: Iterable[Row], batch_size: int, first: int = 0) -> Iterator[pa.Table]:
+        """The answers as tables of ``answer_schema``, a batch each. Images are decoded ahead, while the model works.
+
+        first: the number of the first row.
+        """
+        for decoded in ahead(map(self.decode, batches(rows, batch_size))):
+            yield self.table(decoded, range(first, first + len(decoded.rows)))
+            first += len(decoded.rows)
+
+    def table(self, decoded: Decoded, numbers: Iterable[int]) -> pa.Table:
+        """The answers to some rows, each with its row's number."""
+        known = list(numbers)
+        rows = [{ROW: known[number], **answer} for number, answer in self.answers(decoded)]
+        return pa.Table.from_pylist(rows, schema=answer_schema(self.trained))
+
+    @torch.inference_mode()
+    def decode(self, rows: list[Row]) -> Decoded:
+        """The images of some rows as one batch; can run in any thread."""
+        parts = list(map(self._samples, rows) if self._pool is None else self._pool.map(self._samples, rows))
+        samples = [sample for part in parts if not isinstance(part, str) for sample in part]
+        owners = [number for number, part in enumerate(parts) if not isinstance(part, str) for _ in part]
+        faults = {number: part for number, part in enumerate(parts) if isinstance(part, str)}
+        return Decoded(rows, self.trained.task.collate(samples) if samples else None, owners, faults)
+
+    def _samples(self, row: Row) -> list[Sample] | str:
+        """The row's fitted samples, or why there are none."""
+        try:
+            return [self.transform(sample) for sample in self.trained.task.samples(row)]
+        except ImageFault as fault:
+            return str(fault)
+
+    @torch.inference_mode()
+    def answers(self, decoded: Decoded) -> list[tuple[int, dict[str, Any]]]:
+        """(number of the row among these, its answer), in the order of the rows."""
+        found = [(number, {"id": decoded.rows[number]["id"], "error": fault}) for number, fault in decoded.faults.items()]
+        if decoded.batch is not None:
+            task, batch = self.trained.task, decoded.batch.to(self.device)
+            predictions = task.decode(task.forward(self.trained.model, batch), batch)
+            found += [(n, {"id": p.id, "error": None, **p.values}) for n, p in zip(decoded.owners, predictions, strict=True)]
+        return sorted(found, key=lambda pair: pair[0])
+
+
+def answer_schema(trained: TrainedModel) -> pa.Schema:
+    """``row``, ``id``, ``error`` and the columns of the task's answers, whichever of them a batch happens to have."""
+    answers = {name: arrow_type(kind) for name, kind in trained.task.answers.items()}
+    return pa.schema({ROW: pa.int64(), "id": pa.string(), "error": pa.string(), **answers})
+
+
+def batches(rows: Iterable[Row], batch_size: int) -> Iterator[list[Row]]:
+    iterator = iter(rows)
+    while batch := list(islice(iterator, batch_size)):
+        yield batch
+
+
+def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """The items, made in another thread, ``depth`` of them before they are asked for."""
+    end = object()
+    made = chain(items, (end,))
+    pool = ThreadPoolExecutor(1)
+    try:
+        waiting = deque(pool.submit(next, made, end) for _ in range(depth))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(pool.submit(next, made, end))
+            yield item  # type: ignore[misc]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def to_table(rows: list[dict[str, Any]]) -> pa.Table:

@@ -23,6 +23,7 @@ class Classification(BaseTask):
     """Rows carry ``label``, the index of the class, and ``weight``, >= 0; predictions give ``class`` and ``probabilities``."""
 
     schema = Schema(images=("image",), annotations={"label": "int32", "weight": "float32"}, stratify="label", defaults={"weight": 1.0})
+    answers: Mapping[str, str] = {"class": "string", "probabilities": "list<float>"}
 
     def __init__(self, *, label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> None:
         self.label_smoothing = label_smoothing
