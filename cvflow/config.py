@@ -108,7 +108,14 @@ class Train(Phase):
     """Training. The phase keys here hold for every phase; `phases` overrides them one by one."""
 
     batch_size: int = Field(64, gt=0, description="Samples an optimiser step, over all workers.")
+    sampler: Annotated[Component, Kind("sampler")] = Field(
+        Component(name="shuffle"), description="Which rows make up an epoch, and in what order."
+    )
+    images_per_class: int | None = Field(
+        None, gt=0, description="Only so many rows of each class are trained on, the same ones and more for a greater number; none = all."
+    )
     augment: tuple[Annotated[Component, Kind("transform")], ...] = Field((), description="Random transforms, in order.")
+    mix: Annotated[Component, Kind("mix")] | None = Field(None, description="Images of a batch mixed in pairs, and their targets too.")
     phases: tuple[dict[str, Any], ...] = Field((), description="Each a set of phase keys that differ from those above; none = one phase.")
     accumulate: int = Field(1, gt=0, description="Parts that a step's samples are divided into: less memory, the same step.")
     precision: Literal["fp32", "bf16", "fp16"] = Field(

@@ -26,6 +26,8 @@ PACKAGES = {
     "task": "cvflow.tasks",
     "format": "cvflow.data.formats",
     "transform": "cvflow.data.transforms",
+    "sampler": "cvflow.data.samplers",
+    "mix": "cvflow.data.mixing",
     "model": "cvflow.models",
     "backbone": "cvflow.models.backbones",
     "optimizer": "cvflow.engine.optimizers",

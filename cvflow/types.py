@@ -51,13 +51,21 @@ class Sample:
     target: dict[str, Any] = field(default_factory=dict)
 
 
+class Mixed(NamedTuple):
+    """What else the images of a batch show. targets: of the partner of each sample; share: scalar, 0..1, how much is the sample's own."""
+
+    targets: dict[str, Any]
+    share: Tensor
+
+
 @dataclass
 class Batch:
-    """Samples of one size, stacked. images: name -> uint8 BCHW; targets: tensors or lists of length B."""
+    """Samples of one size, stacked. images: name -> uint8 BCHW; targets: tensors or lists of length B; mixed: where images are mixed."""
 
     ids: list[str]
     images: dict[str, Tensor]
     targets: dict[str, Any] = field(default_factory=dict)
+    mixed: Mixed | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -73,6 +81,7 @@ class Batch:
             self,
             images={k: move(v, **order) for k, v in self.images.items()},
             targets={k: move(v) for k, v in self.targets.items()},
+            mixed=self.mixed and Mixed({k: move(v) for k, v in self.mixed.targets.items()}, move(self.mixed.share)),
         )
 
     def parts(self, count: int) -> list[Batch]:
@@ -83,7 +92,8 @@ class Batch:
 
     def _part(self, which: slice) -> Batch:
         images, targets = ({k: v[which] for k, v in named.items()} for named in (self.images, self.targets))
-        return replace(self, ids=self.ids[which], images=images, targets=targets)
+        mixed = self.mixed and self.mixed._replace(targets={k: v[which] for k, v in self.mixed.targets.items()})
+        return replace(self, ids=self.ids[which], images=images, targets=targets, mixed=mixed)
 
 
 @dataclass(frozen=True)

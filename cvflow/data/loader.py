@@ -1,23 +1,34 @@
 """Batches of one rank, in an order and with an augmentation that no division of the work changes.
 
-A sample is named by (epoch, row index); its random transforms are seeded by (seed, epoch, sample id).
+A sample's random transforms are seeded by (seed, epoch, sample id); what is drawn for a batch, by (seed, epoch, its place in the order).
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from cvflow.data.mixing import Mix
 from cvflow.errors import Fault, RequestError
 from cvflow.types import Batch, Row, Sample
 
-Key = tuple[int, int]
-"""(epoch, row index)"""
+Key = tuple[int, int, int]
+"""(epoch, row index, how often the row came before in the epoch's order)"""
+
+
+class Plan(NamedTuple):
+    """One batch of a rank. partners: what each key is mixed with, none where nothing is mixed; seed: of the mixing."""
+
+    keys: Sequence[Key]
+    partners: Sequence[Key] = ()
+    seed: int = 0
 
 
 class Rows(Protocol):
@@ -40,24 +51,35 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-class SampleSet(Dataset[list[Sample]]):
-    """The transformed samples of each row, a list: a row may give several. seed: None = the transform draws nothing."""
+class BatchSet(Dataset[Batch]):
+    """Plan -> batch of transformed samples. seed: None = the transform draws nothing. mix: for plans with partners."""
 
-    def __init__(self, task: Sampling, rows: Rows, transform: Callable[[Sample], Sample], seed: int | None) -> None:
-        self._task, self._rows, self._transform, self._seed = task, rows, transform, seed
+    def __init__(self, task: Sampling, rows: Rows, transform: Callable[[Sample], Sample], seed: int | None, mix: Mix | None = None) -> None:
+        self._task, self._rows, self._transform, self._seed, self._mix = task, rows, transform, seed, mix
 
-    def __getitem__(self, key: Key) -> list[Sample]:
-        epoch, index = key
-        samples = self._task.samples(self._rows[index])
-        if self._seed is None:
-            return [self._transform(sample) for sample in samples]
+    def __getitem__(self, plan: Plan) -> Batch:
         with _generator_kept():
-            return [self._seeded(sample, epoch) for sample in samples]
+            found = {key: list(self._samples(key)) for key in dict.fromkeys([*plan.keys, *plan.partners])}
+        batch = self._task.collate([sample for key in plan.keys for sample in found[key]])
+        if self._mix is None:
+            return batch
+        pairs = zip(plan.keys, plan.partners, strict=True)
+        partners = [mate for key, partner in pairs for mate in _mates(found[key], found[partner])]
+        return self._mix(batch, self._task.collate(partners), np.random.default_rng(plan.seed))
 
-    def _seeded(self, sample: Sample, epoch: int) -> Sample:
-        # not torch.manual_seed: that reseeds the GPUs as well, at a thousand times the cost
-        torch.default_generator.manual_seed(seed_of(self._seed, epoch, sample.id))
-        return self._transform(sample)
+    def _samples(self, key: Key) -> Iterator[Sample]:
+        """A row may give several; each is seeded by its id, and by its number where the row comes again in the epoch."""
+        epoch, index, again = key
+        for sample in self._task.samples(self._rows[index]):
+            if self._seed is not None:
+                # not torch.manual_seed: that reseeds the GPUs as well, at a thousand times the cost
+                torch.default_generator.manual_seed(seed_of(self._seed, epoch, sample.id, *([again] if again else [])))
+            yield self._transform(sample)
+
+
+def _mates(own: Sequence[Sample], other: Sequence[Sample]) -> list[Sample]:
+    """A partner for each sample of a row: those of the other row in turn; its own where that row has none."""
+    return [(other or own)[i % len(other or own)] for i in range(len(own))]
 
 
 @contextmanager
@@ -68,16 +90,6 @@ def _generator_kept() -> Iterator[None]:
         yield
     finally:
         torch.default_generator.set_state(state)
-
-
-class _Collate:
-    """The samples of several rows as one batch; a class, so that it crosses to loader processes."""
-
-    def __init__(self, task: Sampling) -> None:
-        self._task = task
-
-    def __call__(self, rows: Sequence[Sequence[Sample]]) -> Batch:
-        return self._task.collate([sample for samples in rows for sample in samples])
 
 
 def train_batches(
@@ -92,19 +104,42 @@ def train_batches(
     seed: int,
     loader_workers: int = 0,
     start: int = 0,
+    mix: Mix | None = None,
 ) -> Iterator[Batch]:
     """This rank's share of each global batch: every world_size-th of ``batch_size`` consecutive entries of the order.
 
     start: the sample offset in the order at which to go on. A last short batch is dropped; a dataset smaller than
-    one batch makes one of all its rows.
+    one batch makes one of all its rows. mix: mixes each image with that of a partner in the global batch, which this rank
+    loads too where it is another's: so the mixed samples are the same at any world size.
     """
     size = min(batch_size, len(order))
     if size < world_size:
         fix = "Type a greater train.batch_size or fewer compute.workers."
         raise RequestError(Fault("train.batch_size", f"batches of {size}", f"a sample or more for each of {world_size} workers", fix))
     firsts = range(start, len(order) - size + 1, size)
-    keys = [[(epoch, int(i)) for i in order[first + rank : first + size : world_size]] for first in firsts]
-    return _load(task, SampleSet(task, rows, transform, seed), keys, loader_workers)
+    keys = _keys(order, epoch)
+    own = slice(rank, size, world_size)
+    plans = [Plan(batch[own], *_mixing(batch, own, seed, epoch, first, mix)) for first in firsts for batch in [keys[first : first + size]]]
+    return _load(BatchSet(task, rows, transform, seed, mix), plans, loader_workers)
+
+
+def _keys(order: Sequence[int], epoch: int) -> list[Key]:
+    if len(set(order)) == len(order):
+        return [(epoch, int(row), 0) for row in order]
+    seen: Counter[int] = Counter()
+    keys = []
+    for row in map(int, order):
+        keys.append((epoch, row, seen[row]))
+        seen[row] += 1
+    return keys
+
+
+def _mixing(batch: Sequence[Key], own: slice, seed: int, epoch: int, first: int, mix: Mix | None) -> tuple[Sequence[Key], int]:
+    """(partners of this rank's part of a global batch, the seed of the mixing): the same permutation and seed on every rank."""
+    if mix is None:
+        return (), 0
+    partner = np.random.default_rng(seed_of(seed, epoch, first, "partners")).permutation(len(batch))
+    return [batch[i] for i in partner[own]], seed_of(seed, epoch, first, "mix")
 
 
 def eval_batches(
@@ -118,10 +153,15 @@ def eval_batches(
 ) -> Iterator[Batch]:
     """Batches of consecutive rows, batch i on rank i mod world_size; nothing is dropped."""
     firsts = range(rank * batch_size, len(rows), world_size * batch_size)
-    keys = [[(0, i) for i in range(first, min(first + batch_size, len(rows)))] for first in firsts]
-    return _load(task, SampleSet(task, rows, transform, None), keys, loader_workers)
+    plans = [Plan([(0, i, 0) for i in range(first, min(first + batch_size, len(rows)))]) for first in firsts]
+    return _load(BatchSet(task, rows, transform, None), plans, loader_workers)
 
 
-def _load(task: Sampling, samples: SampleSet, keys: Sequence[Sequence[Key]], loader_workers: int) -> Iterator[Batch]:
+def _load(batches: BatchSet, plans: Sequence[Plan], loader_workers: int) -> Iterator[Batch]:
     own = torch.Generator()  # the loader draws a number for its workers; from here it changes nothing else
-    return iter(DataLoader(samples, batch_sampler=keys, collate_fn=_Collate(task), num_workers=loader_workers, generator=own))  # type: ignore[arg-type]
+    loader = DataLoader(batches, batch_size=None, sampler=plans, collate_fn=_as_it_is, num_workers=loader_workers, generator=own)  # type: ignore[arg-type]
+    return iter(loader)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cvflow.engine.distributed import sum_over_ranks
+from cvflow.engine.mixed import losses_of
 from cvflow.tasks.base import Task
 from cvflow.types import Batch, Loss
 
@@ -21,7 +22,7 @@ class Step(nn.Module):
         self.task = task
 
     def forward(self, batch: Batch) -> dict[str, Loss]:
-        return self.task.losses(self.model, batch)
+        return losses_of(self.task, self.model, batch)
 
 
 def counted(losses: Mapping[str, Loss]) -> tuple[Tensor, Tensor]:

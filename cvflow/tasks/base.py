@@ -13,18 +13,13 @@ from torch import Tensor, nn
 
 from cvflow.config import Recipe
 from cvflow.data.images import Pixels
+from cvflow.data.samplers import FirstOfEach, Sampler
 from cvflow.errors import Fault, RequestError
 from cvflow.registry import build
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
 Transform = Callable[[Sample], Sample]
 """To the model's size; random ones draw from torch's global generator, which the loader seeds per sample."""
-
-
-class Sampler(Protocol):
-    """The global order of one epoch: a function of (seed, epoch) and nothing else."""
-
-    def order(self, count: int, seed: int, epoch: int) -> Sequence[int]: ...
 
 
 class Metric(Protocol):
@@ -52,9 +47,10 @@ class Features(NamedTuple):
 
 
 class Task(Protocol):
-    """One vision task."""
+    """One vision task. answers: the columns of its predictions, name -> Arrow type name."""
 
     schema: Schema
+    answers: Mapping[str, str]
 
     def objective(self, cfg: Recipe) -> Objective: ...
 
@@ -107,18 +103,11 @@ class Task(Protocol):
         ...
 
 
-class Shuffle:
-    """The default sampler: a permutation seeded by (seed, epoch)."""
-
-    def order(self, count: int, seed: int, epoch: int) -> Sequence[int]:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-        return torch.randperm(count, generator=generator).tolist()
-
-
 class BaseTask:
     """Defaults that most tasks keep."""
 
     schema: Schema
+    answers: Mapping[str, str]
     info: DatasetInfo
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
@@ -131,7 +120,9 @@ class BaseTask:
         self.info = info
 
     def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler:
-        return Shuffle()
+        sampler: Sampler = build("sampler", cfg.train.sampler, self.schema.stratify)
+        count = cfg.train.images_per_class
+        return sampler if count is None else FirstOfEach(sampler, count, self.schema.stratify)
 
     def draw(self, image: Pixels, answer: Mapping[str, Any]) -> Pixels:
         return image

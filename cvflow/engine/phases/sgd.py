@@ -11,6 +11,7 @@ import torch
 
 from cvflow.config import Phase, Recipe
 from cvflow.data.loader import seed_of, train_batches
+from cvflow.data.mixing import Mix
 from cvflow.engine.checkpoint import Checkpoint, flatten_optimizer, unflatten_optimizer
 from cvflow.engine.distributed import agree, barrier, share_buffers
 from cvflow.engine.evaluate import evaluate
@@ -48,6 +49,7 @@ class Sgd:
         self.rows = job.dataset.split("train")
         self.sampler = job.task.sampler(recipe, job.info)
         self.transform = job.task.transforms(recipe, "train")
+        self.mix: Mix | None = build("mix", recipe.train.mix) if recipe.train.mix else None
         self.order = self._order()
         self.batch_size = min(recipe.train.batch_size, len(self.order))
         self.steps = len(self.order) // self.batch_size
@@ -197,7 +199,7 @@ class Sgd:
 
     def _order(self) -> Sequence[int]:
         """The rows of the present epoch, in the order that (seed, epoch) fixes."""
-        return self.sampler.order(len(self.rows), self.job.recipe.seed, self.cursor.epochs_done)
+        return self.sampler.order(self.rows, self.job.recipe.seed, self.cursor.epochs_done)
 
     def _batches(self) -> Iterator[Batch]:
         """This rank's part of the epoch's global batches, from the cursor on."""
@@ -205,6 +207,7 @@ class Sgd:
         return train_batches(
             self.job.task, self.rows, self.transform, self.order, self.batch_size, session.rank, session.world_size,
             self.cursor.epochs_done, self.job.recipe.seed, session.loader_workers, start=self.cursor.batch * self.batch_size,
+            mix=self.mix,
         )  # fmt: skip
 
     def _ids(self, step: int) -> str:
