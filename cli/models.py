@@ -17,15 +17,16 @@ def predict(
     workers: Annotated[int, typer.Option("--workers", min=0, help="0: this process. n: n Ray actors.")] = 0,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a batch.")] = 256,
     split: Annotated[str, typer.Option("--split", help="Of a prepared dataset.")] = "test",
+    overlays: Annotated[int, typer.Option("--overlays", min=0, help="So many images with the answer drawn, in OUT/overlays.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Predict in batches; writes Parquet with model version and data hash.
+    """Predict in batches; writes Parquet with model version and data hash. Killed, the same command goes on where it was.
 
     Example:  cvflow predict models:/digits@champion photos/ --out answers
     """
     from cvflow.stages.api import predict_batch
 
-    written = predict_batch(model, source, out, workers=workers, batch_size=batch_size, split=split)
+    written = predict_batch(model, source, out, workers=workers, batch_size=batch_size, split=split, overlays=overlays)
     if as_json:
         print_json({"path": str(written.path), "rows": written.rows, "faults": written.faults})
         return

@@ -122,6 +122,15 @@ class ShardReader:
         """One annotation column of every row; RequestError where there is no such column."""
         return [value for batch in self._batches() for value in _column(batch, name)]
 
+    def rows(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[Row]:
+        """Some columns of consecutive rows, read a record batch at a time."""
+        for number, end in enumerate(self._ends):
+            first = end - self._shards[number].rows
+            low, high = max(start, first) - first, min(stop, end) - first
+            for at in range(low - low % BATCH_ROWS, high, BATCH_ROWS):
+                batch = self._reader(number).get_batch(at // BATCH_ROWS).select(columns)
+                yield from batch[max(0, low - at) : high - at].to_pylist()
+
     def _batches(self) -> Iterator[pa.RecordBatch]:
         for number in range(len(self._shards)):
             reader = self._reader(number)

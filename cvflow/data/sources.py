@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cvflow.data.dataset import PreparedDataset
@@ -15,16 +20,28 @@ from cvflow.errors import Fault, RequestError, one_of
 from cvflow.types import Row
 
 INPUTS = "a folder of images, an image, a Parquet file, or a prepared dataset (runs/NAME/data)"
+HASHING_THREADS = 8
 
 
 class RowSource(Protocol):
-    """Rows by number; crosses process borders. digest: of the data, where it is known."""
+    """Rows by number; crosses process borders."""
 
-    digest: str | None
+    @property
+    def digest(self) -> str:
+        """The hash of the contents: the same images under the same names have the same, wherever they lie."""
+        ...
 
     def __len__(self) -> int: ...
 
     def rows(self, start: int, stop: int) -> Iterator[Row]: ...
+
+    def ranges(self, size: int) -> list[tuple[int, int]]:
+        """(start, stop) of all the rows, in parts of about ``size`` that cost no more to read apart than together."""
+        ...
+
+
+def even_ranges(count: int, size: int) -> list[tuple[int, int]]:
+    return [(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 @dataclass
@@ -34,18 +51,22 @@ class PreparedSource:
     path: Path
     split: str
     images: tuple[str, ...]
-    digest: str | None = None
 
     def __post_init__(self) -> None:
         self._reader = PreparedDataset(self.path).split(self.split)
+
+    @property
+    def digest(self) -> str:
+        return PreparedDataset(self.path).digest
 
     def __len__(self) -> int:
         return len(self._reader)
 
     def rows(self, start: int, stop: int) -> Iterator[Row]:
-        for index in range(start, stop):
-            row = self._reader[index]
-            yield {"id": row["id"], **{name: row[name] for name in self.images}}
+        return self._reader.rows(start, stop, ("id", *self.images))
+
+    def ranges(self, size: int) -> list[tuple[int, int]]:
+        return even_ranges(len(self), size)
 
 
 @dataclass
@@ -54,7 +75,6 @@ class FolderSource:
 
     root: Path
     images: tuple[str, ...]
-    digest: str | None = None
     files: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,12 +85,24 @@ class FolderSource:
         if not self.files:
             raise RequestError(Fault(str(self.root), "no images", f"images ({one_of(IMAGE_SUFFIXES)})"))
 
+    @property
+    def digest(self) -> str:
+        """md5 over names and contents, in order. The files are read for it, several at a time."""
+        total = hashlib.md5(usedforsecurity=False)
+        with ThreadPoolExecutor(HASHING_THREADS) as pool:
+            for name, digest in zip(self.files, pool.map(lambda name: _file_digest(self._base / name), self.files), strict=True):
+                total.update(f"{digest} {len(name)} {name}\n".encode())
+        return total.hexdigest()
+
     def __len__(self) -> int:
         return len(self.files)
 
     def rows(self, start: int, stop: int) -> Iterator[Row]:
         for name in self.files[start:stop]:
             yield {"id": name, self.images[0]: (self._base / name).read_bytes()}
+
+    def ranges(self, size: int) -> list[tuple[int, int]]:
+        return even_ranges(len(self), size)
 
 
 @dataclass
@@ -79,33 +111,48 @@ class ParquetSource:
 
     path: Path
     images: tuple[str, ...]
-    digest: str | None = None
 
     def __post_init__(self) -> None:
-        self._names = pq.read_schema(self.path).names
+        with _named(self.path):
+            metadata = pq.read_metadata(self.path)
+            self._names = metadata.schema.to_arrow_schema().names
+        self._groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         missing = [name for name in self.images if name not in self._names]
         if missing:
             raise RequestError(Fault(str(self.path), f"columns {', '.join(self._names)}", f"a column '{missing[0]}' of encoded images"))
 
+    @property
+    def digest(self) -> str:
+        return _file_digest(self.path)
+
     def __len__(self) -> int:
-        return int(pq.read_metadata(self.path).num_rows)
+        return sum(self._groups)
 
     def rows(self, start: int, stop: int) -> Iterator[Row]:
         columns = [name for name in ("id", *self.images) if name in self._names]
         position = 0
-        with pq.ParquetFile(self.path) as file:
-            for group in range(file.num_row_groups):
-                count = file.metadata.row_group(group).num_rows
+        with _named(self.path), pq.ParquetFile(self.path) as file:
+            for group, count in enumerate(self._groups):
                 if position < stop and position + count > start:
                     yield from self._group(file, group, columns, position, start, stop)
                 position += count
 
+    def ranges(self, size: int) -> list[tuple[int, int]]:
+        """Whole row groups, small ones together: a part of one cannot be read without all before it."""
+        starts, ranges = 0, []
+        for end in accumulate(self._groups):
+            if end - starts >= size or end == len(self):
+                ranges.append((starts, end))
+                starts = end
+        return [(start, stop) for start, stop in ranges if stop > start]
+
     def _group(self, file: Any, group: int, columns: list[str], position: int, start: int, stop: int) -> Iterator[Row]:
         for batch in file.iter_batches(batch_size=64, row_groups=[group], columns=columns):
-            if position < stop and position + len(batch) > start:
-                first, last = max(0, start - position), min(len(batch), stop - position)
-                for offset, row in enumerate(batch.slice(first, last - first).to_pylist()):
-                    yield {"id": str(row.get("id", position + first + offset)), **{n: _bytes(row[n]) for n in self.images}}
+            if position >= stop:
+                return
+            first, last = max(0, start - position), min(len(batch), stop - position)
+            for offset, row in enumerate(batch[first:last].to_pylist() if first < last else ()):
+                yield {"id": str(row.get("id", position + first + offset)), **{n: _bytes(row[n]) for n in self.images}}
             position += len(batch)
 
 
@@ -114,12 +161,22 @@ def _bytes(value: Any) -> bytes:
     return data
 
 
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What is wrong with a Parquet file, as a wrong request that names it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        got = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RequestError(Fault(str(path), f"damaged content ({got})", "a Parquet file that is whole")) from error
+
+
 def open_source(path: Path, images: tuple[str, ...], split: str = "test") -> RowSource:
     """The source behind a path; RequestError where it is none of the kinds."""
     if (path / "dataset.json").is_file():
-        return PreparedSource(path, split, images, PreparedDataset(path).digest)
+        return PreparedSource(path, split, images)
     if path.suffix == ".parquet" and path.is_file():
-        return ParquetSource(path, images, _file_digest(path))
+        return ParquetSource(path, images)
     if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
         return FolderSource(path, images)
     got = f"{path}" if path.exists() else f"{path}, which does not exist"
@@ -127,7 +184,5 @@ def open_source(path: Path, images: tuple[str, ...], split: str = "test") -> Row
 
 
 def _file_digest(path: Path) -> str:
-    import hashlib
-
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

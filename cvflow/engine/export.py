@@ -21,6 +21,7 @@ from cvflow.tasks.base import Task
 from cvflow.types import DatasetInfo
 
 FORMAT = 1
+FILES = ("model.safetensors", "model.json")
 SECTIONS = ("task", "image", "model", "train", "seed")
 """The recipe sections that a model was made by, and is rebuilt from."""
 

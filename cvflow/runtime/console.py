@@ -58,3 +58,29 @@ class Console:
 def words(metrics: Mapping[str, float]) -> str:
     """``loss 0.1234  val_accuracy 0.9876``."""
     return "  ".join(f"{name} {value:.4g}" if value < 1e-3 else f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+class Pace:
+    """How fast rows are answered: one line that is rewritten on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, done: int, total: int, stream: TextIO | None = None) -> None:
+        self.stream, self._total, self._from = stream or sys.stderr, total, done
+        self._start = self._said = time.monotonic()
+
+    def reached(self, done: int) -> None:
+        """So many rows are answered."""
+        now = time.monotonic()
+        terminal = self.stream.isatty()
+        if now - self._said < (0.2 if terminal else PLAIN_EVERY):
+            return
+        self._said = now
+        speed = (done - self._from) / (now - self._start)
+        left = timedelta(seconds=round((self._total - done) / speed)) if speed else "unknown"
+        text = f"{done:,}/{self._total:,} rows  {speed:,.0f} rows/s  ETA {left}"
+        self.stream.write(f"\r\x1b[K{text}" if terminal else f"{text}\n")
+        self.stream.flush()
+
+    def end(self) -> None:
+        """Leave the terminal a clean line."""
+        if self.stream.isatty():
+            self.stream.write("\r\x1b[K")

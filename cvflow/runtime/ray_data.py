@@ -17,34 +17,39 @@ from ray.data.datasource import Datasource, ReadTask
 from cvflow.config import Compute
 from cvflow.data.sources import RowSource
 from cvflow.engine.export import read_model
-from cvflow.engine.infer import Predictor, to_table
+from cvflow.engine.infer import ROW, Predictor, batches
 from cvflow.plugins import load_texts, loaded_plugins
 from cvflow.runtime.local import pick_device, threads
 from cvflow.runtime.ray_train import check_resources, connect, uses_gpu
 
 BLOCK_ROWS = 512
+MAX_TASKS = 1000
 READER_CPUS = 0.25
 """A worker is an actor and a reader: with whole CPUs for the actors alone, nothing would be left to read with."""
 
 
 class RowRanges(Datasource):
-    """A RowSource as Ray Data blocks of at most BLOCK_ROWS rows, each read by its own task."""
+    """The rows of a RowSource from ``first`` on, as blocks of at most BLOCK_ROWS rows; a task reads one or several."""
 
-    def __init__(self, source: RowSource) -> None:
+    def __init__(self, source: RowSource, first: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.source = source
+        size = max(BLOCK_ROWS, len(source) // MAX_TASKS)
+        self._ranges = [(max(start, first), stop) for start, stop in source.ranges(size) if stop > first]
+        self._source = ray.put(source)  # once: a folder's is a list of all its files
 
     def estimate_inmemory_data_size(self) -> int | None:
         return None
 
     def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None) -> list[ReadTask]:
-        return [self._task(start, min(start + BLOCK_ROWS, len(self.source))) for start in range(0, len(self.source), BLOCK_ROWS)]
+        return [self._task(start, stop) for start, stop in self._ranges]
 
     def _task(self, start: int, stop: int) -> ReadTask:
-        source = self.source
+        reference = self._source
 
         def read() -> Iterator[pa.Table]:
-            yield pa.Table.from_pylist([dict(row) for row in source.rows(start, stop)])
+            source: RowSource = ray.get(reference)
+            numbered = ({ROW: number, **row} for number, row in enumerate(source.rows(start, stop), start))
+            yield from map(pa.Table.from_pylist, batches(numbered, BLOCK_ROWS))
 
         metadata = BlockMetadata(num_rows=stop - start, size_bytes=None, input_files=None, exec_stats=None)
         return ReadTask(read, metadata)
@@ -61,18 +66,19 @@ class PredictorActor:
         self.predictor = Predictor(read_model(Path(model), device), device)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        return to_table(self.predictor.batch(table.to_pylist()))
+        rows = table.to_pylist()
+        return self.predictor.table(self.predictor.decode(rows), [row[ROW] for row in rows])
 
 
-def predict(source: RowSource, model: Path, compute: Compute, batch_size: int) -> Iterator[list[dict[str, Any]]]:
-    """The answers of a model directory to every row of the source, in its order, a list a batch."""
+def predict(source: RowSource, model: Path, compute: Compute, batch_size: int, first: int = 0) -> Iterator[pa.Table]:
+    """The answers of a model directory to the rows of the source from ``first`` on, in their order: tables of ``answer_schema``."""
     connect(compute)
     check_resources(compute)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    answers = ray.data.read_datasource(RowRanges(source), num_cpus=READER_CPUS).map_batches(
+    answers = ray.data.read_datasource(RowRanges(source, first), num_cpus=READER_CPUS).map_batches(
         PredictorActor,
         batch_size=batch_size,
         batch_format="pyarrow",
@@ -81,5 +87,4 @@ def predict(source: RowSource, model: Path, compute: Compute, batch_size: int) -
         num_cpus=1 - READER_CPUS,
         num_gpus=1 if uses_gpu(compute) else 0,
     )
-    for table in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
-        yield table.to_pylist()
+    yield from answers.iter_batches(batch_size=None, batch_format="pyarrow")

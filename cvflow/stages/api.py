@@ -56,10 +56,12 @@ def run(recipe: str | Path, overrides: Mapping[str, Any] | None = None, *, name:
     return run_pipeline(str(recipe), overrides, name, quiet=quiet)
 
 
-def predict_batch(model: str | Path, source: Path, out: Path, *, workers: int = 0, batch_size: int = 256, split: str = "test") -> Written:
+def predict_batch(
+    model: str | Path, source: Path, out: Path, *, workers: int = 0, batch_size: int = 256, split: str = "test", overlays: int = 0
+) -> Written:
     """Answer a folder, prepared dataset or Parquet with a model; see cvflow.stages.predict."""
     directory, version = locate_model(model)
-    return predict_path(directory, version, source, out, Compute(workers=workers), batch_size, split)
+    return predict_path(directory, version, source, out, Compute(workers=workers), batch_size, split, overlays)
 
 
 def locate_model(model: str | Path) -> tuple[Path, str]:

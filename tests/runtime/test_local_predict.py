@@ -14,7 +14,7 @@ from cvflow.config import Compute
 from cvflow.data.dataset import PreparedDataset
 from cvflow.engine.export import read_model
 from cvflow.errors import RequestError
-from cvflow.stages import predict as stage
+from cvflow.stages import parts
 from cvflow.stages.predict import predict_path
 
 HERE = Compute(threads=1, device="cpu")
@@ -92,10 +92,10 @@ def test_the_hash_follows_the_pictures(source: Source, model: Path, tmp_path: Pa
 
 
 def test_many_rows_go_to_several_parts(source: Source, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "PART_ROWS", 40)
+    monkeypatch.setattr(parts, "PART_ROWS", 40)
     path, ids = source("bytes")
     out = predict_path(model, "m/3", path, tmp_path / "out", HERE, batch_size=16).path
-    assert [p.name for p in sorted(out.iterdir())] == ["part-00000.parquet", "part-00001.parquet"]
+    assert [p.name for p in sorted(out.iterdir())] == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
     assert [row["id"] for row in table(out)] == ids
 
 

@@ -1,0 +1,146 @@
+"""Batch inference killed with -9 and begun again: no id twice, none missing, the answers of an unbroken one."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from cvflow.config import Compute
+from cvflow.data.dataset import PreparedDataset
+from cvflow.errors import CvflowError
+from cvflow.stages import parts
+from cvflow.stages.predict import predict_path
+
+HERE = Compute(threads=1, device="cpu")
+ROWS = 20
+CHILD = """
+import sys
+from pathlib import Path
+from cvflow.config import Compute
+from cvflow.stages import parts, predict
+parts.PART_ROWS = int(sys.argv[5])
+compute = Compute(workers=int(sys.argv[4]), threads=1, device="cpu")
+predict.predict_path(Path(sys.argv[1]), "m/3", Path(sys.argv[2]), Path(sys.argv[3]), compute, batch_size=int(sys.argv[6]))
+"""
+Source = Callable[[str], tuple[Path, list[str]]]
+
+
+def killed(model: Path, source: Path, out: Path, after: int, workers: int = 0, rows: int = ROWS, batch: int = 1) -> int:
+    """Predict in another process and kill it once there are so many parts; how many it left."""
+    aside = out.with_name(f".{out.name}.partial")
+    arguments = [str(model), str(source), str(out), str(workers), str(rows), str(batch)]
+    child = subprocess.Popen([sys.executable, "-c", CHILD, *arguments], stderr=subprocess.PIPE)
+    while len(parts.part_files(aside)) < after:
+        assert child.poll() is None, child.communicate()[1].decode()
+        time.sleep(0.001)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    assert not out.exists()
+    return len(parts.part_files(aside))
+
+
+def many(source: Source, kind: str, tmp_path: Path) -> tuple[Path, list[str]]:
+    """A source of a kind that takes long enough to be killed in the middle."""
+    path, ids = source("bytes" if kind == "parquet" else kind)
+    if kind == "parquet":
+        table = pq.read_table(path).drop_columns("id")
+        with pq.ParquetWriter(tmp_path / "many.parquet", table.schema) as writer:
+            for _ in range(20):
+                writer.write_table(table)
+        return tmp_path / "many.parquet", [str(i) for i in range(1800)]
+    if kind == "folder":
+        for copy in range(1, 20):
+            for name in ids:
+                target = path / str(copy) / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.hardlink_to(path / name)
+        return path, sorted([*ids, *(f"{copy}/{name}" for copy in range(1, 20) for name in ids)])
+    return path, ids
+
+
+@pytest.mark.parametrize("kind", ["prepared", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("folder", "parquet"))])
+def test_killed_and_begun_again(
+    kind: str, source: Source, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parts, "PART_ROWS", ROWS)
+    path, ids = many(source, kind, tmp_path)
+    whole = pq.read_table(predict_path(model, "m/3", path, tmp_path / "whole", HERE, 1).path)
+    left = killed(model, path, tmp_path / "out", after=4)
+    written = predict_path(model, "m/3", path, tmp_path / "out", HERE, 1)
+    assert f"{left * ROWS:,} of {len(ids):,} rows were answered before; going on" in capsys.readouterr().err
+    assert pq.read_table(written.path)["id"].to_pylist() == ids
+    assert pq.read_table(written.path).equals(whole)
+    assert written.rows == len(ids)
+    assert written.faults == sum(error is not None for error in whole["error"].to_pylist())
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize("changed", ["data", pytest.param("model version", marks=pytest.mark.slow)])
+def test_other_data_or_another_model_start_anew(
+    changed: str, source: Source, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "PART_ROWS", ROWS)
+    path, ids = many(source, "folder", tmp_path)
+    killed(model, path, tmp_path / "out", after=2)
+    if changed == "data":
+        (path / ids[0]).unlink()  # hard links: the others stay
+        (path / ids[0]).write_bytes(b"another")
+    version = "m/3" if changed == "data" else "m/4"
+    table = pq.read_table(predict_path(model, version, path, tmp_path / "out", HERE).path)
+    assert f"starting anew: another {changed} than that of the" in capsys.readouterr().err
+    assert table["id"].to_pylist() == ids
+    assert set(table["model_version"].to_pylist()) == {version}
+    assert (table["error"][0].as_py() == "not an image") == (changed == "data")
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+def test_killed_and_begun_again_on_two_actors(source: Source, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setattr(parts, "PART_ROWS", 500)
+    path, ids = many(source, "parquet", tmp_path)
+    whole = pq.read_table(predict_path(model, "m/3", path, tmp_path / "whole", HERE).path)
+    left = killed(model, path, tmp_path / "out", after=1, workers=2, rows=500)
+    assert 0 < left < 4
+    try:
+        table = pq.read_table(predict_path(model, "m/3", path, tmp_path / "out", Compute(workers=2, threads=1, device="cpu")).path)
+    finally:
+        ray.shutdown()
+    assert table["id"].to_pylist() == ids
+    assert table.drop_columns("probabilities").equals(whole.drop_columns("probabilities"))
+
+
+def test_two_at_once_do_not_write_to_one_place(source: Source, model: Path, tmp_path: Path) -> None:
+    path, ids = source("bytes")
+    with (
+        parts.resumable(tmp_path / ".out.partial", {"model": "x"}),
+        pytest.raises(CvflowError, match="another cvflow predict is writing there"),
+    ):
+        predict_path(model, "m/3", path, tmp_path / "out", HERE)
+    assert predict_path(model, "m/3", path, tmp_path / "out", HERE).rows == len(ids)
+
+
+def test_overlays(digits: PreparedDataset, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for wanted in (5, 0, 3):
+        assert predict_path(model, "m/3", digits.path, out, HERE, overlays=wanted).rows == digits.info.counts["test"]
+        drawn = sorted((out / "overlays").glob("*.jpg"))
+        assert len(drawn) == wanted
+    size = digits.info.counts["test"]
+    assert [int(path.name.partition("-")[0]) for path in drawn] == [i * size // 3 for i in range(3)]
+    with Image.open(drawn[0]) as image:
+        pixels = np.asarray(image)
+    assert pixels.shape[1] == 192
+    assert pixels.shape[0] > 192
+    assert pixels[192:].max() > 200  # white letters below the picture
