@@ -73,7 +73,7 @@ def _answers(job: Job, split: str, batch_size: int) -> Iterator[tuple[Batch, lis
 def _mean_losses(parts: list[dict[str, tuple[float, float]]]) -> dict[str, float]:
     """Means over all batches; fsum is exact, so the order of ranks does not matter."""
     names: Mapping[str, Any] = parts[0] if parts else {}
-    return {n: math.fsum(p[n][0] for p in parts) / max(1.0, math.fsum(p[n][1] for p in parts)) for n in names}
+    return {n: math.fsum(p[n][0] for p in parts) / (math.fsum(p[n][1] for p in parts) or 1.0) for n in names}
 
 
 def _in_order(parts: list[list[Any]]) -> list[Any]:

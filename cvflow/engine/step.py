@@ -39,3 +39,8 @@ def reduce(table: Tensor) -> Tensor:
     step of one with the whole batch.
     """
     return sum_over_ranks(table.clone())
+
+
+def some(counts: Tensor) -> Tensor:
+    """Counts to divide by: weights make them any positive number; of nothing, the sum is 0."""
+    return counts.where(counts > 0, 1)

@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cvflow.engine.job import Job
 from cvflow.engine.meter import Clock
-from cvflow.engine.step import Step, counted, reduce
+from cvflow.engine.step import Step, counted, reduce, some
 from cvflow.errors import Fault, RequestError
 from cvflow.types import Batch, Loss
 
@@ -69,15 +69,15 @@ class Update:
                 sums, table = counted(losses)
                 tables.append(table)
                 if weights is None:  # exact where there is one part; else mended below, when all counts are known
-                    weights = self.world_size / (reduce(table)[1] * len(parts)).clamp(min=1)
+                    weights = self.world_size / (some(reduce(table)[1]) * len(parts))
                 self.clock.lap("forward")
                 self.scaler.scale((sums * weights).sum()).backward()  # type: ignore[no-untyped-call]
                 self.clock.lap("backward")
         whole = reduce(torch.stack(tables).sum(0))
         assert weights is not None  # noqa: S101
         if len(parts) > 1:
-            self._rescale((self.world_size / whole[1].clamp(min=1)) / weights)
-        return whole[0] / whole[1].clamp(min=1)
+            self._rescale((self.world_size / some(whole[1])) / weights)
+        return whole[0] / some(whole[1])
 
     def _rescale(self, ratios: Tensor) -> None:
         """Parts were weighed as if all had the first one's counts. Exact where the losses count alike, as one loss does."""

@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvflow.config import Recipe
 from cvflow.data.images import decode
+from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.metrics.classification import ClassificationMetric
 from cvflow.registry import build, register
 from cvflow.tasks.base import BaseTask, Features, Metric, no_linear_layer
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
+# The tags begin with "union-", which the faults of a recipe leave out of the field's path.
+ClassName = Annotated[str, Field(coerce_numbers_to_str=True)]
+ClassWeights = Annotated[
+    Annotated[Literal["none", "balanced"], Tag("union-named")]
+    | Annotated[dict[ClassName, Annotated[float, Field(ge=0)]], Tag("union-given")],
+    Discriminator(lambda value: "union-given" if isinstance(value, dict) else "union-named"),
+]
+
 
 @register("task", "classification")
 class Classification(BaseTask):
-    """Rows carry ``label``, the index of the class, and ``weight``, >= 0; predictions give ``class`` and ``probabilities``."""
+    """Rows carry ``label``, the index of the class, and ``weight``, >= 0; predictions give ``class`` and ``probabilities``.
+
+    class_weights: how much a class counts in the loss, times the row's weight. balanced: the rarer in train, the more, 1 in the mean
+    over its rows; or a weight by name, 1 for those not named.
+    """
 
     schema = Schema(images=("image",), annotations={"label": "int32", "weight": "float32"}, stratify="label", defaults={"weight": 1.0})
     answers: Mapping[str, str] = {"class": "string", "probabilities": "list<float>"}
 
-    def __init__(self, *, label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> None:
-        self.label_smoothing = label_smoothing
+    def __init__(self, *, label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0, class_weights: ClassWeights = "none") -> None:
+        self.label_smoothing, self.class_weights = label_smoothing, class_weights
+        self.weight_C: Tensor | None = None
+
+    def bind(self, info: DatasetInfo) -> None:
+        super().bind(info)
+        self.weight_C = weights_by_class(self.class_weights, info)
 
     def objective(self, cfg: Recipe) -> Objective:
         return Objective("accuracy", "max")
 
     def samples(self, row: Row) -> Iterable[Sample]:
         image = torch.from_numpy(decode(row["image"])).permute(2, 0, 1)
-        yield Sample(row["id"], {"image": image}, {"label": torch.tensor(row["label"])} if "label" in row else {})
+        yield Sample(row["id"], {"image": image}, {name: torch.tensor(row[name]) for name in ("label", "weight") if name in row})
 
     def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module:
         model: nn.Module = build("model", cfg.model, cfg.image, info)
@@ -41,8 +59,15 @@ class Classification(BaseTask):
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
         logits_BC = model(batch.images["image"])
-        summed = F.cross_entropy(logits_BC, batch.targets["label"].long(), reduction="sum", label_smoothing=self.label_smoothing)
-        return {"loss": Loss(summed, torch.tensor(len(batch), device=summed.device))}
+        each_B = F.cross_entropy(logits_BC, batch.targets["label"].long(), reduction="none", label_smoothing=self.label_smoothing)
+        weight_B = self.weights(batch)
+        return {"loss": Loss((weight_B * each_B).sum(), weight_B.sum())}
+
+    def weights(self, batch: Batch) -> Tensor:
+        """B, how much each sample counts: its own weight times that of its class."""
+        label = batch.targets["label"].long()
+        own: Tensor = batch.targets.get("weight", torch.ones_like(label)).float()
+        return own if self.weight_C is None else own * self.weight_C.to(label.device)[label]
 
     def forward(self, model: nn.Module, batch: Batch) -> Raw:
         """``probabilities`` B x classes."""
@@ -53,8 +78,7 @@ class Classification(BaseTask):
         embed = getattr(model, "embed", None)
         if embed is None or not isinstance(getattr(model, "head", None), nn.Linear):
             raise no_linear_layer(model)
-        label = batch.targets["label"].long()
-        return Features(embed(batch.images["image"]), label, torch.ones_like(label, dtype=torch.float32))
+        return Features(embed(batch.images["image"]), batch.targets["label"].long(), self.weights(batch))
 
     def set_head(self, model: nn.Module, weight: Tensor, bias: Tensor) -> None:
         if not isinstance(model.head, nn.Linear):
@@ -80,3 +104,20 @@ class Classification(BaseTask):
         if "label" in values:
             return self.info.classes[int(values["label"])]
         return f"{values['class']} {max(values['probabilities']):.0%}"
+
+
+def weights_by_class(chosen: str | Mapping[str, float], info: DatasetInfo) -> Tensor | None:
+    """One weight a class, None where all are 1. RequestError where a class is named that there is not."""
+    if isinstance(chosen, str):
+        return None if chosen == "none" else balanced(info)
+    unknown = [name for name in chosen if name not in info.classes]
+    if unknown:
+        faults = (Fault("task.class_weights", f"'{n}'", f"a class: {one_of(info.classes)}", did_you_mean(n, info.classes)) for n in unknown)
+        raise RequestError(*faults)
+    return torch.tensor([chosen.get(name, 1.0) for name in info.classes])
+
+
+def balanced(info: DatasetInfo) -> Tensor:
+    """rows / (classes * rows of the class), of train."""
+    counts = torch.tensor([info.extra["class_counts"]["train"][name] for name in info.classes], dtype=torch.float32)
+    return counts.sum() / (len(counts) * counts.clamp(min=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from cvflow.engine.step import counted, reduce
+from cvflow.engine.step import counted, reduce, some
 from cvflow.types import Loss
 
 
@@ -16,3 +16,7 @@ def test_each_loss_has_its_own_count() -> None:
     (sums / reduce(table)[1]).sum().backward()  # type: ignore[no-untyped-call]
     assert weight.grad is not None
     assert weight.grad.item() == 12 / 4 + 2 * 2 / 8
+
+
+def test_counts_below_one_are_divided_by_and_none_is_not() -> None:
+    assert some(torch.tensor([0.25, 0.0, 7.0])).tolist() == [0.25, 1.0, 7.0]

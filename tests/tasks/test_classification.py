@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,8 @@ from cvflow.data.prepare import prepare
 from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.evaluate import Evaluation, evaluate
 from cvflow.engine.job import Job, make_job
-from cvflow.registry import Component, build
+from cvflow.errors import RequestError
+from cvflow.registry import Component, build, check
 from cvflow.runtime.console import Console
 from cvflow.runtime.local import LocalSession
 from cvflow.tasks.classification import Classification
@@ -73,6 +76,52 @@ def test_smoothing_by_hand(batch: Batch) -> None:
     assert smoothed.item() == pytest.approx(-(wanted * model(batch.images["image"]).log_softmax(1)).sum().item(), rel=1e-6)
 
 
+def weighted(chosen: Any, counts: tuple[int, ...] = (1, 2, 3, 4)) -> Classification:
+    task: Classification = build("task", Component(name="classification", class_weights=chosen))
+    extra = {"class_counts": {"train": dict(zip(CLASSES, counts, strict=True))}}
+    task.bind(DatasetInfo("classification", CLASSES, {}, (0.5,), (0.5,), "", extra))
+    return task
+
+
+def test_weights_of_rows_and_classes_weigh_sum_and_count(batch: Batch) -> None:
+    model, own = Linear(), torch.tensor([0.0, 0.5, 1, 1, 2, 3])
+    batch.targets["weight"] = own
+    task = weighted({"bee": 2.0, "dog": 0.0})
+    each = F.cross_entropy(model(batch.images["image"]), batch.targets["label"].long(), reduction="none")
+    weights = own * torch.tensor([1, 2, 1, 0, 0, 2])  # labels 0 1 2 3 3 1
+    loss = task.losses(model, batch)["loss"]
+    torch.testing.assert_close(loss.sum, (weights * each).sum())
+    assert loss.count.item() == weights.sum().item() == 8
+    torch.testing.assert_close(task.weights(batch), weights)
+
+
+def test_balanced_classes_weigh_alike_and_one_in_the_mean(batch: Batch) -> None:
+    weight = weighted("balanced", (8, 4, 2, 2)).weight_C
+    assert weight is not None
+    assert weight.tolist() == [0.5, 1, 2, 2]
+    assert (weight * torch.tensor([8, 4, 2, 2])).sum() == 16
+    assert weighted("none").weight_C is None
+
+
+def test_balanced_is_torch_s_weighted_cross_entropy(batch: Batch) -> None:
+    task, model = weighted("balanced"), Linear()
+    loss = task.losses(model, batch)["loss"]
+    theirs = nn.CrossEntropyLoss(weight=task.weight_C)(model(batch.images["image"]), batch.targets["label"].long())
+    assert (loss.sum / loss.count).item() == pytest.approx(theirs.item(), rel=1e-6)
+
+
+def test_a_class_that_is_not_there_is_named() -> None:
+    with pytest.raises(RequestError, match="'bea', expected a class: one of ant, bee, cat, dog. Did you mean 'bee'"):
+        weighted({"bea": 2})
+
+
+def test_classes_named_by_numbers_and_negative_weights() -> None:
+    assert check("task", Component(name="classification", class_weights={3: 2}), "task")[0]["class_weights"] == {"3": 2.0}
+    for wrong in ({"ant": -1}, "balance"):
+        _, faults = check("task", Component(name="classification", class_weights=wrong), "task")
+        assert [fault.where.startswith("task.class_weights") for fault in faults] == [True]
+
+
 def test_decode_names_the_likeliest_class(task: Classification, batch: Batch) -> None:
     model = Linear()
     answers = task.decode(task.forward(model, batch), batch)
@@ -97,7 +146,8 @@ class Halved(nn.Module):
 def test_rows_become_samples_with_and_without_a_label(task: Classification) -> None:
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     row = {"id": "a", "path": "a.png", "image": encode_png(pixels)}
-    (sample,) = task.samples({**row, "label": 3})
+    (sample,) = task.samples({**row, "label": 3, "weight": 0.5})
+    assert sample.target["weight"].item() == 0.5
     assert sample.id == "a"
     assert torch.equal(sample.images["image"], torch.from_numpy(pixels).permute(2, 0, 1))
     assert sample.target["label"].item() == 3
@@ -150,6 +200,7 @@ def test_the_metric_through_evaluate_is_scikit_learn_s(job: Job, measured: Evalu
     assert measured.metrics["log_loss"] == pytest.approx(log_loss(truth, normalised), rel=1e-6)
     assert measured.metrics["loss"] == pytest.approx(measured.metrics["log_loss"], rel=1e-5)
     assert measured.quality == [p[t] for p, t in zip(probabilities.tolist(), truth, strict=True)]
+    assert measured.right == [s == t for s, t in zip(said, truth, strict=True)]
 
 
 def test_the_batch_size_changes_no_answer(job: Job, measured: Evaluation) -> None:
@@ -171,7 +222,7 @@ def test_evaluation_leaves_the_model_in_its_mode(job: Job) -> None:
 
 def test_predictions_are_kept_only_when_asked_for(job: Job) -> None:
     result = evaluate(job, "val", 64)
-    assert result.predictions == result.quality == []
+    assert result.predictions == result.quality == result.right == []
 
 
 def test_the_objective_is_accuracy(job: Job, task: Classification) -> None:
