@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import NoReturn
 
 from cvflow.errors import CvflowError, RequestError
 
@@ -26,10 +27,17 @@ def main() -> None:
         app(standalone_mode=True)
     except CvflowError as error:
         sys.stderr.write(message(error))
-        sys.exit(error.exit_code)
+        leave(error.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
-        sys.exit(130)
+        leave(130)
+
+
+def leave(code: int) -> NoReturn:
+    """Exit; a further Ctrl-C does so at once: nothing is left to be saved."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os._exit(code))
+    sys.exit(code)
 
 
 def message(error: CvflowError) -> str:

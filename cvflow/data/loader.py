@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from cvflow.data import worker
 from cvflow.data.mixing import Mix
 from cvflow.errors import Fault, RequestError
 from cvflow.types import Batch, Row, Sample
@@ -159,7 +160,10 @@ def eval_batches(
 
 def _load(batches: BatchSet, plans: Sequence[Plan], loader_workers: int) -> Iterator[Batch]:
     own = torch.Generator()  # the loader draws a number for its workers; from here it changes nothing else
-    loader = DataLoader(batches, batch_size=None, sampler=plans, collate_fn=_as_it_is, num_workers=loader_workers, generator=own)  # type: ignore[arg-type]
+    loader = DataLoader(
+        batches, batch_size=None, sampler=plans, collate_fn=_as_it_is, num_workers=loader_workers, generator=own,
+        worker_init_fn=worker.start,
+    )  # type: ignore[arg-type]  # fmt: skip
     return iter(loader)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -73,24 +74,33 @@ def _git(*arguments: str) -> str | None:
 def repro(targets: Sequence[str], *, force_one: bool = False, quiet: bool = False, verbose: bool = False) -> int:
     """``dvc repro TARGETS`` in this process; DVC's exit status. force_one: just those stages, up to date or not."""
     environment()
-    from dvc.cli import main
+    from dvc.cli import logger, main
 
+    logger.addFilter(_unless_a_stage_said_it)
     flags = [("--force", force_one), ("--single-item", force_one), ("--quiet", quiet), ("--verbose", verbose)]
     status: int = main(["repro", *(flag for flag, on in flags if on), *targets])
     return status
 
 
+def _unless_a_stage_said_it(record: logging.LogRecord) -> bool:
+    """Whether DVC's line is news: a stage that failed has said itself why."""
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(getattr(error, "__cause__", None), StageCmdFailedError)
+
+
 def running_stages() -> list[int]:
-    """The pids of the stages that DVC has started from this process and that still run."""
+    """The pids of the stages that DVC has started from this process and that still run; not of what they started."""
     import psutil
 
-    found = []
+    found = {}
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             words = child.cmdline()
             if "stage" in words and any(Path(word).name == "cvflow" for word in words):
-                found.append(child.pid)
-    return found
+                found[child.pid] = child.ppid()
+    return [pid for pid, parent in found.items() if parent not in found]  # a forked loader process has its parent's words
 
 
 def changed_files(stages: Sequence[str]) -> dict[str, list[str]]:

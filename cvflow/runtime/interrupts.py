@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+TOGETHER = 1.0
+"""Seconds within which two signals are one: what goes to a whole process group comes by way of ``cvflow run`` as well."""
 
 
 class Interrupts:
@@ -19,7 +25,9 @@ class Interrupts:
 
     def __init__(self, said: str = "stopping: a checkpoint is written; again to stop at once without one") -> None:
         self.asked = False
+        self._first = 0.0
         self._said = said
+        self._pid = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -32,7 +40,11 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if os.getpid() != self._pid:
+            return  # a loader process, before it has handlers of its own
+        if self.asked and time.monotonic() - self._first > TOGETHER:
             raise KeyboardInterrupt
-        self.asked = True
+        if self.asked:
+            return
+        self.asked, self._first = True, time.monotonic()
         sys.stderr.write(f"\n{self._said}\n")
