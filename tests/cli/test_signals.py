@@ -1,0 +1,211 @@
+"""Ctrl-C and SIGTERM in the middle of an epoch: a checkpoint, 130, nobody left behind, and the same command goes on from that step."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import psutil
+import pytest
+
+from cvflow.engine.history import read_history
+
+CVFLOW = str(Path(sys.executable).parent / "cvflow")
+STEPS_AN_EPOCH = 12
+SAID = "stopping: a checkpoint is written; again to stop at once without one"
+LAST = "cvflow: interrupted; the same command goes on from the last checkpoint"
+NET = """\
+    import os
+    import time
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from cvflow.models.backbones.base import Backbone
+    from cvflow.registry import register
+
+
+    @register("backbone", "noting")
+    class Noting(Backbone):
+        strides = (2,)
+
+        def __init__(self, in_channels: int, image_size: tuple[int, int]) -> None:
+            super().__init__()
+            self.channels, self.num_features = (4,), 4
+            self.layer = nn.Conv2d(in_channels, 4, 3, stride=2, padding=1)
+
+        def forward(self, x_BCHW: Tensor) -> list[Tensor]:
+            if self.training and "STEPS" in os.environ:
+                time.sleep(0.1)
+                with Path(os.environ["STEPS"]).open("a") as file:
+                    file.write("step\\n")
+            return [self.layer(x_BCHW)]
+    """
+RECIPE = """\
+    task: classification
+    plugins: [net.py]
+    data: {format: image_folder, source: raw, split: {test: 0.2, val: 0.2}}
+    image: {size: [12, 12], channels: 1}
+    model: {backbone: noting}
+    train: {epochs: 4, batch_size: 2}
+    tracking: {every: 1}
+    compute: {threads: 1}
+    """
+
+
+@pytest.fixture
+def noting(tmp_path: Path, draw: Callable[..., None]) -> Path:
+    """A project whose network writes a line a step on each rank."""
+    draw(tmp_path / "raw", 19)
+    (tmp_path / "net.py").write_text(dedent(NET))
+    (tmp_path / "mine.yaml").write_text(dedent(RECIPE))
+    return tmp_path
+
+
+@dataclass
+class Stopped:
+    code: int
+    said: str
+    seconds: float
+    left: list[str]
+
+    @property
+    def step(self) -> int:
+        """After which it stopped, as it says."""
+        found = re.search(r"stopped after step (\d+); the same command goes on from there", self.said)
+        assert found, self.said
+        return int(found.group(1))
+
+
+def stopped(project: Path, steps: int, stop: Callable[[int, list[psutil.Process]], Any], *overrides: str) -> Stopped:
+    """``cvflow run`` until so many steps are taken, then ``stop(pid, its children)``; what became of it."""
+    log, notes = project / "log.txt", project / "steps.txt"
+    notes.write_text("")
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [CVFLOW, "run", "mine.yaml", *overrides], cwd=project, stdout=out, stderr=out,
+            env=os.environ | {"STEPS": str(notes)}, start_new_session=True,
+        )  # fmt: skip
+    try:
+        until = time.monotonic() + 120
+        while len(notes.read_text().split()) < steps:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.05)
+        children = psutil.Process(process.pid).children(recursive=True)
+        started = time.monotonic()
+        stop(process.pid, children)
+        code = process.wait(60)
+        seconds = time.monotonic() - started
+        gone, left = psutil.wait_procs(children, 5)
+        return Stopped(code, log.read_text(), seconds, [" ".join(child.cmdline()) for child in left])
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def stage(children: list[psutil.Process]) -> int:
+    """The stage's own process: the first of those with its words, loader processes being forks of it."""
+    return next(child.pid for child in children if "stage" in child.cmdline())
+
+
+def ctrl_c(pid: int, children: list[psutil.Process]) -> None:
+    os.killpg(pid, signal.SIGINT)
+
+
+def ctrl_c_twice(pid: int, children: list[psutil.Process]) -> None:
+    """The second while the checkpoint, or what follows it, is under way."""
+    os.killpg(pid, signal.SIGINT)
+    time.sleep(1.2)
+    if psutil.pid_exists(pid):
+        os.killpg(pid, signal.SIGINT)
+
+
+def sigterm(pid: int, children: list[psutil.Process]) -> None:
+    os.kill(pid, signal.SIGTERM)
+
+
+def sigterm_to_all(pid: int, children: list[psutil.Process]) -> None:
+    os.killpg(pid, signal.SIGTERM)
+
+
+def sigterm_to_the_stage(pid: int, children: list[psutil.Process]) -> None:
+    os.kill(stage(children), signal.SIGTERM)
+
+
+def check(found: Stopped) -> None:
+    assert found.code == 130, found.said
+    assert found.left == [], found.said
+    assert found.step % STEPS_AN_EPOCH, found.said  # in the middle of an epoch
+    lines = found.said.splitlines()
+    assert lines.count(SAID) == 1, found.said
+    assert lines[-1] == LAST
+    for noise in ("Traceback", "ERROR", "Exception"):
+        assert noise not in found.said
+
+
+def check_whole(project: Path) -> None:
+    """Every step of the four epochs is there, once."""
+    points = [p for _, p in read_history(project / "runs/mine/history.jsonl")]
+    assert [p.step for p in points if "epoch" not in p.metrics] == list(range(1, 4 * STEPS_AN_EPOCH + 1))
+
+
+def test_stopped_twice_in_an_epoch_and_finished(noting: Path, dvc: Callable[..., Any]) -> None:
+    first = stopped(noting, STEPS_AN_EPOCH + 4, ctrl_c, "compute.loader_workers=2")
+    check(first)
+    second = stopped(noting, 5, sigterm, "compute.loader_workers=2")
+    check(second)
+    assert f"resuming after epoch 1 (step {first.step})" in second.said
+    assert second.step > first.step
+    done = dvc(noting, "repro", "train@mine")  # what the same command does first
+    assert f"(step {second.step})" in done.stderr
+    check_whole(noting)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [sigterm_to_the_stage, sigterm_to_all])
+def test_sigterm_comes_in_other_ways(noting: Path, stop: Any) -> None:
+    check(stopped(noting, 5, stop, "compute.loader_workers=2"))
+
+
+@pytest.mark.slow
+def test_the_second_ctrl_c_stops_at_once(noting: Path) -> None:
+    """The first waits for the end of a step, which takes for ever here."""
+    (noting / "net.py").write_text((noting / "net.py").read_text().replace("sleep(0.1)", "sleep(0.1 if x_BCHW.sum() == 0 else 60)"))
+    notes = "Path(os.environ['STEPS']).open('a').write('begun\\n')"
+    (noting / "net.py").write_text((noting / "net.py").read_text().replace("time.sleep", f"{notes}; time.sleep"))
+    found = stopped(noting, 1, ctrl_c_twice)
+    assert found.code == 130
+    assert found.seconds < 10
+    assert found.left == []
+    assert "Traceback" not in found.said
+    assert found.said.splitlines()[-1] == LAST
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("stop", [ctrl_c, sigterm])
+def test_two_workers_stop_and_go_on(noting: Path, cvflow: Callable[..., Any], stop: Any) -> None:
+    first = stopped(noting, 2 * (STEPS_AN_EPOCH + 2), stop, "compute.workers=2")
+    check(first)
+    done = cvflow(noting, "run", "mine.yaml")
+    assert f"(step {first.step})" in done.stderr
+    check_whole(noting)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_two_workers_stop_at_once(noting: Path) -> None:
+    found = stopped(noting, 4, ctrl_c_twice, "compute.workers=2", "train.epochs=40")
+    assert found.code == 130
+    assert found.left == []
+    assert "Traceback" not in found.said
