@@ -61,6 +61,7 @@ class Data(Section):
     source: Path | None = Field(None, description="The raw data; relative to the recipe file. None where the data is built in.")
     split: SplitRule = Field(SplitRule(), description="Division into train, val and test.")
     shard_mb: int = Field(64, gt=0, description="Size at which a new shard is begun, MB.")
+    max_megapixels: float = Field(200.0, gt=0, description="Larger images are left out and named; a small file may claim any size.")
 
 
 class Image(Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from io import BytesIO
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,23 +40,28 @@ class ImageFault(Exception):
 
 
 def decode(data: bytes, channels: int = 3, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
-    """Pixels HxWxC, 0..255, upright by EXIF; transparent parts lie on white; 16 bits are scaled to 8.
+    """Pixels HxWxC, 0..255, as ``read`` gives them. channels: 1 = grey, 3 = RGB. Raises ImageFault."""
+    pixels = np.array(read(data, "L" if channels == 1 else "RGB", max_megapixels))
+    return pixels.reshape(*pixels.shape[:2], channels)
 
-    channels: 1 = grey, 3 = RGB. Of an animation, the first frame. Raises ImageFault.
+
+def read(data: bytes, mode: Literal["L", "RGB"] = "RGB", max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
+    """The image, upright by EXIF; transparent parts lie on white; 16 bits are scaled to 8.
+
+    Of an animation, the first frame. Raises ImageFault.
     """
     if not data:
         raise ImageFault("empty file")
     try:
         image = _open(data)
         _check_size(image, max_megapixels)
-        pixels = np.array(_plain(_upright(image)).convert("L" if channels == 1 else "RGB"))
+        return _plain(_upright(image)).convert(mode)
     except ImageFault:
         raise
     except UnidentifiedImageError as error:  # its own text holds a memory address
         raise ImageFault("not an image") from error
     except Exception as error:  # decoders raise anything: OSError, SyntaxError, struct.error, ...
         raise ImageFault(f"damaged image: {error}") from error
-    return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -80,7 +86,7 @@ def _open(data: bytes) -> Image.Image:
 def _check_size(image: Image.Image, max_megapixels: float) -> None:
     megapixels = image.width * image.height / 1e6
     if megapixels > max_megapixels:
-        raise ImageFault(f"{megapixels:.0f} megapixels, over the limit of {max_megapixels:g}")
+        raise ImageFault(f"{megapixels:.{0 if megapixels >= 1 else 4}f} megapixels, over the limit of {max_megapixels:g}")
 
 
 def _upright(image: Image.Image) -> Image.Image:

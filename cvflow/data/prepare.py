@@ -5,36 +5,27 @@ The source is only read. Same input, same bytes out.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
-
-import numpy as np
-from PIL import Image
 
 from cvflow.config import SplitRule
 from cvflow.data.dataset import FILE, Description, write_description
-from cvflow.data.images import ImageFault, Pixels, decode
-from cvflow.data.records import Format, Record
+from cvflow.data.examine import examine
+from cvflow.data.images import MAX_MEGAPIXELS
+from cvflow.data.records import Format
 from cvflow.data.shards import Shard, ShardWriter
 from cvflow.data.split import SplitPlan
-from cvflow.data.tally import Checked, Histogram, Tally
+from cvflow.data.tally import Tally
 from cvflow.data.validation import Validation
 from cvflow.errors import Fault, RequestError
-from cvflow.types import SPLITS, DatasetInfo, Schema, Split
-
-THREADS = min(8, os.cpu_count() or 1)
-A = TypeVar("A")
-T = TypeVar("T")
+from cvflow.types import SPLITS, DatasetInfo, Schema
 
 
-def prepare(reader: Format, schema: Schema, task: str, rule: SplitRule, out: Path, shard_mb: int) -> Validation:
+def prepare(
+    reader: Format, schema: Schema, task: str, rule: SplitRule, out: Path, shard_mb: int, max_megapixels: float = MAX_MEGAPIXELS
+) -> Validation:
     """Write the prepared dataset at ``out``, which appears once it is whole.
 
     Records with an unreadable image are left out and named. RequestError where too little is left to train on.
@@ -43,60 +34,26 @@ def prepare(reader: Format, schema: Schema, task: str, rule: SplitRule, out: Pat
         plan = SplitPlan(reader, rule, schema.stratify)
         tally = Tally(reader.classes, schema.stratify)
         writers = {split: ShardWriter(directory, split, schema, shard_mb * 1_000_000) for split in SPLITS}
-        for checked in _in_order(lambda given: check(*given, schema.images), plan.over(reader)):
-            tally.add(checked)
-            if not checked.fault:
-                record = checked.record
-                writers[checked.split].add({"id": record.id, "path": record.path, **checked.data, **schema.defaults, **record.annotation})
+        for record, split, data in examine(reader, plan, tally, schema.images, max_megapixels):
+            writers[split].add({"id": record.id, "path": record.path, **data, **schema.defaults, **record.annotation})
         shards: dict[str, list[Shard]] = {split: writer.close() for split, writer in writers.items()}
         tally.require_usable()
         validation = tally.validation(reader)
         mean, std = tally.mean_std()
-        extra = {"class_counts": tally.class_counts}
+        extra = {"class_counts": tally.class_counts, "max_megapixels": max_megapixels}
         info = DatasetInfo(task, tuple(reader.classes), tally.counts, mean, std, tally.source_digest, extra)
         write_description(directory, Description(info, shards))
         validation.write(directory)
     return validation
 
 
-def check(record: Record, split: Split, images: tuple[str, ...]) -> Checked:
-    """Read and decode the record's images."""
-    data: dict[str, bytes] = {}
-    content, pixels, fault = hashlib.blake2b(digest_size=16), None, None
-    try:
-        record.id.encode()
-        for name in images:
-            data[name] = record.images[name]()
-            content.update(data[name])
-        decoded = [decode(encoded) for encoded in data.values()]
-        pixels = histogram(decoded[0]) if split == "train" else None
-    except ImageFault as error:
-        fault = str(error)
-    except UnicodeEncodeError:
-        fault = "a file name that is not UTF-8"
-    except OSError as error:
-        fault = f"unreadable file: {error.strerror or type(error).__name__}"
-    return Checked(record, split, data, content.digest(), pixels, fault)
-
-
-def histogram(pixels: Pixels) -> Histogram:
-    """3 x 256 counts of HxWx3 pixels."""
-    return np.asarray(Image.fromarray(pixels).histogram(), dtype=np.int64).reshape(3, 256)
-
-
-def _in_order(work: Callable[[A], T], items: Iterable[A]) -> Iterator[T]:
-    """``work`` of each item by several threads, in order; only a few items are under way at once."""
-    window: deque[Future[T]] = deque()
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        for item in items:
-            window.append(pool.submit(work, item))
-            if len(window) >= 4 * THREADS:
-                yield window.popleft().result()
-        while window:
-            yield window.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+def inspect(reader: Format, schema: Schema, max_megapixels: float = MAX_MEGAPIXELS) -> Validation:
+    """What prepare would find, with nothing written. Records without a given split count for train."""
+    tally = Tally(reader.classes, schema.stratify)
+    plan = SplitPlan(reader, SplitRule(val=0, test=0), schema.stratify)
+    for _ in examine(reader, plan, tally, schema.images, max_megapixels):
+        pass
+    return tally.validation(reader)
 
 
 @contextmanager

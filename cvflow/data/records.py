@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from cvflow.types import Split
@@ -16,6 +17,7 @@ class Record:
     id: unique and stable over runs. path: relative to the source, or a name; what reports say.
     images: image name -> reader of the encoded bytes. annotation: column -> value.
     split: where the data gives one. group: records of one group (a person, a sequence) stay in one split.
+    line: where the annotation stands, as ``labels.csv:12``, if it stands in a file.
     """
 
     id: str
@@ -24,6 +26,12 @@ class Record:
     annotation: Mapping[str, Any]
     split: Split | None = None
     group: str | None = None
+    line: str | None = None
+
+    @property
+    def where(self) -> str:
+        """The path, and the line of its annotation."""
+        return f"{self.path} ({self.line})" if self.line else self.path
 
 
 class Format(Protocol):
@@ -38,3 +46,8 @@ class Format(Protocol):
     def skipped(self) -> Iterable[tuple[str, str]]:
         """(path, reason) of what is in the source and in no record."""
         return ()
+
+    @classmethod
+    def guess(cls, source: Path) -> Mapping[str, Any] | None:
+        """The options with which it might read this source, where the user names no format; None = not to be tried."""
+        return {}

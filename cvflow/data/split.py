@@ -35,6 +35,17 @@ class SplitPlan:
         self._seed, self._keys = rule.seed, np.asarray(keys, dtype=np.uint64)
         self._splits = divide(self._keys, np.asarray(classes), np.asarray(given), rule)
 
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def drawn(self, count: int) -> NDArray[np.bool_]:
+        """Whether each record is among (at most) ``count`` drawn by its key: the same ones each time."""
+        if len(self._keys) <= count:
+            return np.ones(len(self._keys), dtype=bool)
+        border = np.partition(self._keys, count)[count]
+        below: NDArray[np.bool_] = self._keys < border
+        return below
+
     def over(self, records: Iterable[Record]) -> Iterator[tuple[Record, Split]]:
         """Each record with its split; CvflowError where they are not the records of the plan."""
         index = -1

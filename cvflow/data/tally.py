@@ -1,42 +1,29 @@
-"""What is counted while the records pass: rows, classes, pixel values, contents. A few bytes a record."""
+"""What is counted while the records pass: rows, classes, sizes, pixel values, contents. A few bytes a record."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cvflow.data.findings import contradicted, duplicates, imbalance, in_two_splits, uneven, with_two_labels
+from cvflow.data.look import THUMBNAIL, Histogram, Look
 from cvflow.data.records import Format, Record
+from cvflow.data.suspects import Vote, vote
 from cvflow.data.validation import Finding, Validation
 from cvflow.errors import Fault, RequestError
 from cvflow.types import SPLITS, Split
 
-Histogram = NDArray[np.int64]
-"""3 x 256: per channel (RGB), how many pixels have each value."""
-
-
-@dataclass(frozen=True)
-class Checked:
-    """A record whose images were read. content: hash of their bytes. fault: why it cannot be used, if so.
-
-    data: image name -> encoded bytes. pixels: of the first image, for records of the train split.
-    """
-
-    record: Record
-    split: Split
-    data: dict[str, bytes]
-    content: bytes
-    pixels: Histogram | None
-    fault: str | None
+EXAMPLES = 120
+"""Records kept to be shown, over all classes."""
 
 
 class Tally:
-    """Fed every checked record in order."""
+    """Fed every record in order, with what a look at its images gave. label: the column of class indices, if any."""
 
     def __init__(self, classes: Sequence[str], label: str | None) -> None:
         self.counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
@@ -45,22 +32,43 @@ class Tally:
         self._classes, self._label = classes, label
         self._pixels = np.zeros((3, 256), dtype=np.int64)
         self._source = hashlib.sha256()
-        self._contents, self._splits = array("Q"), array("b")
+        self._contents, self._splits, self._labels = array("Q"), array("b"), array("i")
+        self._widths, self._heights = array("I"), array("I")
+        self._thumbnails: list[tuple[str, int, bytes]] = []
+        self._examples: dict[int, list[Record]] = {}
 
-    def add(self, checked: Checked) -> None:
-        record = checked.record
-        line = json.dumps([record.id, checked.content.hex(), record.annotation, record.split], sort_keys=True)
+    @property
+    def labelled(self) -> bool:
+        return self._label is not None
+
+    def add(self, record: Record, split: Split, look: Look) -> None:
+        line = json.dumps([record.id, look.content.hex(), record.annotation, record.split], sort_keys=True)
         self._source.update(f"{line}\n".encode())
-        self._contents.append(int.from_bytes(checked.content[:8], "big"))
-        self._splits.append(-1 if checked.fault else SPLITS.index(checked.split))
-        if checked.fault:
-            self.findings.append(Finding(printable(record.path), checked.fault, "left out"))
+        label = record.annotation[self._label] if self._label else 0
+        self._contents.append(int.from_bytes(look.content[:8], "big"))
+        self._splits.append(-1 if look.fault else SPLITS.index(split))
+        self._labels.append(label)
+        if look.fault:
+            self.findings.append(Finding(printable(record.where), look.fault, "left out", "unreadable"))
             return
-        self.counts[checked.split] += 1
+        self._add_usable(record, split, label, look)
+
+    def _add_usable(self, record: Record, split: Split, label: int, look: Look) -> None:
+        self.counts[split] += 1
         if self._label:
-            self.class_counts[checked.split][self._classes[record.annotation[self._label]]] += 1
-        if checked.pixels is not None:
-            self._pixels += checked.pixels
+            self.class_counts[split][self._classes[label]] += 1
+        if look.size:
+            self._widths.append(look.size[0])
+            self._heights.append(look.size[1])
+        if look.thumbnail:
+            self._thumbnails.append((printable(record.where), label, look.thumbnail))
+        shown = self._examples.setdefault(label, []) if label in self._examples or len(self._examples) < EXAMPLES else []
+        if len(shown) < max(1, min(8, EXAMPLES // max(1, len(self._classes)))):
+            shown.append(record)
+
+    def add_pixels(self, pixels: Histogram) -> None:
+        """Of images of the train split."""
+        self._pixels += pixels
 
     @property
     def source_digest(self) -> str:
@@ -87,28 +95,51 @@ class Tally:
             raise RequestError(*(Fault("data.source", got, "at least one", fix) for got in lacking[:10]))
 
     def validation(self, reader: Format) -> Validation:
-        """All findings; ``reader`` is iterated once more where there are duplicates to name."""
-        skipped = [Finding(printable(path), what, "skipped") for path, what in reader.skipped()]
-        return Validation(self.counts, self.class_counts, [*self.findings, *self._duplicates(reader), *skipped])
+        """All findings, the gravest first; ``reader`` is iterated once more where there are duplicates to name."""
+        compared, trained = self._vote(), self.class_counts.get("train", {})
+        doubts = contradicted(compared.suspects, [(where, label) for where, label, _ in self._thumbnails], self._classes)
+        skipped = [Finding(printable(path), what, "skipped", "not a record") for path, what in reader.skipped()]
+        findings = [*self._shared(reader), *self.findings, *doubts, *uneven(trained), *skipped]
+        examples = [record for _, records in sorted(self._examples.items()) for record in records]
+        return Validation(self.counts, self.class_counts, findings, self._facts(compared), examples)
 
-    def _duplicates(self, reader: Format) -> Iterator[Finding]:
-        pairs = duplicates(np.asarray(self._contents, dtype=np.uint64), np.asarray(self._splits))
+    def _facts(self, compared: Vote) -> dict[str, object]:
+        pairs = Counter(zip(self._widths, self._heights, strict=True))
+        vote_facts = {"compared": compared.compared, "accuracy": compared.accuracy, "suspects": len(compared.suspects)}
+        return {
+            "width": _spread(self._widths),
+            "height": _spread(self._heights),
+            "sizes": [[*size, count] for size, count in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:10]],
+            "different_sizes": len(pairs),
+            "imbalance": imbalance(self.class_counts.get("train", {})),
+            "neighbour_vote": vote_facts if self._label else None,
+        }
+
+    def _vote(self) -> Vote:
+        thumbnails = np.frombuffer(b"".join(t for _, _, t in self._thumbnails), dtype=np.uint8).reshape(-1, THUMBNAIL**2 * 3)
+        return vote(thumbnails, np.array([label for _, label, _ in self._thumbnails], dtype=np.int64))
+
+    def _shared(self, reader: Format) -> list[Finding]:
+        splits, labels = np.asarray(self._splits), np.asarray(self._labels)
+        pairs = duplicates(np.asarray(self._contents, dtype=np.uint64), splits, labels)
         wanted = {index for pair in pairs for index in pair}
-        names = {i: printable(record.path) for i, record in enumerate(reader) if i in wanted} if wanted else {}
-        for first, other in pairs:
-            split, its = SPLITS[self._splits[other]], SPLITS[self._splits[first]]
-            yield Finding(names[other], f"in {split}, the same bytes as {names[first]} in {its}", "kept")
-
-
-def duplicates(contents: NDArray[np.uint64], splits: NDArray[np.int8]) -> list[tuple[int, int]]:
-    """(first, other) positions of equal content in different splits; split -1 is passed over."""
-    order = np.argsort(contents, kind="stable")
-    order = order[splits[order] >= 0]
-    starts = np.flatnonzero(np.diff(contents[order])) + 1
-    sets = [members for members in np.split(order, starts) if len(members) > 1]
-    return sorted((int(m[0]), int(other)) for m in sets for other in m[1:] if splits[other] != splits[m[0]])
+        names = {i: printable(record.where) for i, record in enumerate(reader) if i in wanted} if wanted else {}
+        return [*in_two_splits(pairs, splits, names), *with_two_labels(pairs, labels, names, self._classes)]
 
 
 def printable(path: str) -> str:
     """A path that is no valid UTF-8 with its odd bytes written out."""
     return path.encode("utf-8", "backslashreplace").decode()
+
+
+def _spread(values: array[int]) -> dict[str, float] | None:
+    """Of lengths in pixels."""
+    if not values:
+        return None
+    lengths = np.asarray(values)
+    return {
+        "least": int(lengths.min()),
+        "median": float(np.median(lengths)),
+        "mean": round(float(lengths.mean()), 2),
+        "greatest": int(lengths.max()),
+    }

@@ -1,25 +1,28 @@
-"""What prepare found: counts, and each thing left out or noticed, by file; as JSON and as one HTML page."""
+"""What prepare found: counts, sizes, and each thing left out or noticed, by file."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from html import escape
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-SHOWN = 1000
-"""Findings that the page lists; the JSON has all."""
+from cvflow.data.records import Record
+
+SHARE = " share"
+"""How the topics end under which one image in two splits is listed."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """file: relative to the source. action: ``left out``, ``skipped`` (never was an image) or ``kept``."""
+    """file: relative to the source. action: ``left out``, ``skipped`` (never was a record) or ``kept``. topic: the kind of thing."""
 
     file: str
     what: str
     action: str
+    topic: str
 
     def __str__(self) -> str:
         return f"{self.file}: {self.what}"
@@ -27,54 +30,37 @@ class Finding:
 
 @dataclass(frozen=True)
 class Validation:
-    """counts: split -> rows. class_counts: split -> class -> rows; empty where rows have no single class."""
+    """counts: split -> rows. class_counts: split -> class -> rows; empty where rows have no single class.
+
+    findings: the gravest first. facts: sizes in pixels, imbalance, what the neighbours' vote said. examples: some records of
+    each class, to be shown.
+    """
 
     counts: Mapping[str, int]
     class_counts: Mapping[str, Mapping[str, int]]
     findings: Sequence[Finding]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    examples: Sequence[Record] = ()
+
+    def topics(self) -> dict[str, int]:
+        """topic -> how many findings, in the findings' order."""
+        return dict(Counter(f.topic for f in self.findings))
 
     def summary(self) -> str:
         """A few lines for the console: the counts, how much was found, the first findings of what was left out."""
         rows = ", ".join(f"{split} {count}" for split, count in self.counts.items())
-        actions = Counter(f.action for f in self.findings)
+        actions = Counter("noticed" if f.action == "kept" else f.action for f in self.findings)
         found = "".join(f"; {count} {action}" for action, count in sorted(actions.items()))
+        shared = [f"  {count} images: {topic} them" for topic, count in self.topics().items() if topic.endswith(SHARE)]
         lost = [f"  {f}" for f in self.findings if f.action == "left out"]
         more = [f"  and {len(lost) - 5} more: see validation.html"] if len(lost) > 5 else []
-        return "\n".join([f"prepared: {rows}{found}", *lost[:5], *more])
+        return "\n".join([f"prepared: {rows}{found}", *shared, *lost[:5], *more])
+
+    def plain(self) -> dict[str, Any]:
+        """All but the examples, as JSON data."""
+        findings = [asdict(finding) for finding in self.findings]
+        return {"counts": self.counts, "class_counts": self.class_counts, "facts": self.facts, "findings": findings}
 
     def write(self, directory: Path) -> None:
-        """``validation.json`` and ``validation.html``."""
-        (directory / "validation.json").write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        (directory / "validation.html").write_text(self._page(), encoding="utf-8")
-
-    def _page(self) -> str:
-        classes = list(dict.fromkeys(c for counts in self.class_counts.values() for c in counts))
-        counts = [["all", *self.counts.values()], *([c, *(n[c] for n in self.class_counts.values())] for c in classes)]
-        findings = [[f.file, f.what, f.action] for f in self.findings[:SHOWN]]
-        more = f"<p>{len(self.findings) - SHOWN} more in validation.json.</p>" if len(self.findings) > SHOWN else ""
-        return _PAGE.format(
-            counts=_table(["class", *self.counts], counts),
-            findings=(_table(["file", "what", "action"], findings) + more) if findings else "<p>Nothing.</p>",
-        )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    def line(cells: Sequence[object], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
-
-    return "\n".join(["<table>", line(head, "th"), *(line(row, "td") for row in rows), "</table>"])
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Validation</title><style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #222; }}
-table {{ border-collapse: collapse; }}
-th, td {{ text-align: left; padding: .2rem .8rem; border-bottom: 1px solid #ddd; }}
-</style></head><body>
-<h1>Validation</h1>
-<h2>Rows</h2>
-{counts}
-<h2>Left out or noticed</h2>
-{findings}
-</body></html>
-"""
+        """``validation.json``."""
+        (directory / "validation.json").write_text(json.dumps(self.plain(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -9,9 +9,10 @@ from statistics import median
 import yaml
 
 from cvflow.data.images import ImageFault, decode
-from cvflow.data.records import Format, Record
+from cvflow.data.recognise import recognise
+from cvflow.data.records import Record
 from cvflow.errors import CvflowError, Fault, RequestError
-from cvflow.registry import Component, build, get, names
+from cvflow.registry import Component, get
 from cvflow.runtime import dvc
 from cvflow.stages.project import RECIPES, check_pipeline_is_ours, make_entry, run_name, write_entry, write_pipeline
 from cvflow.stages.run import read_runs
@@ -28,11 +29,12 @@ def new_recipe(name: str, task: str, data: Path) -> tuple[Path, str]:
     path = RECIPES / f"{name}.yaml"
     if path.exists() or name in read_runs():
         raise RequestError(Fault("NAME", f"'{name}', which exists", "a new name", f"Edit {path}, or type another name."))
-    format_name, records, classes = recognise(data)
+    component, reader = recognise(data)
+    records, classes = list(reader), tuple(reader.classes)
     sizes, faults = look(records)
     grey = bool(sizes) and all(size[2] == 1 for size in sizes)
     side = model_size([min(height, width) for height, width, _ in sizes])
-    text = recipe_text(name, task, format_name, os.path.relpath(data, RECIPES), classes, side, 1 if grey else 3)
+    text = recipe_text(name, task, component, os.path.relpath(data, RECIPES), classes, side, 1 if grey else 3)
     dvc.initialise()
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
@@ -42,24 +44,8 @@ def new_recipe(name: str, task: str, data: Path) -> tuple[Path, str]:
     looked = f"{faults} of {min(LOOKED_AT, len(records))} looked at unreadable"
     return (
         path,
-        f"{len(records)} images, {len(classes)} classes ({listed}), {'grey' if grey else 'colour'}, read as {format_name}; {looked}",
+        f"{len(records)} images, {len(classes)} classes ({listed}), {'grey' if grey else 'colour'}, read as {component.name}; {looked}",
     )
-
-
-def recognise(data: Path) -> tuple[str, list[Record], tuple[str, ...]]:
-    """The first format that reads the data. Raises RequestError with each format's objection."""
-    if not data.exists():
-        raise RequestError(Fault("--data", f"'{data}'", "a folder that exists"))
-    faults: list[Fault] = []
-    for name in names("format"):
-        if getattr(get("format", name), "built_in", False):
-            continue
-        try:
-            reader: Format = build("format", Component(name=name), data)
-            return name, list(reader), tuple(reader.classes)
-        except RequestError as error:
-            faults += error.faults
-    raise RequestError(*faults)
 
 
 def look(records: list[Record]) -> tuple[list[tuple[int, int, int]], int]:
@@ -84,7 +70,7 @@ def model_size(short_sides: list[int]) -> int:
     return next((size for size in (32, 64, 96, 128, 160, 192) if size >= median(short_sides)), 224)
 
 
-def recipe_text(name: str, task: str, format_name: str, source: str, classes: tuple[str, ...], side: int, channels: int) -> str:
+def recipe_text(name: str, task: str, component: Component, source: str, classes: tuple[str, ...], side: int, channels: int) -> str:
     """The recipe's YAML, with a header that says how to run it."""
     small = side <= 64
     backbone = {"name": "cifar_resnet", "depth": 20} if small else {"name": "torchvision", "model": "mobilenet_v2"}
@@ -92,7 +78,11 @@ def recipe_text(name: str, task: str, format_name: str, source: str, classes: tu
     recipe = {
         "description": f"{len(classes)} classes from {Path(source).name}",
         "task": task,
-        "data": {"format": format_name, "source": source, "split": {"val": 0.1, "test": 0.2}},
+        "data": {
+            "format": component.model_dump() if component.options else component.name,
+            "source": source,
+            "split": {"val": 0.1, "test": 0.2},
+        },
         "image": {"size": [side, side], "channels": channels, "resize": "stretch" if small else "crop"},
         "model": {"backbone": backbone},
         "train": {

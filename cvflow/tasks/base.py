@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cvflow.config import Recipe
-from cvflow.data.images import Pixels
+from cvflow.data.images import MAX_MEGAPIXELS, Pixels
 from cvflow.data.samplers import FirstOfEach, Sampler
 from cvflow.errors import Fault, RequestError
 from cvflow.registry import build
@@ -109,6 +109,7 @@ class BaseTask:
     schema: Schema
     answers: Mapping[str, str]
     info: DatasetInfo
+    max_megapixels: float = MAX_MEGAPIXELS
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
         raise NotImplementedError
@@ -118,6 +119,7 @@ class BaseTask:
 
     def bind(self, info: DatasetInfo) -> None:
         self.info = info
+        self.max_megapixels = info.extra.get("max_megapixels", MAX_MEGAPIXELS)
 
     def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler:
         sampler: Sampler = build("sampler", cfg.train.sampler, self.schema.stratify)

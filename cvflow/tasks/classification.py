@@ -50,7 +50,7 @@ class Classification(BaseTask):
         return Objective("accuracy", "max")
 
     def samples(self, row: Row) -> Iterable[Sample]:
-        image = torch.from_numpy(decode(row["image"])).permute(2, 0, 1)
+        image = torch.from_numpy(decode(row["image"], max_megapixels=self.max_megapixels)).permute(2, 0, 1)
         yield Sample(row["id"], {"image": image}, {name: torch.tensor(row[name]) for name in ("label", "weight") if name in row})
 
     def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module:

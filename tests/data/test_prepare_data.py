@@ -46,7 +46,8 @@ def test_every_image_arrives_unchanged(make_folder, run):
     assert dataset.info.counts == validation.counts == {"train": 22, "val": 2, "test": 6}
     assert dataset.info.extra["class_counts"]["test"] == {"a": 4, "b": 2}
     assert (dataset.info.task, dataset.info.classes) == ("classification", ("a", "b"))
-    assert validation.summary() == "prepared: train 22, val 2, test 6"
+    assert validation.summary() == "prepared: train 22, val 2, test 6; 1 noticed"
+    assert [(f.file, f.what) for f in validation.findings] == [("class 'b'", "7 training images")]
 
 
 def test_a_column_that_the_data_lack_gets_its_default(make_folder, tmp_path):
@@ -89,10 +90,7 @@ def test_damaged_files_are_named_and_left_out(make_folder, run):
     assert found["b/000.png"] == ("not an image", "left out")
     assert found["b/notes.txt"] == ("not an image's file name", "skipped")
     assert json.loads((dataset.path / "validation.json").read_text())["findings"][0]["file"] == "a/000.png"
-    page = (dataset.path / "validation.html").read_text()
-    assert "a/001.png" in page
-    assert "http" not in page
-    assert "3 left out; 1 skipped\n  a/000.png: empty file" in validation.summary()
+    assert "3 left out; 2 noticed; 1 skipped\n  a/000.png: empty file" in validation.summary()
 
 
 def test_odd_file_names(make_folder, run):
@@ -100,26 +98,44 @@ def test_odd_file_names(make_folder, run):
     os.rename(source / "a/000.png", os.fsencode(source / "a") + b"/\xff.png")
     os.rename(source / "a/001.png", source / "a/ü 1.png")
     dataset, validation = run(source)
-    assert [(f.file, f.what) for f in validation.findings] == [("a/\\udcff.png", "a file name that is not UTF-8")]
+    assert [(f.file, f.what) for f in validation.findings if f.action == "left out"] == [("a/\\udcff.png", "a file name that is not UTF-8")]
     assert "a/ü 1.png" in {row["id"] for split in ("train", "val", "test") for row in rows_of(dataset, split)}
-    assert "b &lt;i&gt;" in (dataset.path / "validation.html").read_text()
 
 
 def test_the_same_picture_in_two_splits_is_reported_and_kept(make_folder, run):
     source = make_folder({"train/a": 8, "train/b": 8, "test/a": 2})
     shutil.copy(source / "train/a/003.png", source / "test/a/copy.png")
     dataset, validation = run(source)
-    (finding,) = validation.findings
-    assert finding.action == "kept"
+    finding = validation.findings[0]
+    assert (finding.action, finding.topic) == ("kept", "train and test share")
+    assert "  1 images: train and test share them" in validation.summary()
     assert {finding.file, finding.what.split()[6]} == {"train/a/003.png", "test/a/copy.png"}
     assert dataset.info.counts["test"] == 3
 
 
 def test_duplicates_within_a_split_or_left_out_are_no_finding():
     contents = np.array([5, 7, 5, 5, 7, 9], dtype=np.uint64)
-    assert duplicates(contents, np.array([0, 0, 2, 0, 0, 1], dtype=np.int8)) == [(0, 2)]
-    assert duplicates(contents, np.array([0, 0, -1, 0, 2, 1], dtype=np.int8)) == [(1, 4)]
-    assert duplicates(contents[:0], np.zeros(0, dtype=np.int8)) == []
+    same = np.zeros(6, dtype=np.int32)
+    assert duplicates(contents, np.array([0, 0, 2, 0, 0, 1], dtype=np.int8), same) == [(0, 2)]
+    assert duplicates(contents, np.array([0, 0, -1, 0, 2, 1], dtype=np.int8), same) == [(1, 4)]
+    assert duplicates(contents[:0], np.zeros(0, dtype=np.int8), same[:0]) == []
+
+
+def test_one_image_with_two_labels(make_folder, run):
+    source = make_folder({"a": 12, "b": 12})
+    shutil.copy(source / "a/003.png", source / "b/copy.png")
+    _, validation = run(source, rule=SplitRule(val=0, test=0))
+    (finding,) = [f for f in validation.findings if f.topic == "two labels"]
+    assert str(finding) == "b/copy.png: labelled 'b', the same bytes as a/003.png, labelled 'a'"
+
+
+def test_uneven_and_tiny_classes(make_folder, run):
+    _, validation = run(make_folder({"a": 30, "b": 3}), rule=SplitRule(val=0, test=0))
+    assert [str(f) for f in validation.findings] == [
+        "all classes: 'a' has 10 times the training images of 'b'",
+        "class 'b': 3 training images",
+    ]
+    assert validation.facts["imbalance"] == 10
 
 
 def test_an_emptied_class_is_refused_and_leaves_nothing(make_folder, run, tmp_path):

@@ -69,7 +69,7 @@ def test_data_outside_the_project(folder: Folder, project: Path, monkeypatch: py
         ({"a": 2}, "mine", "classification", "one class: 'a'"),
         ({"a": 1, "b": 1}, "mi ne", "classification", "Type --name mi-ne"),
         ({"a": 1, "b": 1}, "mine", "clasification", "Did you mean 'classification'"),
-        (None, "mine", "classification", "--data: got 'raw', expected a folder that exists"),
+        (None, "mine", "classification", "--data: got 'raw', expected a folder or file that exists"),
     ],
     ids=["empty", "one class", "name", "task", "no folder"],
 )

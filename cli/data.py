@@ -1,0 +1,48 @@
+"""Verbs about raw data: data check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cvflow.cli.output import Json, print_json
+
+data = typer.Typer(name="data", no_args_is_help=True, help="Look at raw data.")
+
+
+@data.callback()
+def _verbs() -> None:
+    """Look at raw data."""
+
+
+@data.command()
+def check(
+    source: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, zip, manifest or Parquet of annotated images.")],
+    format_name: Annotated[str | None, typer.Option("--format", help="Its format; found out by default.")] = None,
+    task: Annotated[str, typer.Option("--task", help="The vision task.")] = "classification",
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("data-check.html"),
+    as_json: Json = False,
+) -> None:
+    """Look at every image: counts, sizes, what cannot be read, duplicates across splits, doubtful labels; with samples of each class.
+
+    Findings are no failure: the exit code is 0.
+
+    Example:  cvflow data check ~/flowers
+    """
+    from cvflow.stages.data_check import check_data
+
+    seen = check_data(source, format_name, task, out)
+    if as_json:
+        print_json({"format": seen.format, "classes": seen.classes, "page": str(seen.page), **seen.validation.plain()})
+        return
+    total = sum(seen.validation.counts.values())
+    typer.echo(f"{total} images, {len(seen.classes)} classes, read as {seen.format}")
+    for topic, count in seen.validation.topics().items():
+        typer.echo(f"  {topic}: {count}")
+    typer.echo(f"page         {seen.page}")
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(data)

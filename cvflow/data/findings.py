@@ -1,0 +1,74 @@
+"""What is noticed about records that are kept: shared contents, contradicted labels, uneven classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvflow.data.suspects import NEIGHBOURS, Suspect
+from cvflow.data.validation import SHARE, Finding
+from cvflow.types import SPLITS
+
+TINY = 10
+"""A class with fewer training images is named."""
+UNEVEN = 10
+"""Times that the largest class may be larger than the smallest before it is said."""
+
+
+def duplicates(contents: NDArray[np.uint64], splits: NDArray[np.int8], labels: NDArray[np.int32]) -> list[tuple[int, int]]:
+    """(first, other) positions of equal content where split or label differs; split -1 is passed over."""
+    order = np.argsort(contents, kind="stable")
+    order = order[splits[order] >= 0]
+    starts = np.flatnonzero(np.diff(contents[order])) + 1
+    sets = [members for members in np.split(order, starts) if len(members) > 1]
+    pairs = [(m[0], other) for m in sets for other in m[1:]]
+    return sorted((int(a), int(b)) for a, b in pairs if splits[a] != splits[b] or labels[a] != labels[b])
+
+
+def in_two_splits(pairs: Sequence[tuple[int, int]], splits: NDArray[np.int8], names: Mapping[int, str]) -> list[Finding]:
+    """One image in two splits; those in train and test, which flatter the result, first."""
+    found = []
+    for first, other in pairs:
+        if splits[first] != splits[other]:
+            earlier, later = sorted((int(splits[first]), int(splits[other])))
+            what = f"in {SPLITS[splits[other]]}, the same bytes as {names[first]} in {SPLITS[splits[first]]}"
+            found.append(Finding(names[other], what, "kept", f"{SPLITS[earlier]} and {SPLITS[later]}{SHARE}"))
+    return sorted(found, key=lambda f: f.topic != f"train and test{SHARE}")
+
+
+def with_two_labels(
+    pairs: Sequence[tuple[int, int]], labels: NDArray[np.int32], names: Mapping[int, str], classes: Sequence[str]
+) -> Iterator[Finding]:
+    for first, other in pairs:
+        if labels[first] != labels[other]:
+            one, two = classes[labels[other]], classes[labels[first]]
+            yield Finding(names[other], f"labelled '{one}', the same bytes as {names[first]}, labelled '{two}'", "kept", "two labels")
+
+
+def contradicted(suspects: Sequence[Suspect], seen: Sequence[tuple[str, int]], classes: Sequence[str]) -> Iterator[Finding]:
+    """seen: (file, label) of the images that were compared."""
+    for suspect in suspects:
+        where, label = seen[suspect.index]
+        own, other = classes[label], classes[suspect.other]
+        what = f"labelled '{own}', but none of the {NEIGHBOURS} images most like it is; {suspect.votes} of them are '{other}'"
+        yield Finding(where, what, "kept", "label suspect")
+
+
+def imbalance(trained: Mapping[str, int]) -> float | None:
+    """Training images of the largest class over those of the smallest."""
+    counts = [count for count in trained.values() if count]
+    return round(max(counts) / min(counts), 2) if counts else None
+
+
+def uneven(trained: Mapping[str, int]) -> Iterator[Finding]:
+    """trained: class -> training images."""
+    ratio = imbalance(trained)
+    if ratio is not None and ratio >= UNEVEN:
+        largest, smallest = max(trained, key=lambda c: trained[c]), min(trained, key=lambda c: trained[c] or max(trained.values()))
+        what = f"'{largest}' has {ratio:g} times the training images of '{smallest}'"
+        yield Finding("all classes", what, "kept", "class imbalance")
+    for name, count in trained.items():
+        if count < TINY:
+            yield Finding(f"class '{name}'", f"{count} training image{'s' * (count != 1)}", "kept", "tiny class")

@@ -1,0 +1,55 @@
+"""``cvflow data check``: a look at raw data without a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cvflow.data.images import MAX_MEGAPIXELS
+from cvflow.data.prepare import inspect
+from cvflow.data.recognise import recognise
+from cvflow.data.validation import Validation
+from cvflow.errors import Fault, RequestError
+from cvflow.registry import Component, build
+from cvflow.stages.data_page import data_page
+from cvflow.tasks.base import Task
+from cvflow.types import DatasetInfo
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """What was seen. page: the HTML file."""
+
+    format: str
+    classes: tuple[str, ...]
+    validation: Validation
+    page: Path
+
+
+def check_data(
+    source: Path, format_name: str | None = None, task_name: str = "classification", out: Path = Path("data-check.html")
+) -> DataCheck:
+    """Look at every image of the source and write the page. The source is only read.
+
+    format_name: None = the first that reads it. RequestError where none does, or where the page cannot be written.
+    """
+    task: Task = build("task", Component(name=task_name))
+    _check_out(out, source)
+    if format_name is None:
+        component, reader = recognise(source)
+    else:
+        component = Component(name=format_name)
+        reader = build("format", component, source)
+    validation = inspect(reader, task.schema)
+    classes = tuple(reader.classes)
+    task.bind(DatasetInfo(task_name, classes, validation.counts, (), (), "", {"class_counts": validation.class_counts}))
+    out.write_text(data_page(source.name or str(source), validation, task, MAX_MEGAPIXELS, f"Read as {component.name}"), encoding="utf-8")
+    return DataCheck(component.name, classes, validation, out)
+
+
+def _check_out(out: Path, source: Path) -> None:
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        got = "a folder" if out.is_dir() else f"'{out}', in a folder that does not exist"
+        raise RequestError(Fault("--out", got, "a file to write, in a folder that exists"))
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise RequestError(Fault("--out", f"'{out}', inside the data", "a file elsewhere", "Type --out ../data-check.html."))

@@ -1,0 +1,92 @@
+"""The page about a dataset: counts, findings, sizes, and some images of each class with their annotation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from cvflow.data.images import ImageFault, Pixels, decode
+from cvflow.data.records import Record
+from cvflow.data.suspects import LEAST_ACCURACY, NEIGHBOURS
+from cvflow.data.tally import printable
+from cvflow.data.validation import Finding, Validation
+from cvflow.draw import Block, Facts, Gallery, Item, Numbers, Section, Table, Text, page
+from cvflow.tasks.base import Task
+
+SHOWN = 200
+"""Findings that the page lists of each topic; the JSON has all."""
+SIDE = 128
+
+
+def data_page(title: str, validation: Validation, task: Task, max_megapixels: float, subtitle: str = "") -> str:
+    """The page as HTML. The task was told what the dataset is."""
+    sections = [
+        Section("Images", list(_overview(validation))),
+        Section("Findings", list(_findings(validation)) or [Text("Nothing.")]),
+    ]
+    pictures = [item for record in validation.examples for item in _item(record, task, max_megapixels)]
+    if pictures:
+        sections.append(Section("Samples", [Gallery(pictures, side=SIDE)], "The first of each class, as annotated."))
+    return page(title, sections, subtitle)
+
+
+def _overview(validation: Validation) -> Iterator[Block]:
+    lost = sum(finding.action == "left out" for finding in validation.findings)
+    classes = list(dict.fromkeys(c for counts in validation.class_counts.values() for c in counts))
+    numbers = {"images": sum(validation.counts.values()), "left out": lost, "findings": len(validation.findings)}
+    yield Numbers({**numbers, **({"classes": len(classes)} if classes else {})})
+    rows = [[c, *(counts[c] for counts in validation.class_counts.values())] for c in classes]
+    yield Table(["class", *validation.counts], [["all", *validation.counts.values()], *rows], "Rows")
+    yield Facts(dict(_facts(validation)))
+    if sizes := validation.facts.get("sizes"):
+        different = validation.facts["different_sizes"]
+        yield Table(["width", "height", "images"], sizes, f"Sizes in pixels ({different} different, the most frequent)")
+
+
+def _facts(validation: Validation) -> Iterator[tuple[str, str]]:
+    facts = validation.facts
+    for name in ("width", "height"):
+        if spread := facts.get(name):
+            yield name, "{least} to {greatest} pixels, median {median:g}, mean {mean:g}".format(**spread)
+    if facts.get("imbalance"):
+        yield "largest class to smallest", f"{facts['imbalance']:g} : 1 in train"
+    if vote := facts.get("neighbour_vote"):
+        yield "label suspects", _vote_in_words(vote["compared"], vote["accuracy"], vote["suspects"])
+
+
+def _vote_in_words(compared: int, accuracy: float | None, suspects: int) -> str:
+    method = f"leave-one-out vote of the {NEIGHBOURS} nearest by thumbnail among {compared} images"
+    if accuracy is None:
+        return f"not looked for: too few images or classes for a {method}"
+    if accuracy < LEAST_ACCURACY:
+        return f"none named: the {method} is right for {accuracy:.0%} only, so that thumbnails do not tell these classes apart"
+    return f"{suspects}, whose neighbours all carry other labels, by a {method}, which is right for {accuracy:.1%}"
+
+
+def _findings(validation: Validation) -> Iterator[Block]:
+    """One table a topic, in the findings' order."""
+    topics: dict[str, list[Finding]] = {}
+    for finding in validation.findings:
+        topics.setdefault(finding.topic, []).append(finding)
+    for topic, found in topics.items():
+        rows = [[f.file, f.what, f.action] for f in found[:SHOWN]]
+        more = f", the first {SHOWN}" if len(found) > SHOWN else ""
+        yield Table(["file", "what", "action"], rows, f"{topic[0].upper()}{topic[1:]} ({len(found)}{more})")
+
+
+def _item(record: Record, task: Task, max_megapixels: float) -> Iterator[Item]:
+    try:
+        pixels = decode(record.images[task.schema.images[0]](), max_megapixels=max_megapixels)
+    except (ImageFault, OSError):  # gone since it was counted
+        return
+    drawn = _shrunk(task.draw(pixels, record.annotation))
+    yield Item(drawn, task.caption(record.annotation), note=printable(record.path))
+
+
+def _shrunk(pixels: Pixels) -> Pixels:
+    """At most twice the size that is shown: many photographs do not fit in memory."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((2 * SIDE, 2 * SIDE))
+    return np.asarray(image)

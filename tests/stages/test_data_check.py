@@ -1,0 +1,81 @@
+"""``cvflow data check``: a page and plain data about raw images, with nothing else touched."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cvflow.cli.app import app
+from cvflow.errors import RequestError
+from cvflow.stages.data_check import check_data
+
+Folder = Callable[..., Path]
+
+
+@pytest.fixture
+def raw(project: Path) -> Path:
+    """Two classes of noise in given splits, with a leak, a damaged file and a name that HTML must not read."""
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 3)):
+        for kind in ("cat", "<dog>"):
+            (project / "raw" / split / kind).mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(draw.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(project / "raw" / split / kind / f"{i}.png")
+    shutil.copy(project / "raw/train/cat/0.png", project / "raw/test/cat/leak.png")
+    (project / "raw/train/cat/1.png").write_bytes(b"rubbish")
+    return project / "raw"
+
+
+def test_the_page(raw: Path, project: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in raw.rglob("*")}
+    seen = check_data(raw, out=project / "page.html")
+    assert (seen.format, seen.classes, seen.validation.counts) == ("image_folder", ("<dog>", "cat"), {"train": 23, "val": 0, "test": 7})
+    html = (project / "page.html").read_text()
+    assert "Train and test share (1)" in html
+    assert "the same bytes as" in html
+    assert "train/cat/1.png" in html
+    assert "<td>&lt;dog&gt;</td>" in html
+    assert "<dog>" not in html
+    assert html.count("data:image/png;base64,") == 16  # eight of each class
+    assert "thumbnails do not tell these classes apart" in html
+    assert "http://" not in html.replace("http://www.w3.org", "")
+    assert before == {path: path.stat().st_mtime_ns for path in raw.rglob("*")}
+
+
+def test_the_same_page_twice(raw: Path, project: Path) -> None:
+    assert check_data(raw, out=project / "a.html").page.read_text() == check_data(raw, out=project / "b.html").page.read_text()
+
+
+def test_as_json_and_in_words(raw: Path) -> None:
+    said = CliRunner().invoke(app, ["data", "check", "raw", "--json"])
+    assert said.exit_code == 0
+    answer = json.loads(said.stdout)
+    assert answer["findings"][0]["topic"] == "train and test share"
+    assert answer["facts"]["sizes"] == [[30, 20, 30]]
+    said = CliRunner().invoke(app, ["data", "check", "raw", "--out", "other.html"])
+    assert said.stdout.startswith("30 images, 2 classes, read as image_folder\n  train and test share: 1\n  unreadable: 1\n")
+    assert Path("other.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"source": Path("nowhere")}, "--data: got 'nowhere', expected a folder or file that exists"),
+        ({"format_name": "image_foldr"}, "Did you mean 'image_folder'"),
+        ({"task_name": "clasification"}, "Did you mean 'classification'"),
+        ({"out": Path("raw/page.html")}, "inside the data"),
+        ({"out": Path("no/page.html")}, "a folder that does not exist"),
+        ({"out": Path("raw")}, "got a folder"),
+    ],
+    ids=["source", "format", "task", "inside", "no folder", "folder"],
+)
+def test_what_is_refused(raw: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        check_data(**{"source": Path("raw"), **options})  # type: ignore[arg-type]
