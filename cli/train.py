@@ -1,0 +1,45 @@
+"""Verbs about training: lr-find, learning-curve."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cvflow.cli.output import Json, print_json, stdout_to_stderr
+from cvflow.cli.runs import Overrides, RecipeName
+
+Name = Annotated[str | None, typer.Option("--name", "-n", help="The run's name; the recipe's by default.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors and the result.")]
+
+
+def lr_find(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    low: Annotated[float, typer.Option("--min", help="The first learning rate.")] = 1e-6,
+    high: Annotated[float, typer.Option("--max", help="The last one.")] = 10.0,
+    steps: Annotated[int, typer.Option("--steps", min=10, help="Optimiser steps between them.")] = 100,
+    name: Name = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Find a learning rate: raise it from step to step until the loss diverges. Nothing of that training is kept.
+
+    Example:  cvflow lr-find digits train.batch_size=64 --max 3
+    """
+    from cvflow.stages.lr_find import lr_find
+    from cvflow.stages.project import parse_overrides
+
+    with stdout_to_stderr(as_json):
+        found = lr_find(recipe, parse_overrides(overrides or []), name, low, high, steps, quiet)
+    if as_json:
+        print_json(vars(found))
+        return
+    typer.echo(f"steepest descent at  {found.lr:g}")
+    typer.echo(f"a tenth of the best  {found.tenth:g}")
+    typer.echo(f"plot                 {found.plot}")
+    typer.echo(f"now type             {found.command}")
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("lr-find")(lr_find)

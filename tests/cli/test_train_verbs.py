@@ -1,0 +1,52 @@
+"""The verbs about training, on a finished project: lr-find."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvflow.config import Recipe
+from cvflow.errors import RequestError
+from cvflow.stages.lr_find import lr_find, to_type
+
+Cvflow = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_lr_find_gives_a_rate_a_plot_and_what_to_type(ran: Any, copied: Path, cvflow: Cvflow) -> None:
+    given = [f"{key}={json.dumps(value)}" for key, value in ran.overrides.items()]
+    before = (copied / "params.yaml").read_text()
+    done = cvflow(copied, "lr-find", "squares", *given, "--steps", "40", "--min", "1e-4")
+    lines = done.stdout.splitlines()[-4:]
+    assert [line[:19].strip() for line in lines] == ["steepest descent at", "a tenth of the best", "plot", "now type"]
+    rate = float(lines[0].split()[-1])
+    assert 1e-4 < rate < 10
+    assert lines[3].split("now type")[1].split()[:3] == ["cvflow", "run", "squares"]
+    assert f"train.optimizer.lr={rate:g}" in lines[3]
+    assert "train.batch_size=8" in lines[3], "what was given is given again"
+    said = json.loads((copied / "runs/squares/lr-find.json").read_text())
+    assert len(said["lrs"]) == len(said["losses"]) <= 40
+    page = (copied / "runs/squares/lr-find.html").read_text()
+    assert "Loss by learning rate" in page
+    assert (copied / "params.yaml").read_text() == before
+    assert (copied / "runs/squares/model/model.safetensors").exists(), "the trained model stays"
+
+
+def test_rates_the_wrong_way_round_are_refused(project: Path) -> None:
+    with pytest.raises(RequestError, match="--min, --max: got 1, 0.1, expected two rates above 0, the lower first"):
+        lr_find("digits", {}, None, 1.0, 0.1, 100)
+    assert list(project.iterdir()) == []
+
+
+def test_what_to_type_where_a_phase_has_its_own_optimiser() -> None:
+    def typed(**train: Any) -> str:
+        return to_type(
+            "r.yaml", {"seed": 3}, "x", Recipe.model_validate({"task": "classification", "data": {"format": "digits"}, "train": train}), 0.1
+        )
+
+    assert typed(phases=[{"epochs": 1}]) == "cvflow run r.yaml seed=3 train.optimizer.lr=0.1 --name x"
+    assert typed(phases=[{"kind": "fit"}, {"optimizer": "adamw"}]) == "optimizer: {lr: 0.1} in phase 2 of train.phases"
