@@ -10,7 +10,7 @@ from cvflow.draw.scale import number
 
 
 class Bar(NamedTuple):
-    """One bin that is not empty, in percent of the plot. accuracy, confidence: heights; share: of the fullest bin."""
+    """One bin that is not empty, in percent of the plot. accuracy, confidence: heights; share: height, of the fullest bin."""
 
     left: float
     width: float
@@ -18,6 +18,19 @@ class Bar(NamedTuple):
     confidence: float
     share: float
     said: str
+
+    @property
+    def both(self) -> float:
+        """Height up to which there is both confidence and accuracy; the gap begins there."""
+        return min(self.accuracy, self.confidence)
+
+    @property
+    def gap(self) -> float:
+        return round(abs(self.accuracy - self.confidence), 2)
+
+    @property
+    def too_sure(self) -> bool:
+        return self.confidence > self.accuracy
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ from cvflow.types import Batch, Prediction
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: name -> value (losses included). predictions and quality: in the split's order; empty unless kept."""
+    """metrics: name -> value (losses included). predictions, quality and right: in the split's order; empty unless kept."""
 
     metrics: dict[str, float]
     details: dict[str, Any]
     predictions: list[Prediction]
     quality: list[float]
+    right: list[bool | None]
 
 
 def evaluate(job: Job, split: str, batch_size: int, keep_predictions: bool = False) -> Evaluation:
@@ -34,14 +35,14 @@ def evaluate(job: Job, split: str, batch_size: int, keep_predictions: bool = Fal
         metric.update(predictions, targets)
         sums.append(losses)
         if keep_predictions:
-            quality = [job.task.quality(p, t) for p, t in zip(predictions, targets, strict=True)]
-            mine.append(list(zip(predictions, quality, strict=True)))
+            mine.append([(p, job.task.quality(p, t), job.task.right(p, t)) for p, t in zip(predictions, targets, strict=True)])
     whole = job.task.metric(job.info)
     for state in gather(metric.state()):
         whole.merge(state)
     kept = _in_order(gather(mine))
     metrics = {**whole.compute(), **_mean_losses([s for part in gather(sums) for s in part])}
-    return Evaluation(metrics, whole.details(), [p for p, _ in kept], [q for _, q in kept])
+    predictions, quality, right = (list(column) for column in zip(*kept, strict=True)) if kept else ([], [], [])
+    return Evaluation(metrics, whole.details(), predictions, quality, right)
 
 
 def target_rows(batch: Batch) -> list[dict[str, Any]]:

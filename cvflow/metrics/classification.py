@@ -84,7 +84,7 @@ class ClassificationMetric:
                 "order": "F1",
                 "bars": ["precision", "recall", "F1", "support"],
             },
-            "calibration": {"figure": "reliability", "bins": self._calibration.bins(), "error": self._calibration.error()},
+            "reliability": {"figure": "reliability", "bins": self._calibration.bins(), "error": self._calibration.error()},
         }
 
     def _per_class(self) -> Iterator[list[Any]]:

@@ -155,6 +155,16 @@ def log_results(run_id: str, metrics: Mapping[str, float]) -> None:
     client.log_batch(run_id, metrics=[Metric(k, v, now, 0) for k, v in metrics.items() if known.get(k) != v])
 
 
+def log_files(run_id: str, texts: Mapping[str, str]) -> None:
+    """Texts as artifacts (path -> content), in place of those logged before. MLflow away is a warning: the files are here too."""
+    try:
+        client = connect()
+        for path, text in texts.items():
+            client.log_text(run_id, text, path)
+    except Exception as error:  # whatever a client raises, a finished run is not to be lost by it
+        _warn(f"run {run_id} lacks the report's pages there", error)
+
+
 def finish_run(run_id: str | None, status: str) -> None:
     """Set FINISHED, FAILED or KILLED. MLflow away is a warning: the work is done. None: the run was never made."""
     if run_id is None:

@@ -23,7 +23,7 @@ from cvflow.stages.run import Run
 
 
 def evaluate(run: Run) -> None:
-    """Write ``runs/<name>/evaluation``: metrics.json, details.json and predictions.parquet (each id, its answer, how good)."""
+    """Write ``runs/<name>/evaluation``: metrics.json, details.json and predictions.parquet (each id, its answer, how good, if right)."""
     rule = run.recipe.evaluate
     result = measure(run.path("model"), run.path("data"), rule.split, rule.batch_size, run.recipe.compute, run.state)
     out = run.path("evaluation")
@@ -31,7 +31,8 @@ def evaluate(run: Run) -> None:
     digest = PreparedDataset(run.path("data")).digest
     (out / "metrics.json").write_text(to_json({"split": rule.split, "data_digest": digest, "metrics": result.metrics}))
     (out / "details.json").write_text(to_json(result.details))
-    rows = [{"id": p.id, "quality": q, **p.values} for p, q in zip(result.predictions, result.quality, strict=True)]
+    answers = zip(result.predictions, result.quality, result.right, strict=True)
+    rows = [{"id": p.id, "quality": quality, "right": right, **p.values} for p, quality, right in answers]
     pq.write_table(to_table(rows), out / "predictions.parquet")
     sys.stderr.write(f"{rule.split}: {words(result.metrics)}\n")
 

@@ -40,11 +40,11 @@ class Stage:
 STAGES = (
     Stage("prepare", 2, ("task.name", "data"), (), ("data",)),
     Stage("train", 1, ("task", "image", "model", "train", "seed", "cvflow.weights"), ("data",), ("model", "history.jsonl")),
-    Stage("evaluate", 1, ("evaluate",), ("data", "model"), ("evaluation",)),
+    Stage("evaluate", 2, ("evaluate",), ("data", "model"), ("evaluation",)),
     Stage("register", 1, ("register", "evaluate"), ("model", "evaluation"), ("registered.json",)),
     Stage("predict", 1, ("predict",), ("data", "model", "registered.json"), ("predictions",)),
     Stage(
-        "report", 1, ("description",), ("data", "model", "history.jsonl", "evaluation", "registered.json", "predictions"), ("report.html",)
+        "report", 2, ("description",), ("data", "model", "history.jsonl", "evaluation", "registered.json", "predictions"), ("report.html",)
     ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}

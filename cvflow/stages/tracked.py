@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from cvflow.data.dataset import PreparedDataset
 from cvflow.errors import InterruptedRunError
 from cvflow.runtime.dvc import git_revision
-from cvflow.runtime.tracking import Tail, describe_run, find_run, finish_run, is_described, open_run
+from cvflow.runtime.tracking import Tail, describe_run, find_run, finish_run, is_described, log_files, open_run
 from cvflow.stages.run import Run
 
 
@@ -41,6 +41,15 @@ def ensure_tracked(run: Run, fingerprint: str, digest: str) -> str:
     history.with_name(history.name + ".sent").unlink(missing_ok=True)
     finish_run(run_id, "FINISHED")
     return run_id
+
+
+def log_pages(run: Run, run_id: str, plots: Mapping[str, str]) -> None:
+    """The report, what prepare found and the plots (name -> HTML) as artifacts of the run; one logged before is replaced.
+
+    They lie as in the run's folder, so that links between them hold.
+    """
+    pages = {str(path): run.path(path).read_text(encoding="utf-8") for path in ("report.html", "data/validation.html")}
+    log_files(run_id, {**pages, **{f"plots/{name}.html": text for name, text in plots.items()}})
 
 
 def opened(run: Run, fingerprint: str, digest: str) -> str:

@@ -90,6 +90,10 @@ class Task(Protocol):
         """How good one prediction is, higher is better: the report's best and worst images."""
         ...
 
+    def right(self, prediction: Prediction, target: Mapping[str, Any]) -> bool | None:
+        """Whether a prediction is right; None where the task's answers are only better or worse."""
+        ...
+
     def caption(self, values: Mapping[str, Any]) -> str:
         """A prediction or target in a few words, for the report."""
         ...
@@ -125,6 +129,9 @@ class BaseTask:
         sampler: Sampler = build("sampler", cfg.train.sampler, self.schema.stratify)
         count = cfg.train.images_per_class
         return sampler if count is None else FirstOfEach(sampler, count, self.schema.stratify)
+
+    def right(self, prediction: Prediction, target: Mapping[str, Any]) -> bool | None:
+        return None
 
     def draw(self, image: Pixels, answer: Mapping[str, Any]) -> Pixels:
         return image

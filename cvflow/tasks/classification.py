@@ -100,6 +100,9 @@ class Classification(BaseTask):
         """The probability given to the true class."""
         return float(prediction.values["probabilities"][target["label"]])
 
+    def right(self, prediction: Prediction, target: Mapping[str, Any]) -> bool:
+        return bool(prediction.values["class"] == self.info.classes[int(target["label"])])
+
     def caption(self, values: Mapping[str, Any]) -> str:
         if "label" in values:
             return self.info.classes[int(values["label"])]

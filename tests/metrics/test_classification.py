@@ -60,7 +60,7 @@ def test_details_agree_with_scikit_learn():
     details = measured(predictions, targets).details()
     assert details["confusion"]["values"] == reference.confusion_matrix(y, p.argmax(1)).tolist()
     precision, recall, f1, support = reference.precision_recall_fscore_support(y, p.argmax(1))
-    for found, row in zip(details["calibration"]["bins"], expected_calibration_error(y, p)[1], strict=True):
+    for found, row in zip(details["reliability"]["bins"], expected_calibration_error(y, p)[1], strict=True):
         assert found == [value if value is None else pytest.approx(value) for value in row]
     for row, *expected in zip(details["per_class"]["rows"], precision, recall, f1, support, strict=True):
         assert row[1:] == pytest.approx(expected)
@@ -84,7 +84,7 @@ def test_a_class_neither_present_nor_predicted_is_left_out_of_macro_f1():
 @pytest.mark.parametrize(("confidence", "bin"), [(0.0, 0), (1 / 15, 0), (0.5, 7), (0.9334, 14), (1.0, 14)])
 def test_a_confidence_at_the_edge_of_a_bin(confidence, bin):
     metric = measured([Prediction("0", {"class": "a", "probabilities": [confidence, 1 - confidence]})], [{"label": 0}], ("a", "b"))
-    assert metric.details()["calibration"]["bins"][bin] == [1, pytest.approx(confidence, abs=1e-15), 1.0]
+    assert metric.details()["reliability"]["bins"][bin] == [1, pytest.approx(confidence, abs=1e-15), 1.0]
     assert metric.compute()["calibration_error"] == pytest.approx(1 - confidence)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from cvflow.errors import CvflowError, RequestError
 from cvflow.runtime import tracking
-from cvflow.runtime.tracking import Tail, describe_run, find_run, finish_run, open_run
+from cvflow.runtime.tracking import Tail, describe_run, find_run, finish_run, log_files, open_run
 from cvflow.runtime.tracking_uri import connect
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -218,6 +218,16 @@ def test_kill_9_loses_and_doubles_nothing(store: Path, after: int) -> None:
     assert logged(run_id) == expected(written + 5)
 
 
+def test_a_page_logged_again_is_replaced(store: Path, tmp_path: Path) -> None:
+    run_id = open_run("pages", "d" * 32, "digits")
+    for text in ("first", "second"):
+        log_files(run_id, {"report.html": text, "plots/loss.html": text + " loss"})
+    client = connect()
+    assert [file.path for file in client.list_artifacts(run_id)] == ["plots", "report.html"]
+    got = Path(client.download_artifacts(run_id, "", str(tmp_path)))
+    assert ((got / "report.html").read_text(), (got / "plots" / "loss.html").read_text()) == ("second", "second loss")
+
+
 def test_mlflow_away_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE)
@@ -228,10 +238,12 @@ def test_mlflow_away_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         time.sleep(1.5)  # the first attempt and one more
     finish_run(tail.run_id, "FINISHED")
     finish_run("0" * 32, "FINISHED")
+    log_files("0" * 32, {"report.html": "r"})
     said = capsys.readouterr().err
     assert said.count("the training goes on, its points are sent later") == 1
     assert said.count(f"kept in {history}") == 1
     assert "stays open there" in said
+    assert "lacks the report's pages there" in said
     assert "secret" not in said
     with pytest.raises(CvflowError, match="MLflow at http://127.0.0.1:9") as raised:
         open_run("x", "a" * 32, "n")

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from cvflow import plugins, registry
 from cvflow.errors import Fault, RequestError
+from cvflow.stages.pipeline import run_stage
+from cvflow.stages.project import make_entry, write_entry
 from cvflow.stages.recipe_file import load
 from cvflow.stages.resolve import Resolved, resolve_layers
+from cvflow.stages.run import NAMES
 
 Write = Callable[..., Path]
 Faults = Callable[..., list[Fault]]
@@ -57,6 +63,37 @@ def folder(project: Path) -> Callable[..., Path]:
         return Path(name)
 
     return make
+
+
+SQUARES = {
+    "task": "classification", "data": {"format": "image_folder", "source": "../raw", "split": {"test": 0.4, "val": 0.2}},
+    "image": {"size": [12, 12], "channels": 1}, "model": {"backbone": "lenet"}, "compute": {"threads": 1, "device": "cpu"},
+    "train": {"epochs": 8, "batch_size": 4, "optimizer": {"lr": 0.02}, "augment": [{"name": "random_crop", "padding": 1}]},
+    "tracking": {"every": 1},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with two runs, ``good`` and ``bad`` (never trained), all stages done in this process. Only to be looked at."""
+    root = tmp_path_factory.mktemp("finished")
+    for kind, level in (("dark", 70), ("light", 170)):
+        (root / "raw" / kind).mkdir(parents=True)
+        for i in range(16):
+            noise = np.random.default_rng([level, i]).integers(-60, 60, (12, 12))
+            Image.fromarray((level + noise).astype(np.uint8)).save(root / "raw" / kind / f"{i:02d}.png")
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's
+        patch.chdir(root)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        path = root / "pipelines" / "squares.yaml"
+        path.parent.mkdir()
+        path.write_text(yaml.safe_dump(SQUARES))
+        for name, overrides in (("good", {}), ("bad", {"train.epochs": 0})):
+            write_entry(name, make_entry(path.relative_to(root), overrides))
+            for stage in NAMES:
+                run_stage(stage, name)
+    return root
 
 
 def resolved(path: Path, **overrides: Any) -> Resolved:

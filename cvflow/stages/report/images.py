@@ -1,0 +1,60 @@
+"""The images of a report: the worst and the best answers, and what augmentation made of training images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+
+from cvflow.config import Recipe
+from cvflow.data.images import Pixels
+from cvflow.data.loader import BatchSet, Plan
+from cvflow.draw import Gallery, Item, Strips
+from cvflow.engine.phases.sgd import at_size
+from cvflow.stages.finished import Finished, Shown
+
+SHOWN = 12
+"""Images in each gallery."""
+AUGMENTED = 5
+EPOCHS = 6
+TONES: Mapping[bool | None, Literal["good", "bad", ""]] = {True: "good", False: "bad", None: ""}
+
+
+def galleries(done: Finished) -> Iterator[Gallery]:
+    """The worst and the best answers by the task's own measure."""
+    order = np.argsort(done.quality, kind="stable").tolist()
+    for title, picked in (("Worst answers", order[:SHOWN]), ("Best answers", order[::-1][:SHOWN])):
+        answers = done.answers(picked)
+        found = done.find(answer["id"] for answer in answers)
+        yield Gallery([item(done, found[answer["id"]], answer) for answer in answers], title)
+
+
+def item(done: Finished, shown: Shown, answer: Mapping[str, Any]) -> Item:
+    """One image with truth and answer."""
+    caption = f"{done.task.caption(shown.truth)}, answered {done.task.caption(answer)}"
+    return Item(done.draw(shown, answer), caption, TONES[answer.get("right")], str(shown.row["path"]))
+
+
+def augmented(done: Finished) -> Iterator[Strips]:
+    """A few training images and what the first epochs saw of them: the same transforms, seeded as the loader seeds them."""
+    recipe = done.run.recipe
+    phases = list(islice((phase for phase in recipe.train.plan() for _ in range(phase.epochs)), EPOCHS))
+    sizes = [at_size(recipe, phase) for phase in phases]
+    if not recipe.train.augment or not sizes:
+        return
+    rows = done.dataset.split("train")
+    picked = [i * len(rows) // AUGMENTED for i in range(min(AUGMENTED, len(rows)))]
+    lines = [(str(rows[i]["path"]), variants(done, sizes, i)) for i in picked]
+    yield Strips(["plain", *(f"epoch {epoch + 1}" for epoch in range(len(sizes)))], lines)
+
+
+def variants(done: Finished, sizes: Sequence[Recipe], index: int) -> list[Pixels]:
+    """A training row's first sample plain, and in each epoch. sizes: the recipe at each epoch's image size."""
+    rows, recipe = done.dataset.split("train"), done.run.recipe
+    plain = BatchSet(done.task, rows, done.task.transforms(recipe, "test"), None)[Plan([(0, index, 0)])]
+    transforms = [done.task.transforms(at, "train") for at in sizes]
+    seen = [BatchSet(done.task, rows, t, recipe.seed)[Plan([(epoch, index, 0)])] for epoch, t in enumerate(transforms)]
+    first = done.task.schema.images[0]
+    return [batch.images[first][0].permute(1, 2, 0).contiguous().numpy() for batch in (plain, *seen)]

@@ -1,0 +1,42 @@
+"""Where a model came from: data hash -> training -> model version -> predictions; and with what it was made."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+
+import pyarrow.parquet as pq
+
+from cvflow.draw import Facts
+from cvflow.runtime.dvc import git_revision
+from cvflow.runtime.tracking import environment
+from cvflow.stages.finished import Finished
+
+
+def lineage(done: Finished) -> Iterator[Facts]:
+    run, said, made_by = done.run, done.read("registered.json"), done.read("model/model.json")
+    rows = sum(pq.read_metadata(part).num_rows for part in sorted(run.path("predictions").glob("*.parquet")))
+    yield Facts(
+        {
+            "model": said["uri"],
+            "decision": said["reason"],
+            "MLflow run": said["run_id"],
+            "training fingerprint": made_by["fingerprint"],
+            "weights to start from": str(run.recipe.model.weights or "none"),
+            "recipe": str(run.path("recipe.yaml")),
+            "predictions": f"{run.path('predictions')} ({rows} rows)",
+        },
+        "Model",
+    )
+    rule = run.recipe.evaluate.model_dump(mode="json", exclude={"split", "batch_size"}, exclude_none=True)
+    yield Facts(
+        {
+            "raw data": str(run.recipe.data.source or f"{run.recipe.data.format.name} (built in)"),
+            "training data": made_by["data_digest"],
+            "measured on": f"{done.measured['split']} of {done.measured['data_digest']}",
+            **{f"measured with {key}": value for key, value in rule.items()},
+        },
+        "Data",
+    )
+    versions = {name.rpartition(".")[2]: version for name, version in environment().items()}
+    yield Facts({"git revision": git_revision() or "none", **versions, "system": platform.platform()}, "Reported by")

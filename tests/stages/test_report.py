@@ -1,0 +1,126 @@
+"""The report of a real run: what it shows is what was trained and measured, and MLflow has it once."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from cvflow.data.loader import train_batches
+from cvflow.draw import Gallery, Shares, Strips
+from cvflow.stages.finished import Finished
+from cvflow.stages.report import plots, report, sections
+from cvflow.stages.report.images import variants
+from cvflow.stages.report.training import time_split
+from cvflow.stages.run import Run
+from cvflow.tasks.classification import Classification
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+
+
+@pytest.fixture
+def done(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Finished:
+    monkeypatch.chdir(finished)
+    return Finished(Run("good"))
+
+
+def test_every_section_is_there(done: Finished) -> None:
+    titles = [section.title for section in sections(done)]
+    assert titles == ["Results", "Training", "Details", "Images", "Augmentation", "Data", "Lineage"]
+    html = Path("runs/good/report.html").read_text()
+    assert len(html) < 500_000
+    for said in ("Training time", "Expected calibration error", "Samples of each class", "12 x 12 (32)", "git revision", "models:/good/1"):
+        assert said in html, said
+
+
+def test_without_augmentation_and_times_their_blocks_are_left_out(done: Finished) -> None:
+    recipe = done.run.recipe
+    bare = Finished(replace(done.run))
+    vars(bare.run)["recipe"] = recipe.model_copy(update={"train": recipe.train.model_copy(update={"augment": ()})})
+    bare.by_epoch.clear()
+    assert "Augmentation" not in [section.title for section in sections(bare)]
+    assert list(time_split(bare)) == []
+
+
+def test_the_time_is_all_of_the_epochs_(done: Finished) -> None:
+    (shares,) = (block for block in next(s for s in sections(done) if s.title == "Training").blocks if isinstance(block, Shares))
+    summaries = [p.metrics for p in done.points if "epoch" in p.metrics]
+    assert shares.parts["backward"] == pytest.approx(sum(m["seconds_backward"] for m in summaries))
+    assert list(shares.parts)[:4] == ["data", "forward", "backward", "optimizer"]
+
+
+def test_the_augmented_images_are_those_that_training_saw(done: Finished) -> None:
+    rows, recipe = done.dataset.split("train"), done.run.recipe
+    index, transform = 2, done.task.transforms(recipe, "train")
+    seen = variants(done, [recipe, recipe], index)
+    for epoch in (0, 1):
+        order = [5, index, 0, 1]
+        (batch,) = train_batches(done.task, rows, transform, order, 4, 0, 1, epoch, recipe.seed)
+        assert torch.equal(batch.images["image"][1], torch.from_numpy(seen[1 + epoch]).permute(2, 0, 1))
+    assert not np.array_equal(seen[1], seen[2])
+    (strips,) = (block for section in sections(done) for block in section.blocks if isinstance(block, Strips))
+    assert list(strips.columns) == ["plain", *(f"epoch {i}" for i in range(1, 7))]
+
+
+def test_the_worst_answers_come_first_with_their_own_images(done: Finished) -> None:
+    worst, best = (block for section in sections(done) for block in section.blocks if isinstance(block, Gallery))
+    rows = sorted(pq.read_table("runs/good/evaluation/predictions.parquet").to_pylist(), key=lambda row: row["quality"])
+    test = done.dataset.split("test")
+    paths = dict(zip(test.column("id"), test.column("path"), strict=True))
+    assert [i.note for i in worst.items] == [paths[row["id"]] for row in rows[:12]]
+    assert best.items[0].note == paths[rows[-1]["id"]]
+    assert [i.tone for i in worst.items] == ["good" if row["right"] else "bad" for row in rows[:12]]
+    truth = Path(worst.items[0].note).parts[0]
+    assert worst.items[0].caption.startswith(f"{truth}, answered ")
+
+
+class Twice(Classification):
+    """Two samples a row, with ids of their own."""
+
+    def samples(self, row):  # type: ignore[no-untyped-def]
+        for sample in super().samples(row):
+            yield replace(sample, id=f"{sample.id}#0")
+            yield replace(sample, id=f"{sample.id}#1")
+
+
+def test_samples_are_found_by_their_own_ids(done: Finished) -> None:
+    other = Finished(done.run)
+    task = Twice()
+    task.bind(done.dataset.info)
+    vars(other)["task"] = task
+    ids = done.dataset.split("test").column("id")
+    found = other.find([f"{ids[3]}#1", f"{ids[5]}#0"])
+    assert {name: shown.row["id"] for name, shown in found.items()} == {f"{ids[3]}#1": ids[3], f"{ids[5]}#0": ids[5]}
+
+
+def test_mlflow_has_the_report_once_and_the_latest(done: Finished, tmp_path: Path) -> None:
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{Path.cwd()}/mlflow.db")
+    run_id = json.loads(Path("runs/good/registered.json").read_text())["run_id"]
+
+    def artifacts(folder: str = "") -> list[str]:
+        return [item.path for item in client.list_artifacts(run_id, folder)]
+
+    before = artifacts(), artifacts("plots")
+    assert {"report.html", "data", "plots"} <= set(before[0])
+    assert {"plots/training-loss.html", "plots/confusion.html", "plots/reliability.html", "plots/per-class.html"} <= set(before[1])
+    Path("runs/good/report.html").unlink()
+    report(done.run)
+    assert (artifacts(), artifacts("plots")) == before
+    kept = Path(client.download_artifacts(run_id, "", str(tmp_path)))
+    html = (kept / "report.html").read_text()
+    assert html == Path("runs/good/report.html").read_text()
+    linked = re.findall(r'href="([^#"]+)"', html)
+    assert linked == ["data/validation.html"]
+    assert (kept / linked[0]).read_text() == Path("runs/good/data/validation.html").read_text()
+
+
+def test_plots_stand_alone(done: Finished) -> None:
+    pages = plots("good", sections(done))
+    assert all(html.startswith("<!doctype html>") and "<nav" not in html for html in pages.values())
