@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -160,10 +160,8 @@ def eval_batches(
 
 def _load(batches: BatchSet, plans: Sequence[Plan], loader_workers: int) -> Iterator[Batch]:
     own = torch.Generator()  # the loader draws a number for its workers; from here it changes nothing else
-    loader = DataLoader(
-        batches, batch_size=None, sampler=plans, collate_fn=_as_it_is, num_workers=loader_workers, generator=own,
-        worker_init_fn=worker.start,
-    )  # type: ignore[arg-type]  # fmt: skip
+    one: dict[str, Any] = {"batch_size": None, "sampler": plans, "collate_fn": _as_it_is}  # a plan is a whole batch
+    loader: DataLoader[Batch] = DataLoader(batches, **one, num_workers=loader_workers, generator=own, worker_init_fn=worker.start)
     return iter(loader)
 
 

@@ -10,19 +10,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from cvflow.config import Image
-from cvflow.data.transforms.apply import on_images
+from cvflow.data.transforms.apply import Range, on_images, ordered
 from cvflow.registry import register
 from cvflow.types import Sample
 
-
-def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] > pair[1]:
-        raise ValueError("the least first, then the most")
-    return pair
-
-
 Fraction = Annotated[float, Field(gt=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
 
 
 @register("transform", "random_resized_crop")
@@ -35,8 +27,8 @@ class RandomResizedCrop:
         self,
         image: Image,
         *,
-        scale: Annotated[tuple[Fraction, Fraction], AfterValidator(_ordered)] = (0.08, 1.0),
-        ratio: Annotated[tuple[Positive, Positive], AfterValidator(_ordered)] = (3 / 4, 4 / 3),
+        scale: Annotated[tuple[Fraction, Fraction], AfterValidator(ordered)] = (0.08, 1.0),
+        ratio: Range = (3 / 4, 4 / 3),
     ) -> None:
         self.size, self.scale, self.ratio = list(image.size), list(scale), list(ratio)
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from cvflow.config import Image
-from cvflow.data.transforms.apply import on_images
+from cvflow.data.transforms.apply import on_images, uniform
 from cvflow.registry import register
 from cvflow.types import Sample
 
@@ -24,7 +23,7 @@ class Rotate:
         self.degrees = degrees
 
     def __call__(self, sample: Sample) -> Sample:
-        angle = (2 * torch.rand(()).item() - 1) * self.degrees
+        angle = uniform(-self.degrees, self.degrees)
 
         def turned(image: Tensor) -> Tensor:
             result: Tensor = F.rotate(image, angle, interpolation=InterpolationMode.BILINEAR)
