@@ -162,11 +162,17 @@ def _in_phase(error: ValidationError, index: int) -> Iterator[InitErrorDetails]:
         yield InitErrorDetails(type=kind, loc=("phases", index, *item["loc"]), input=item["input"], ctx=item.get("ctx", {}))
 
 
+Views = tuple[Annotated[Component, Kind("view")], ...]
+
+
 class Evaluate(Section):
     """What the trained model is measured on."""
 
     split: Literal["val", "test"] = Field("test", description="The split measured.")
     batch_size: int = Field(256, gt=0, description="Samples a batch; does not change the result.")
+    views: Views = Field(
+        (), description="Looks at each image, whose answers are averaged; several multiply. Losses are of the first; none in training."
+    )
 
 
 class Promote(Section):
@@ -189,6 +195,7 @@ class Predict(Section):
 
     split: Literal["train", "val", "test"] = Field("test", description="The split of the prepared dataset that is predicted.")
     batch_size: int = Field(256, gt=0, description="Samples a batch; does not change the result.")
+    views: Views = Field((), description="As evaluate.views.")
     overlays: int = Field(0, ge=0, description="Images drawn with their answers, as JPEG in predictions/overlays.")
 
 

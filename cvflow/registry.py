@@ -33,6 +33,7 @@ PACKAGES = {
     "optimizer": "cvflow.engine.optimizers",
     "schedule": "cvflow.engine.schedules",
     "phase": "cvflow.engine.phases",
+    "view": "cvflow.engine.views",
 }
 """Where the builders of each kind live; every module found there is imported on first use."""
 

@@ -88,9 +88,10 @@ class Batch:
         """The batch in ``count`` parts of near equal length (fewer where it has fewer samples)."""
         count = min(count, len(self))
         ends = [len(self) * i // count for i in range(count + 1)]
-        return [self] if count == 1 else [self._part(slice(*pair)) for pair in pairwise(ends)]
+        return [self] if count == 1 else [self.part(slice(*pair)) for pair in pairwise(ends)]
 
-    def _part(self, which: slice) -> Batch:
+    def part(self, which: slice) -> Batch:
+        """Some of the samples."""
         images, targets = ({k: v[which] for k, v in named.items()} for named in (self.images, self.targets))
         mixed = self.mixed and self.mixed._replace(targets={k: v[which] for k, v in self.mixed.targets.items()})
         return replace(self, ids=self.ids[which], images=images, targets=targets, mixed=mixed)

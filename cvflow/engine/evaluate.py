@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from cvflow.data.loader import eval_batches
 from cvflow.engine.distributed import gather
 from cvflow.engine.job import Job
+from cvflow.engine.views import Looking, View, as_it_is
 from cvflow.errors import InterruptedRunError
 from cvflow.types import Batch, Prediction
 
@@ -27,10 +28,10 @@ class Evaluation:
     right: list[bool | None]
 
 
-def evaluate(job: Job, split: str, batch_size: int, keep_predictions: bool = False) -> Evaluation:
-    """Measure the job's model on a split; every rank gets the whole result."""
+def evaluate(job: Job, split: str, batch_size: int, keep_predictions: bool = False, views: Sequence[View] = (View(),)) -> Evaluation:
+    """Measure the job's model on a split; every rank gets the whole result. views: whose answers are merged; losses are of the first."""
     metric, sums, mine = job.task.metric(job.info), [], []
-    for batch, predictions, losses in _answers(job, split, batch_size):
+    for batch, predictions, losses in _answers(job, split, batch_size, views):
         targets = target_rows(batch)
         metric.update(predictions, targets)
         sums.append(losses)
@@ -55,19 +56,21 @@ def target_rows(batch: Batch) -> list[dict[str, Any]]:
 
 
 @torch.no_grad()
-def _answers(job: Job, split: str, batch_size: int) -> Iterator[tuple[Batch, list[Prediction], dict[str, tuple[float, float]]]]:
-    session, task = job.session, job.task
-    reader, transform = job.dataset.split(split), task.transforms(job.recipe, "test")
+def _answers(
+    job: Job, split: str, batch_size: int, views: Sequence[View]
+) -> Iterator[tuple[Batch, list[Prediction], dict[str, tuple[float, float]]]]:
+    session, task, looking = job.session, job.task, Looking(job.task, job.recipe, views)
     was_training = job.model.training
     job.model.eval()
     for host_batch in eval_batches(
-        task, reader, transform, batch_size, session.rank, session.world_size, loader_workers=session.loader_workers
+        looking, job.dataset.split(split), as_it_is, batch_size, session.rank, session.world_size, loader_workers=session.loader_workers
     ):
         if session.world_size == 1 and session.should_stop():
             raise InterruptedRunError(f"stopped while measuring {split}")
-        batch = host_batch.to(session.device, channels_last=job.recipe.train.channels_last)
+        batch, *others = looking.apart(host_batch.to(session.device, channels_last=job.recipe.train.channels_last))
         losses, raw = task.measure(job.model, batch)
-        yield host_batch, task.decode(raw, batch), {k: (loss.sum.item(), loss.count.item()) for k, loss in losses.items()}
+        raw = looking.merged(job.model, raw, others)
+        yield looking.apart(host_batch)[0], task.decode(raw, batch), {k: (loss.sum.item(), loss.count.item()) for k, loss in losses.items()}
     job.model.train(was_training)
 
 

@@ -161,8 +161,10 @@ class BaseTask:
         raise no_linear_layer(model)
 
     def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
-        """Test-time views averaged."""
-        return {k: torch.stack([r[k] for r in raws]).mean(0) for k in raws[0]}
+        """Averaged; a map BCHW is first put where the view saw it, and averaged over those that saw the place."""
+        maps = {k for k in raws[0] if raws[0][k].ndim == 4}
+        seen = {k: [view.undo(raw[k]) if k in maps else raw[k] for raw, view in zip(raws, views, strict=True)] for k in raws[0]}
+        return {k: torch.stack(values).nanmean(0) if k in maps else torch.stack(values).mean(0) for k, values in seen.items()}
 
 
 def no_linear_layer(model: nn.Module) -> RequestError:
