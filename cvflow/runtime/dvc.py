@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cvflow.errors import CvflowError
+
+LOCK = Path(".dvc/tmp/lock")
 INTERRUPTED = 252
 """DVC's exit status after Ctrl-C between its stages."""
 
@@ -71,23 +77,88 @@ def _git(*arguments: str) -> str | None:
     return found.stdout.strip() or None if found.returncode == 0 else None
 
 
-def repro(targets: Sequence[str], *, force_one: bool = False, quiet: bool = False, verbose: bool = False) -> int:
-    """``dvc repro TARGETS`` in this process; DVC's exit status. force_one: just those stages, up to date or not."""
+def repro(targets: Sequence[str], *, force_one: bool = False, quiet: bool = False, verbose: bool = False, patience: float = 600.0) -> int:
+    """``dvc repro TARGETS`` in this process; DVC's exit status. force_one: just those stages, up to date or not.
+
+    Where another program holds DVC's lock, or works on the same files, it waits ``patience`` seconds at most; then CvflowError.
+    Once a stage has run it waits as long as it takes: its result is not to be lost.
+    """
     environment()
     from dvc.cli import logger, main
 
-    logger.addFilter(_unless_a_stage_said_it)
     flags = [("--force", force_one), ("--single-item", force_one), ("--quiet", quiet), ("--verbose", verbose)]
-    status: int = main(["repro", *(flag for flag, on in flags if on), *targets])
-    return status
+    queue, heard = Queue(patience), Heard()
+    logger.addFilter(heard)
+    try:
+        while True:
+            while holder := lock_holder():
+                queue.wait_for(f"{holder}, which holds DVC's lock {LOCK}")
+            heard.busy = ""
+            status: int = main(["--wait-for-lock", "repro", *(flag for flag, on in flags if on), *targets])
+            if not heard.busy:
+                return status
+            queue.wait_for(heard.busy)
+    finally:
+        logger.removeFilter(heard)
 
 
-def _unless_a_stage_said_it(record: logging.LogRecord) -> bool:
-    """Whether DVC's line is news: a stage that failed has said itself why."""
-    from dvc.stage.exceptions import StageCmdFailedError
+class Heard(logging.Filter):
+    """Keeps DVC's errors from the terminal where they are no news, or may pass. busy: who works on the same files."""
 
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(getattr(error, "__cause__", None), StageCmdFailedError)
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        from dvc.lock import LockError
+        from dvc.stage.exceptions import StageCmdFailedError
+
+        raised = record.exc_info[1] if record.exc_info else None
+        error = getattr(raised, "__cause__", None) or raised
+        if isinstance(error, LockError):
+            holders = re.findall(r"\(PID (\d+)\): (.*)", str(error))
+            self.busy = ", ".join(f"process {pid} ({command})" for pid, command in holders) or str(error).splitlines()[0]
+        return not isinstance(error, (LockError, StageCmdFailedError))  # a stage that failed has said itself why
+
+
+class Queue:
+    """Waiting, for so many seconds in all; says once for whom."""
+
+    def __init__(self, patience: float) -> None:
+        self.patience, self.until = patience, time.monotonic() + patience
+        self.said = ""
+
+    def wait_for(self, whom: str) -> None:
+        """A moment. Raises CvflowError where it has been long enough."""
+        if time.monotonic() > self.until:
+            fix = "Wait for it, or end it; then type the same command."
+            raise CvflowError(f"Waited {self.patience / 60:.0f} minutes for {whom}. {fix}")
+        if whom != self.said:
+            sys.stderr.write(f"waiting for {whom}\n")
+            self.said = whom
+        time.sleep(1)
+
+
+def lock_holder() -> str:
+    """Who holds DVC's lock of this project: ``process 12 (dvc add)``, or '' where nobody does."""
+    if not LOCK.exists():
+        return ""
+    with LOCK.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _process(file.read().strip())
+    return ""
+
+
+def _process(pid: str) -> str:
+    import psutil
+
+    try:
+        command = " ".join(" ".join(psutil.Process(int(pid)).cmdline()).split())
+        return f"process {pid} ({command if len(command) <= 80 else command[:77] + '...'})"
+    except (ValueError, psutil.Error):
+        return "another process"
 
 
 def running_stages() -> list[int]:

@@ -63,19 +63,27 @@ def run(
     recipe: str, overrides: Mapping[str, Any] | None = None, name: str | None = None, quiet: bool = False, verbose: bool = False
 ) -> Outcome:  # fmt: skip
     """Reproduce a recipe's run, from raw data to report. overrides: dotted key -> value."""
-    file, chosen = requested(recipe, name)
-    check_change(chosen, file, overrides or {})
-    dvc.initialise()
-    project.write_pipeline()
-    entry = project.make_entry(project.adopt(file), overrides or {})
-    if read_runs().get(chosen) != entry:
-        project.write_entry(chosen, entry)
-    reproduce([f"report@{chosen}"], quiet=quiet, verbose=verbose)
-    if not registry_holds(Run(chosen)):
-        sys.stderr.write("the registry lacks this version: registering it again\n")
-        reproduce([f"register@{chosen}"], force_one=True, quiet=quiet, verbose=verbose)
+    with entered(recipe, overrides or {}, name) as chosen:
         reproduce([f"report@{chosen}"], quiet=quiet, verbose=verbose)
-    return outcome(Run(chosen))
+        if not registry_holds(Run(chosen)):
+            sys.stderr.write("the registry lacks this version: registering it again\n")
+            reproduce([f"register@{chosen}"], force_one=True, quiet=quiet, verbose=verbose)
+            reproduce([f"report@{chosen}"], quiet=quiet, verbose=verbose)
+        return outcome(Run(chosen))
+
+
+@contextmanager
+def entered(recipe: str, overrides: Mapping[str, Any], name: str | None) -> Iterator[str]:
+    """Put the run into the project, new or changed, once it is checked; gives its name. It is this process's while the body runs."""
+    file, chosen = requested(recipe, name)
+    check_change(chosen, file, overrides)
+    with project.locked(f"run-{chosen}", f"at work on run {chosen}"):
+        dvc.initialise()
+        project.write_pipeline()
+        entry = project.make_entry(project.adopt(file), overrides)
+        if read_runs().get(chosen) != entry:
+            project.write_entry(chosen, entry)
+        yield chosen
 
 
 def dry_run(recipe: str, overrides: Mapping[str, Any] | None = None, name: str | None = None) -> list[Step]:

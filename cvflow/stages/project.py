@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +105,23 @@ def write_entry(name: str, entry: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Only one process of this project at a time is inside; a lock ends with its process."""
+def locked(name: str, doing: str = "changing params.yaml") -> Iterator[None]:
+    """Only one process of this project at a time is inside, others wait and say for whom; a lock ends with its process.
+
+    doing: what the holder does, as others read it.
+    """
     STATE.mkdir(exist_ok=True)
-    with (STATE / f"{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with (STATE / f"{name}.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read() or "another process"  # it has only just taken the lock
+            sys.stderr.write(f"waiting for {holder}\n")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"process {os.getpid()}, which has been {doing} since {datetime.now():%H:%M on %d %B}")
+        file.flush()
         yield
 
 

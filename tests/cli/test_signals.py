@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import psutil
@@ -23,52 +22,6 @@ CVFLOW = str(Path(sys.executable).parent / "cvflow")
 STEPS_AN_EPOCH = 12
 SAID = "stopping: a checkpoint is written; again to stop at once without one"
 LAST = "cvflow: interrupted; the same command goes on from the last checkpoint"
-NET = """\
-    import os
-    import time
-    from pathlib import Path
-
-    from torch import Tensor, nn
-
-    from cvflow.models.backbones.base import Backbone
-    from cvflow.registry import register
-
-
-    @register("backbone", "noting")
-    class Noting(Backbone):
-        strides = (2,)
-
-        def __init__(self, in_channels: int, image_size: tuple[int, int]) -> None:
-            super().__init__()
-            self.channels, self.num_features = (4,), 4
-            self.layer = nn.Conv2d(in_channels, 4, 3, stride=2, padding=1)
-
-        def forward(self, x_BCHW: Tensor) -> list[Tensor]:
-            if self.training and "STEPS" in os.environ:
-                time.sleep(0.1)
-                with Path(os.environ["STEPS"]).open("a") as file:
-                    file.write("step\\n")
-            return [self.layer(x_BCHW)]
-    """
-RECIPE = """\
-    task: classification
-    plugins: [net.py]
-    data: {format: image_folder, source: raw, split: {test: 0.2, val: 0.2}}
-    image: {size: [12, 12], channels: 1}
-    model: {backbone: noting}
-    train: {epochs: 4, batch_size: 2}
-    tracking: {every: 1}
-    compute: {threads: 1}
-    """
-
-
-@pytest.fixture
-def noting(tmp_path: Path, draw: Callable[..., None]) -> Path:
-    """A project whose network writes a line a step on each rank."""
-    draw(tmp_path / "raw", 19)
-    (tmp_path / "net.py").write_text(dedent(NET))
-    (tmp_path / "mine.yaml").write_text(dedent(RECIPE))
-    return tmp_path
 
 
 @dataclass
