@@ -78,6 +78,9 @@ class Model(Component):
     """The network: a registered model, its options, and the weights it starts from."""
 
     name: str = Field("classifier", description="The registered model.")
+    init: Annotated[Component, Kind("init")] = Field(
+        Component(name="default"), description="Starting weights of convolutions and linear layers, drawn by the seed."
+    )
     weights: Path | None = Field(
         None, description="A safetensors file to start from; relative to the recipe file. What matches by name and shape is loaded."
     )

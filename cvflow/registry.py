@@ -30,6 +30,7 @@ PACKAGES = {
     "mix": "cvflow.data.mixing",
     "model": "cvflow.models",
     "backbone": "cvflow.models.backbones",
+    "init": "cvflow.models.initialisation",
     "optimizer": "cvflow.engine.optimizers",
     "schedule": "cvflow.engine.schedules",
     "phase": "cvflow.engine.phases",
@@ -157,12 +158,12 @@ def check(kind: str, component: Component, where: str) -> tuple[dict[str, Any], 
         options = model.model_validate(component.options)
     except ValidationError as error:
         return {**declared, **component.options}, faults_of(error, model, where)
-    filled, faults = options.model_dump(mode="json"), []
-    for path, inner_kind, inner in components_in(options):
+    filled, faults = {**declared, **options.model_dump(mode="json")}, []
+    for path, inner_kind, inner in (*components_in(component), *components_in(options)):
         data, inner_faults = check(inner_kind, inner, f"{where}.{path}")
         _assign(filled, path.split("."), data)
         faults += inner_faults
-    return {**declared, **filled}, faults
+    return filled, faults
 
 
 def _assign(target: Any, path: list[str], value: Any) -> None:

@@ -115,5 +115,5 @@ def test_every_wrong_phase_is_named_by_its_place() -> None:
     found = faults(SMALLEST | {"train": {"phases": [{"epochs": -2}, {"batch_size": 3}, {}]}})
     assert found == [
         Fault("train.phases.0.epochs", "-2", "greater than or equal to 0"),
-        Fault("train.phases.1.batch_size", "3", "one of epochs, freeze, kind, optimizer, schedule, warmup_epochs"),
+        Fault("train.phases.1.batch_size", "3", "one of epochs, freeze, image_size, kind, optimizer, patience, schedule, warmup_epochs"),
     ]

@@ -51,6 +51,7 @@ def make_job(recipe: Recipe, dataset: PreparedDataset, session: Session) -> Job:
     task = make_task(recipe, dataset.info)
     torch.manual_seed(recipe.seed)
     model = task.build(recipe, dataset.info)
+    build("init", recipe.model.init, model)
     if recipe.model.weights is not None:
         load_weights(model, recipe.model.weights)
     model = model.to(session.device)

@@ -11,7 +11,7 @@ import torch
 
 from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
-from cvflow.engine.job import Job
+from cvflow.engine.job import Job, make_job
 from cvflow.engine.loop import train
 from cvflow.engine.session import Session
 from cvflow.tasks.classification import Classification
@@ -78,3 +78,15 @@ def test_a_common_factor_of_the_weights_changes_nothing(digits: PreparedDataset,
     plain = trained("plain", 1.0)
     torch.testing.assert_close(trained("small", 1 / 128), plain)
     torch.testing.assert_close(trained("parts", 1 / 128, accumulate=2), plain, rtol=1e-4, atol=1e-5)
+
+
+def test_the_recipe_s_initialisation_is_where_training_starts(digits: PreparedDataset, recipe: Recipes, session: Sessions) -> None:
+    def start(name: str, seed: int = 0) -> torch.Tensor:
+        model = {"name": "classifier", "init": {"name": "orthogonal", "activation": "linear"}}
+        weight: torch.Tensor = make_job(recipe(model, seed), digits, session(name)).model.state_dict()["backbone.fc2.weight"]
+        return weight
+
+    one = start("one")
+    torch.testing.assert_close(one @ one.T, torch.eye(84), atol=1e-5, rtol=0)
+    assert torch.equal(one, start("two"))
+    assert not torch.equal(one, start("three", seed=1))
