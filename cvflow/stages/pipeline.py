@@ -78,9 +78,11 @@ def entered(recipe: str, overrides: Mapping[str, Any], name: str | None) -> Iter
     file, chosen = requested(recipe, name)
     check_change(chosen, file, overrides)
     with project.locked(f"run-{chosen}", f"at work on run {chosen}"):
-        dvc.initialise()
-        project.write_pipeline()
-        entry = project.make_entry(project.adopt(file), overrides)
+        with project.locked("project", "setting up the project"):
+            dvc.initialise()
+            project.write_pipeline()
+            kept = project.adopt(file)
+        entry = project.make_entry(kept, overrides)
         if read_runs().get(chosen) != entry:
             project.write_entry(chosen, entry)
         yield chosen
