@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import torch
 
@@ -13,12 +12,12 @@ from cvflow.config import Phase, Recipe
 from cvflow.data.loader import seed_of, train_batches
 from cvflow.data.mixing import Mix
 from cvflow.engine.checkpoint import Checkpoint, flatten_optimizer, unflatten_optimizer
-from cvflow.engine.distributed import agree, barrier, share_buffers
-from cvflow.engine.evaluate import evaluate
+from cvflow.engine.distributed import agree, barrier
 from cvflow.engine.freeze import set_mode, trainable
 from cvflow.engine.job import Job
 from cvflow.engine.meter import Clock, Meter, NotFiniteError
 from cvflow.engine.phases import Cursor, Run
+from cvflow.engine.phases.score import validate
 from cvflow.engine.schedules import with_warmup
 from cvflow.engine.session import Point, Progress
 from cvflow.engine.update import Update
@@ -140,9 +139,8 @@ class Sgd:
         """Evaluate on val, report the epoch, write the checkpoint."""
         cursor, speed = self.cursor, self.meter.speed
         self._report(points)
-        share_buffers(self.job.model)
         try:
-            scores, improved = self._validate()
+            scores, improved = validate(self.job, cursor)
         except InterruptedRunError:
             self._save()
             raise
@@ -155,24 +153,6 @@ class Sgd:
         self._save(improved)
         if any(agree(self.session.should_stop())):
             raise self._interrupted()
-
-    def _validate(self) -> tuple[dict[str, float], bool]:
-        """(metrics on val, whether they are the best so far); of equals, the longer trained; NaN is no score."""
-        cursor, job = self.cursor, self.job
-        if not job.info.counts.get("val", 0):
-            return {}, False
-        if job.average is not None:
-            share_buffers(job.average.module)
-            job = replace(job, model=job.average.module)
-        scores = evaluate(job, "val", job.recipe.evaluate.batch_size).metrics
-        objective = job.task.objective(job.recipe)
-        score = scores[objective.metric]
-        better = not math.isnan(score) and (cursor.best is None or objective.better(score, cursor.best))
-        improved = better or score == cursor.best
-        cursor.best = score if improved else cursor.best
-        cursor.stale = 0 if better else cursor.stale + 1
-        cursor.scores.append(score if objective.direction == "max" else -score)
-        return {f"val_{name}": value for name, value in scores.items()}, improved
 
     def _report(self, points: Sequence[Point]) -> None:
         self.cursor.points += [asdict(point) for point in points]
