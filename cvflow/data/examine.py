@@ -96,8 +96,8 @@ def _read(item: Item, images: Sequence[str]) -> Asked:
         fault = str(error)
     except UnicodeEncodeError:
         fault = "a file name that is not UTF-8"
-    except OSError as error:
-        fault = f"unreadable file: {error.strerror or type(error).__name__}"
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        fault = f"unreadable file: {getattr(error, 'strerror', None) or error}"
     return Asked(data, item.split == "train", item.compared, fault)
 
 

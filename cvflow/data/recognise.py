@@ -26,4 +26,4 @@ def recognise(data: Path) -> tuple[Component, Format]:
             return component, reader
         except RequestError as error:
             faults += error.faults
-    raise RequestError(*faults)
+    raise RequestError(*faults or [Fault("--data", f"'{data}'", f"data in one of the formats {', '.join(names('format'))}")])
