@@ -1,11 +1,12 @@
-"""Verbs about recipes and runs: run, stage, list, show, new."""
+"""Verbs about recipes and runs: run, stage, list, show, compare, new."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -118,6 +119,44 @@ def show(
         typer.echo(yaml.safe_dump(resolved.recipe, sort_keys=False), nl=False)
 
 
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Finished runs of params.yaml.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The page; runs/compare-RUN-RUN.html by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Put runs beside each other: what differs, how good each is, what it cost, and on which images they disagree.
+
+    Example:  cvflow compare digits quick
+    """
+    from cvflow.stages.compare import compare as compare_runs
+
+    found = compare_runs(runs, out)
+    if as_json:
+        print_json(found.plain())
+        return
+    for title, table in (("MEASURE", found.metrics), ("RECIPE", found.recipe), ("COST", found.cost)):
+        print_table((title, *found.runs), [(key, *map(plain, row)) for key, row in table.items()])
+        typer.echo()
+    if not found.same_data:
+        typer.echo(f"not measured on the same data: {', '.join(found.measured_on)}")
+    for pair in found.disagreements:
+        typer.echo(said(pair))
+    typer.echo(f"page  {found.page}")
+
+
+def plain(value: object) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def said(pair: Mapping[str, Any]) -> str:
+    """One line on where two runs disagree."""
+    first, second = pair["runs"]
+    if "only_first" not in pair:
+        return f"{first} and {second}: {pair['images']} images of both"
+    p = f"; McNemar's exact test p = {pair['p_value']:.3g}" if pair["p_value"] is not None else ""
+    return f"of {pair['images']} images, only {first} right: {pair['only_first']}, only {second} right: {pair['only_second']}{p}"
+
+
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The new recipe's and run's name.")],
     data: Annotated[Path, typer.Option("--data", help="The folder of images.")],
@@ -142,4 +181,5 @@ def add_to(app: typer.Typer) -> None:
     app.command()(stage)
     app.command("list")(list_recipes)
     app.command()(show)
+    app.command()(compare)
     app.command()(new)

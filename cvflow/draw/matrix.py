@@ -118,8 +118,9 @@ class Matrix:
 
     @property
     def panels(self) -> list[Panel]:
-        shares = [[v / (sum(row) or 1) for v in row] for row in self.values]
-        shares, values = ([[row[j] for j in self.shown] for row in map(rows.__getitem__, self.shown)] for rows in (shares, self.values))
+        totals = [sum(self.values[i]) or 1 for i in self.shown]
+        values = [[self.values[i][j] for j in self.shown] for i in self.shown]
+        shares = [[v / total for v in row] for row, total in zip(values, totals, strict=True)]
         greatest = max((v for row in values for v in row), default=0) or 1
         counts = [[v / greatest for v in row] for row in values]
         return [self._panel("Counts", values, counts), self._panel("Share of the true class", shares, shares)]
