@@ -68,4 +68,4 @@ def cores() -> int:
 
 def threads(compute: Compute) -> int:
     """Torch threads a worker: as asked, else the cores divided by the workers."""
-    return compute.threads or max(1, cores() // max(1, compute.workers))
+    return compute.threads or max(1, cores() // max(1, compute.most))

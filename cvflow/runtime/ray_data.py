@@ -82,7 +82,7 @@ def predict(source: RowSource, model: Path, compute: Compute, batch_size: int, f
         PredictorActor,
         batch_size=batch_size,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=compute.workers),
+        compute=ray.data.ActorPoolStrategy(min_size=compute.least, max_size=compute.most),
         fn_constructor_args=(str(model.absolute()), compute.model_dump(mode="json"), loaded_plugins()),
         num_cpus=1 - READER_CPUS,
         num_gpus=1 if uses_gpu(compute) else 0,
