@@ -59,11 +59,16 @@ def stopped(project: Path, steps: int, stop: Callable[[int, list[psutil.Process]
         stop(process.pid, children)
         code = process.wait(60)
         seconds = time.monotonic() - started
-        gone, left = psutil.wait_procs(children, 5)
-        return Stopped(code, log.read_text(), seconds, [" ".join(child.cmdline()) for child in left])
+        _, left = psutil.wait_procs([child for child in children if alive(child)], 5)
+        return Stopped(code, log.read_text(), seconds, [str(child) for child in left if alive(child)])
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def alive(process: psutil.Process) -> bool:
+    """Orphans that have ended stay zombies where nobody reaps them."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def stage(children: list[psutil.Process]) -> int:
