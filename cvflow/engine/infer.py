@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -15,6 +15,8 @@ import torch
 from cvflow.data.images import ImageFault
 from cvflow.data.shards import arrow_type
 from cvflow.engine.export import TrainedModel
+from cvflow.engine.views import Looking, make_views
+from cvflow.registry import Component
 from cvflow.types import Batch, Row, Sample
 
 T = TypeVar("T")
@@ -24,7 +26,10 @@ ROW = "row"
 
 @dataclass(frozen=True)
 class Decoded:
-    """Some rows, their images decoded and fitted. owners: the number of each sample's row; faults: number -> what is wrong."""
+    """Some rows, their images decoded and fitted, each once for each view.
+
+    owners: the number of each sample's row, views not counted; faults: number -> what is wrong.
+    """
 
     rows: list[Row]
     batch: Batch | None
@@ -33,12 +38,15 @@ class Decoded:
 
 
 class Predictor:
-    """A trained model on a device. Row: ``id`` and the task's encoded images. decoders: threads that decode a batch."""
+    """A trained model on a device. Row: ``id`` and the task's encoded images.
 
-    def __init__(self, trained: TrainedModel, device: torch.device, decoders: int = 1) -> None:
+    decoders: threads that decode a batch. views: looks at each image, whose answers are merged.
+    """
+
+    def __init__(self, trained: TrainedModel, device: torch.device, decoders: int = 1, views: Sequence[Component] = ()) -> None:
         self.trained = trained
         self.device = device
-        self.transform = trained.task.transforms(trained.recipe, "test")
+        self.looking = Looking(trained.task, trained.recipe, make_views(views, trained.recipe.image))
         self._pool = ThreadPoolExecutor(decoders) if decoders > 1 else None
 
     def rows(self, rows: Iterable[Row], batch_size: int) -> Iterator[list[dict[str, Any]]]:
@@ -70,14 +78,15 @@ class Predictor:
         """The images of some rows as one batch; can run in any thread."""
         parts = list(map(self._samples, rows) if self._pool is None else self._pool.map(self._samples, rows))
         samples = [sample for part in parts if not isinstance(part, str) for sample in part]
-        owners = [number for number, part in enumerate(parts) if not isinstance(part, str) for _ in part]
+        views = len(self.looking.views)
+        owners = [number for number, part in enumerate(parts) if not isinstance(part, str) for _ in part[::views]]
         faults = {number: part for number, part in enumerate(parts) if isinstance(part, str)}
         return Decoded(rows, self.trained.task.collate(samples) if samples else None, owners, faults)
 
     def _samples(self, row: Row) -> list[Sample] | str:
-        """The row's fitted samples, or why there are none."""
+        """The row's fitted samples, each once for each view; or why there are none."""
         try:
-            return [self.transform(sample) for sample in self.trained.task.samples(row)]
+            return list(self.looking.samples(row))
         except ImageFault as fault:
             return str(fault)
 
@@ -86,8 +95,9 @@ class Predictor:
         """(number of the row among these, its answer), in the order of the rows."""
         found = [(number, {"id": decoded.rows[number]["id"], "error": fault}) for number, fault in decoded.faults.items()]
         if decoded.batch is not None:
-            task, batch = self.trained.task, decoded.batch.to(self.device)
-            predictions = task.decode(task.forward(self.trained.model, batch), batch)
+            task, model = self.trained.task, self.trained.model
+            batch, *others = self.looking.apart(decoded.batch.to(self.device))
+            predictions = task.decode(self.looking.merged(model, task.forward(model, batch), others), batch)
             found += [(n, {"id": p.id, "error": None, **p.values}) for n, p in zip(decoded.owners, predictions, strict=True)]
         return sorted(found, key=lambda pair: pair[0])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from cvflow.data.sources import RowSource
 from cvflow.engine.export import read_model
 from cvflow.engine.infer import ROW, Predictor, batches
 from cvflow.plugins import load_texts, loaded_plugins
+from cvflow.registry import Component
 from cvflow.runtime.local import pick_device, threads
 from cvflow.runtime.ray_train import check_resources, connect, uses_gpu
 
@@ -58,19 +59,21 @@ class RowRanges(Datasource):
 class PredictorActor:
     """Holds the model; called with one batch as an Arrow table."""
 
-    def __init__(self, model: str, compute: dict[str, Any], plugins: dict[str, str]) -> None:
+    def __init__(self, model: str, compute: dict[str, Any], plugins: dict[str, str], views: Sequence[Component]) -> None:
         load_texts(plugins)
         settings = Compute.model_validate(compute)
         torch.set_num_threads(threads(settings))
         device = pick_device(settings)
-        self.predictor = Predictor(read_model(Path(model), device), device)
+        self.predictor = Predictor(read_model(Path(model), device), device, views=views)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = table.to_pylist()
         return self.predictor.table(self.predictor.decode(rows), [row[ROW] for row in rows])
 
 
-def predict(source: RowSource, model: Path, compute: Compute, batch_size: int, first: int = 0) -> Iterator[pa.Table]:
+def predict(
+    source: RowSource, model: Path, compute: Compute, batch_size: int, first: int = 0, views: Sequence[Component] = ()
+) -> Iterator[pa.Table]:
     """The answers of a model directory to the rows of the source from ``first`` on, in their order: tables of ``answer_schema``."""
     connect(compute)
     check_resources(compute)
@@ -83,7 +86,7 @@ def predict(source: RowSource, model: Path, compute: Compute, batch_size: int, f
         batch_size=batch_size,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=compute.least, max_size=compute.most),
-        fn_constructor_args=(str(model.absolute()), compute.model_dump(mode="json"), loaded_plugins()),
+        fn_constructor_args=(str(model.absolute()), compute.model_dump(mode="json"), loaded_plugins(), views),
         num_cpus=1 - READER_CPUS,
         num_gpus=1 if uses_gpu(compute) else 0,
     )

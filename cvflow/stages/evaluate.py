@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from cvflow.engine.export import read_model
 from cvflow.engine.infer import to_table
 from cvflow.engine.job import Job, make_deterministic
 from cvflow.engine.session import Session
+from cvflow.engine.views import make_views
+from cvflow.registry import Component
 from cvflow.runtime.console import words
 from cvflow.runtime.launch import launch
 from cvflow.stages.run import Run
@@ -25,11 +28,12 @@ from cvflow.stages.run import Run
 def evaluate(run: Run) -> None:
     """Write ``runs/<name>/evaluation``: metrics.json, details.json and predictions.parquet (each id, its answer, how good, if right)."""
     rule = run.recipe.evaluate
-    result = measure(run.path("model"), run.path("data"), rule.split, rule.batch_size, run.recipe.compute, run.state)
+    result = measure(run.path("model"), run.path("data"), rule.split, rule.batch_size, run.recipe.compute, run.state, rule.views)
     out = run.path("evaluation")
     out.mkdir(parents=True, exist_ok=True)
     digest = PreparedDataset(run.path("data")).digest
-    (out / "metrics.json").write_text(to_json({"split": rule.split, "data_digest": digest, "metrics": result.metrics}))
+    views = [view.model_dump(mode="json") for view in rule.views]
+    (out / "metrics.json").write_text(to_json({"split": rule.split, "data_digest": digest, "metrics": result.metrics, "views": views}))
     (out / "details.json").write_text(to_json(result.details))
     answers = zip(result.predictions, result.quality, result.right, strict=True)
     rows = [{"id": p.id, "quality": quality, "right": right, **p.values} for p, quality, right in answers]
@@ -37,22 +41,26 @@ def evaluate(run: Run) -> None:
     sys.stderr.write(f"{rule.split}: {words(result.metrics)}\n")
 
 
-def measure(model: Path, data: Path, split: str, batch_size: int, compute: Compute, state: Path) -> Evaluation:
+def measure(
+    model: Path, data: Path, split: str, batch_size: int, compute: Compute, state: Path, views: Sequence[Component] = ()
+) -> Evaluation:  # fmt: skip
     """A model directory's evaluation on a split, on the recipe's workers; the same at any number of them."""
     result: Evaluation = launch(
         evaluate_worker, compute, state / "evaluate",
         model=str(model.absolute()), dataset=str(data.absolute()), split=split, batch_size=batch_size,
+        views=[view.model_dump(mode="json") for view in views],
     )  # fmt: skip
     return result
 
 
-def evaluate_worker(session: Session, model: str, dataset: str, split: str, batch_size: int) -> Evaluation:
+def evaluate_worker(session: Session, model: str, dataset: str, split: str, batch_size: int, views: list[dict[str, Any]]) -> Evaluation:
     """On each rank: the whole evaluation of the model directory, predictions kept."""
     trained = read_model(Path(model), session.device)
     if trained.recipe.train.deterministic:
         make_deterministic()
     job = Job(trained.recipe, trained.task, PreparedDataset(Path(dataset)), trained.model, session)
-    return evaluate_job(job, split, batch_size, keep_predictions=True)
+    looks = make_views([Component.model_validate(view) for view in views], trained.recipe.image)
+    return evaluate_job(job, split, batch_size, keep_predictions=True, views=looks)
 
 
 def to_json(value: Any) -> str:
@@ -60,6 +68,6 @@ def to_json(value: Any) -> str:
 
 
 def read_metrics(run: Run) -> dict[str, Any]:
-    """metrics.json of a run: {split, data_digest, metrics}."""
+    """metrics.json of a run: {split, data_digest, metrics, views}."""
     content: dict[str, Any] = json.loads((run.path("evaluation") / "metrics.json").read_text())
     return content

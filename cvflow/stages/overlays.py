@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,16 +13,17 @@ from cvflow.data.sources import RowSource
 from cvflow.draw.caption import captioned
 from cvflow.engine.export import TrainedModel
 from cvflow.engine.infer import Predictor
+from cvflow.registry import Component
 
 FOLDER = "overlays"
 
 
-def write_overlays(folder: Path, trained: TrainedModel, rows: RowSource, wanted: int) -> None:
+def write_overlays(folder: Path, trained: TrainedModel, rows: RowSource, wanted: int, views: Sequence[Component] = ()) -> None:
     """Write up to ``wanted`` images, evenly spread over the rows, to ``<row>-<name>.jpg``; unreadable ones are left out."""
     if not wanted:
         return
     folder.mkdir(exist_ok=True)
-    predictor, wanted = Predictor(trained, torch.device("cpu")), min(wanted, len(rows))
+    predictor, wanted = Predictor(trained, torch.device("cpu"), views=views), min(wanted, len(rows))
     for number in sorted({i * len(rows) // wanted for i in range(wanted)}):
         (row,) = rows.rows(number, number + 1)
         task, answers = trained.task, predictor.batch([row])

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from cvflow.data.sources import RowSource, open_source
 from cvflow.engine.export import FILES, read_model
 from cvflow.engine.infer import Predictor, answer_schema
 from cvflow.errors import Fault, InterruptedRunError, RequestError
+from cvflow.registry import Component
 from cvflow.runtime.console import Pace
 from cvflow.stages.overlays import FOLDER, write_overlays
 from cvflow.stages.parts import JOURNAL, Parts, count, resumable
@@ -39,18 +40,27 @@ def predict(run: Run) -> None:
     registered = json.loads(run.path("registered.json").read_text())
     written = predict_path(
         run.path("model"), f"{registered['model']}/{registered['version']}", run.path("data"), run.path("predictions"),
-        run.recipe.compute, rule.batch_size, rule.split, rule.overlays,
+        run.recipe.compute, rule.batch_size, rule.split, rule.overlays, rule.views,
     )  # fmt: skip
     sys.stderr.write(f"{written.rows} predictions in {written.path}\n")
 
 
 def predict_path(
-    model: Path, version: str, source: Path, out: Path, compute: Compute, batch_size: int = 256, split: str = "test", overlays: int = 0
+    model: Path,
+    version: str,
+    source: Path,
+    out: Path,
+    compute: Compute,
+    batch_size: int = 256,
+    split: str = "test",
+    overlays: int = 0,
+    views: Sequence[Component] = (),
 ) -> Written:
     """Answer everything at ``source`` with a model directory; ``out`` appears whole or not at all.
 
     Killed, it leaves its whole parts in ``.<out>.partial``; the same request goes on after them. The same request: the same
     model, version, data by content, and split. overlays: how many images are drawn, with their answers, to ``out/overlays``.
+    views: looks at each image, whose answers are merged.
     """
     check_out(out)
     trained = read_model(model)
@@ -59,13 +69,14 @@ def predict_path(
     out, digest = out.absolute(), rows.digest
     aside = out.with_name(f".{out.name}.partial")
     key = {"model": model_digest(model), "model version": version, "data": digest, "split": split, "cvflow version": cvflow.__version__}
+    key["views"] = json.dumps([view.model_dump(mode="json") for view in views])
     with resumable(aside, key) as news:
         parts = Parts(aside, answer_schema(trained), len(rows), {"model_version": version, "data_hash": digest})
         found = f"{parts.done:,} of {len(rows):,} rows were answered before; going on" if parts.done else ""
         sys.stderr.write("".join(f"{line}\n" for line in (news, found) if line))
         try:
-            parts.write(_paced(_answers(rows, model, compute, batch_size, parts.done), parts.done, len(rows)))
-            write_overlays(aside / FOLDER, trained, rows, overlays)
+            parts.write(_paced(_answers(rows, model, compute, batch_size, parts.done, views), parts.done, len(rows)))
+            write_overlays(aside / FOLDER, trained, rows, overlays, views)
         except KeyboardInterrupt as error:
             raise InterruptedRunError(f"interrupted after {parts.done:,} rows; the same command goes on from there") from error
         answered, faults = count(aside)
@@ -92,18 +103,18 @@ def model_digest(model: Path) -> str:
     return total.hexdigest()
 
 
-def _answers(rows: RowSource, model: Path, compute: Compute, batch_size: int, first: int) -> Iterator[pa.Table]:
+def _answers(rows: RowSource, model: Path, compute: Compute, batch_size: int, first: int, views: Sequence[Component]) -> Iterator[pa.Table]:
     """The answers to the rows from ``first`` on, in their order."""
     if first == len(rows):
         return iter(())
     if compute.workers:
         from cvflow.runtime.ray_data import predict as predict_on_ray  # ray is imported only where it runs
 
-        return predict_on_ray(rows, model, compute, batch_size, first)
-    return _here(rows, model, compute, batch_size, first)
+        return predict_on_ray(rows, model, compute, batch_size, first, views)
+    return _here(rows, model, compute, batch_size, first, views)
 
 
-def _here(rows: RowSource, model: Path, compute: Compute, batch_size: int, first: int) -> Iterator[pa.Table]:
+def _here(rows: RowSource, model: Path, compute: Compute, batch_size: int, first: int, views: Sequence[Component]) -> Iterator[pa.Table]:
     import torch
 
     from cvflow.runtime.local import cores, pick_device, threads
@@ -111,7 +122,8 @@ def _here(rows: RowSource, model: Path, compute: Compute, batch_size: int, first
     torch.set_num_threads(threads(compute))
     device = pick_device(compute)
     decoders = cores() if device.type == "cuda" else 1  # on the CPU the model needs the cores itself
-    return Predictor(read_model(model, device), device, decoders).tables(rows.rows(first, len(rows)), batch_size, first)
+    predictor = Predictor(read_model(model, device), device, decoders, views)
+    return predictor.tables(rows.rows(first, len(rows)), batch_size, first)
 
 
 def _paced(tables: Iterable[pa.Table], done: int, total: int) -> Iterator[pa.Table]:

@@ -10,11 +10,12 @@ import torch
 
 from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
-from cvflow.data.images import encode_png
+from cvflow.data.images import decode, encode_png
 from cvflow.engine.export import TrainedModel
 from cvflow.engine.infer import Predictor, to_table
 from cvflow.engine.job import make_job
 from cvflow.engine.session import Session
+from cvflow.registry import Component
 from cvflow.types import Row
 
 
@@ -48,6 +49,18 @@ def test_an_unreadable_image_is_answered_with_its_fault(predictor: Predictor, ro
     assert [a["error"] for a in answers[:6]] == [None, "not an image", None, None, "empty file", "empty file"]
     assert set(answers[1]) == {"id", "error"}
     assert "class" in answers[2]
+
+
+def test_views_are_merged_row_by_row(predictor: Predictor, rows: list[Row]) -> None:
+    rows[3] = {"id": "bad", "image": b"no image"}
+    mirrored = [row if row["id"] == "bad" else {**row, "image": encode_png(decode(row["image"])[:, ::-1])} for row in rows]
+    both = Predictor(predictor.trained, torch.device("cpu"), views=[Component(name="horizontal_flip")]).batch(rows)
+    assert [a["id"] for a in both] == [row["id"] for row in rows]
+    for one, other, mean in zip(predictor.batch(rows), predictor.batch(mirrored), both, strict=True):
+        assert one["error"] == mean["error"]
+        if mean["error"] is None:
+            expected = np.add(one["probabilities"], other["probabilities"]) / 2
+            np.testing.assert_allclose(mean["probabilities"], expected, atol=1e-6)
 
 
 def test_a_batch_of_unreadable_images(predictor: Predictor) -> None:

@@ -12,6 +12,7 @@ import ray
 
 from cvflow.config import Compute
 from cvflow.errors import RequestError
+from cvflow.registry import Component
 from cvflow.runtime import ray_data
 from cvflow.runtime.ray_train import connect
 from cvflow.stages.predict import predict_path
@@ -46,8 +47,9 @@ def test_two_actors_answer_as_one_process(
     monkeypatch.chdir(path.parent)  # relative paths are this process's, wherever Ray was started
     path = Path(path.name)
     size = 256 if kind == "prepared" else 8
-    one = predict_path(model, "m/3", path, tmp_path / "one", HERE, size)
-    two = predict_path(model, "m/3", path, tmp_path / "two", TWO, size)
+    views = [Component(name="horizontal_flip")] if kind == "prepared" else []
+    one = predict_path(model, "m/3", path, tmp_path / "one", HERE, size, views=views)
+    two = predict_path(model, "m/3", path, tmp_path / "two", TWO, size, views=views)
     assert (two.rows, two.faults) == (one.rows, one.faults)
     here, there = (pq.read_table(written.path) for written in (one, two))
     assert there.schema == here.schema

@@ -28,13 +28,13 @@ def lineage(done: Finished) -> Iterator[Facts]:
         },
         "Model",
     )
-    rule = run.recipe.evaluate.model_dump(mode="json", exclude={"split", "batch_size"}, exclude_none=True)
+    views = " x ".join(view.name for view in run.recipe.evaluate.views)
     yield Facts(
         {
             "raw data": str(run.recipe.data.source or f"{run.recipe.data.format.name} (built in)"),
             "training data": made_by["data_digest"],
             "measured on": f"{done.measured['split']} of {done.measured['data_digest']}",
-            **{f"measured with {key}": value for key, value in rule.items()},
+            **({"test-time views": views} if views else {}),
         },
         "Data",
     )
