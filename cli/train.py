@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cvflow.cli.output import Json, print_json, stdout_to_stderr
+from cvflow.cli.output import Json, print_json, print_table, stdout_to_stderr
 from cvflow.cli.runs import Overrides, RecipeName
 
 Name = Annotated[str | None, typer.Option("--name", "-n", help="The run's name; the recipe's by default.")]
@@ -41,5 +41,32 @@ def lr_find(
     typer.echo(f"now type             {found.command}")
 
 
+def learning_curve(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    images: Annotated[str, typer.Option("--images", help="Training images a class, one run each.")] = "1,2,4,8,16,32",
+    name: Name = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what DVC does.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train the recipe on ever more images a class and plot the test metric. Points that were run before are skipped.
+
+    Example:  cvflow learning-curve digits --images 1,2,4,6,10 train.epochs=30
+    """
+    from cvflow.stages.learning_curve import learning_curve, parse_images
+    from cvflow.stages.project import parse_overrides
+
+    with stdout_to_stderr(as_json):
+        curve = learning_curve(recipe, parse_images(images), parse_overrides(overrides or []), name, quiet, verbose)
+    if as_json:
+        print_json(curve.to_dict())
+        return
+    rows = [(p.images, p.trained_on, f"{p.metrics[curve.objective]:.4f}", p.run) for p in curve.points]
+    print_table(("IMAGES A CLASS", "IN ALL", curve.objective.upper(), "RUN"), rows)
+    typer.echo(f"plot  {curve.plot}")
+
+
 def add_to(app: typer.Typer) -> None:
     app.command("lr-find")(lr_find)
+    app.command("learning-curve")(learning_curve)

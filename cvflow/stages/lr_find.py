@@ -11,7 +11,7 @@ from typing import Any
 
 from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
-from cvflow.draw import Curves, Facts, Section, page
+from cvflow.draw import Block, Curves, Facts, Section, page
 from cvflow.engine.job import make_job
 from cvflow.engine.lr_find import RangeTest, first_stepping
 from cvflow.engine.lr_find import lr_find as range_test
@@ -82,6 +82,9 @@ def write(run: Run, result: RangeTest, found: Found) -> None:
         "ended": "the loss diverged" if result.diverged else "at the greatest rate",
         "type": found.command,
     }
-    blocks = [Facts(facts), Curves("Loss by learning rate", series, x_label="learning rate", x_log=True, best={"smoothed": "min"})]
+    blocks: list[Block] = [
+        Facts(facts),
+        Curves("Loss by learning rate", series, x_label="learning rate", x_log=True, best={"smoothed": "min"}),
+    ]
     note = "The rate was raised from step to step (Smith 2015, arXiv 1506.01186); nothing of this training is kept."
     run.path("lr-find.html").write_text(page(f"{run.name}: learning rate", [Section("Range test", blocks, note)]), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The verbs about training, on a finished project: lr-find."""
+"""The verbs about training, on a finished project: lr-find and learning-curve."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from cvflow.config import Recipe
 from cvflow.errors import RequestError
+from cvflow.stages.learning_curve import parse_images
 from cvflow.stages.lr_find import lr_find, to_type
 
 Cvflow = Callable[..., subprocess.CompletedProcess[str]]
@@ -50,3 +51,24 @@ def test_what_to_type_where_a_phase_has_its_own_optimiser() -> None:
 
     assert typed(phases=[{"epochs": 1}]) == "cvflow run r.yaml seed=3 train.optimizer.lr=0.1 --name x"
     assert typed(phases=[{"kind": "fit"}, {"optimizer": "adamw"}]) == "optimizer: {lr: 0.1} in phase 2 of train.phases"
+
+
+@pytest.mark.slow
+def test_a_learning_curve_has_a_run_a_point_and_skips_those_done(ran: Any, copied: Path, cvflow: Cvflow) -> None:
+    given = [f"{key}={json.dumps(value)}" for key, value in ran.overrides.items()]
+    champions = cvflow(copied, "models", "squares", "--json").stdout
+    curve = json.loads(cvflow(copied, "learning-curve", "squares", *given, "--images", "4,1", "--json").stdout)
+    assert [(p["images"], p["trained_on"], p["run"]) for p in curve["points"]] == [(1, 2, "squares-n1"), (4, 8, "squares-n4")]
+    assert all(0 <= p["metrics"]["accuracy"] <= 1 for p in curve["points"])
+    assert "training images a class" in (copied / curve["plot"]).read_text()
+    assert cvflow(copied, "models", "squares", "--json").stdout == champions, "its models are its own"
+    trained = (copied / "runs/squares-n1/model/model.safetensors").stat().st_mtime_ns
+    again = cvflow(copied, "learning-curve", "squares", *given, "--images", "1,2").stdout.splitlines()
+    assert [line.split()[0] for line in again[-4:]] == ["IMAGES", "1", "2", "plot"]
+    assert (copied / "runs/squares-n1/model/model.safetensors").stat().st_mtime_ns == trained
+
+
+@pytest.mark.parametrize("text", ["", "0", "1,,2", "1,x", "-3", "1.5"])
+def test_numbers_of_images_that_are_none(text: str) -> None:
+    with pytest.raises(RequestError, match="--images: got"):
+        parse_images(text)
