@@ -58,7 +58,9 @@ class Classification(BaseTask):
         return model
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
-        logits_BC = model(batch.images["image"])
+        return self._losses(model(batch.images["image"]), batch)
+
+    def _losses(self, logits_BC: Tensor, batch: Batch) -> dict[str, Loss]:
         each_B = F.cross_entropy(logits_BC, batch.targets["label"].long(), reduction="none", label_smoothing=self.label_smoothing)
         weight_B = self.weights(batch)
         return {"loss": Loss((weight_B * each_B).sum(), weight_B.sum())}
@@ -71,8 +73,14 @@ class Classification(BaseTask):
 
     def forward(self, model: nn.Module, batch: Batch) -> Raw:
         """``probabilities`` B x classes."""
-        logits: Tensor = model(batch.images["image"])
-        return {"probabilities": logits.float().softmax(1)}
+        return self._raw(model(batch.images["image"]))
+
+    def _raw(self, logits_BC: Tensor) -> Raw:
+        return {"probabilities": logits_BC.float().softmax(1)}
+
+    def measure(self, model: nn.Module, batch: Batch) -> tuple[dict[str, Loss], Raw]:
+        logits_BC = model(batch.images["image"])
+        return self._losses(logits_BC, batch), self._raw(logits_BC)
 
     def features(self, model: nn.Module, batch: Batch) -> Features:
         embed = getattr(model, "embed", None)

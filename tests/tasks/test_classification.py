@@ -227,3 +227,12 @@ def test_predictions_are_kept_only_when_asked_for(job: Job) -> None:
 
 def test_the_objective_is_accuracy(job: Job, task: Classification) -> None:
     assert task.objective(job.recipe) == Objective("accuracy", "max")
+
+
+def test_measuring_runs_the_network_once_and_says_what_the_two_would(task: Classification, batch: Batch) -> None:
+    model, runs = Linear(), []
+    model.register_forward_hook(lambda *_: runs.append(1))
+    losses, raw = task.measure(model, batch)
+    assert len(runs) == 1
+    assert losses["loss"].sum == task.losses(model, batch)["loss"].sum
+    assert torch.equal(raw["probabilities"], task.forward(model, batch)["probabilities"])
