@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -16,7 +14,7 @@ from multiprocessing import get_context
 from typing import NamedTuple, TypeVar
 
 from cvflow.data.images import ImageFault
-from cvflow.data.look import Asked, Histogram, Look, look_at
+from cvflow.data.look import Asked, Histogram, Look, begin, look_at
 from cvflow.data.records import Format, Record
 from cvflow.data.split import SplitPlan
 from cvflow.data.tally import Tally
@@ -107,18 +105,13 @@ def _looking(records: int, max_megapixels: float) -> Iterator[Looking]:
     if records < PROCESSES_FROM or CORES == 1:
         yield partial(look_at, max_megapixels=max_megapixels)
         return
-    pool = ProcessPoolExecutor(CORES, mp_context=get_context("spawn"), initializer=_begin)
+    pool = ProcessPoolExecutor(CORES, mp_context=get_context("spawn"), initializer=begin)
     try:
         yield lambda asked: pool.submit(look_at, asked, max_megapixels).result()
     except BrokenProcessPool as error:
         raise CvflowError("A process that decodes images ended: memory is short, or was taken. Lower data.max_megapixels.") from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    warnings.simplefilter("ignore")
 
 
 def _in_order(work: Callable[[A], T], items: Iterable[A]) -> Iterator[T]:

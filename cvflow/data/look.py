@@ -6,6 +6,8 @@ Worker processes import this file: it must not bring in torch.
 from __future__ import annotations
 
 import hashlib
+import signal
+import warnings
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +46,12 @@ class Look:
     fault: str | None = None
     size: tuple[int, int] | None = None
     thumbnail: bytes | None = None
+
+
+def begin() -> None:
+    """First of all in a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    warnings.simplefilter("ignore")
 
 
 def look_at(asked: Sequence[Asked], max_megapixels: float) -> tuple[list[Look], Histogram]:

@@ -1,6 +1,8 @@
 """Many records by processes: the same as few by threads; planted wrong labels are found where thumbnails can tell."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -24,6 +26,11 @@ def test_processes_give_the_same_bytes_as_threads(make_folder, labelled, tmp_pat
         prepare(ImageFolder(source), labelled, "classification", SplitRule(), tmp_path / name, 1)
         written.append({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()})
     assert written[0] == written[1]
+
+
+def test_worker_processes_do_without_torch():
+    code = "import sys, cvflow.data.look; sys.exit('torch' in sys.modules or 'pyarrow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_look_without_writing(make_folder, labelled):
