@@ -35,41 +35,52 @@ def predict(
 
 
 def models(name: Annotated[str | None, typer.Argument(help="Only this model.")] = None, as_json: Json = False) -> None:
-    """List the registered models: versions, aliases, metrics.
+    """List the registered models: versions, aliases, metrics; of one model, its champions too.
 
     Example:  cvflow models digits
     """
+    from cvflow.runtime.champions import reigns
     from cvflow.runtime.model_registry import find_version, versions
 
-    found = versions(name)
+    found, history = versions(name), reigns(name) if name else []
     if name is not None and not found:
         find_version(f"models:/{name}@champion")  # says which models there are
     if as_json:
-        print_json([vars(version) for version in found])
+        print_json(
+            [{**vars(v), "champion_since": [r.since for r in history if r.version == v.version]} if name else vars(v) for v in found]
+        )
         return
     if not found:
         typer.echo("no models yet; type: cvflow run digits")
         return
     rows = [(v.name, v.version, ", ".join(v.aliases), "  ".join(f"{k} {x:.4g}" for k, x in v.metrics.items()), v.created) for v in found]
     print_table(("MODEL", "VERSION", "ALIASES", "TEST METRICS", "CREATED"), rows)
+    if history:
+        typer.echo("")
+        print_table(("CHAMPION", "SINCE", "WHY"), [(reign.version, reign.since or "unknown", reign.why) for reign in history])
 
 
 def promote(
     name: Annotated[str, typer.Argument(help="The registered model.")],
-    version: Annotated[int, typer.Argument(help="The version that becomes champion.")],
+    version: Annotated[int | None, typer.Argument(help="The version that becomes champion.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen and what the rule says.")] = False,
+    rollback: Annotated[bool, typer.Option("--rollback", help="The former champion becomes champion again.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a version the champion by hand.
+    """Make a version the champion by hand, or go back to the former one.
 
-    Example:  cvflow promote digits 2
+    Examples:  cvflow promote digits 2 --dry-run  |  cvflow promote digits 2  |  cvflow promote digits --rollback
     """
-    from cvflow.runtime.model_registry import set_alias
+    from cvflow.stages.promotion import promote_by_hand, roll_back
 
-    set_alias(name, "champion", version)
+    change = roll_back(name, version, dry_run) if rollback else promote_by_hand(name, version, dry_run)
     if as_json:
-        print_json({"model": name, "champion": version})
-    else:
-        typer.echo(f"{name} version {version} is champion")
+        print_json({**vars(change), "by_rule": change.by_rule and vars(change.by_rule)})
+        return
+    before = f", in place of version {change.champion}" if change.champion not in (None, change.version) else ""
+    typer.echo(f"{name} version {change.version} {'is' if change.done else 'would be'} champion{before}")
+    if dry_run and change.by_rule:
+        typer.echo(f"the rule says {change.by_rule.reason}")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -201,6 +201,7 @@ class Register(Section):
 
     model: str | None = Field(None, description="Its name; the run's name by default.")
     promote: Promote = Field(Promote(), description="The promotion rule.")
+    notes: str = Field("", description="Markdown for the model card: licence, intended use, known limits, whom to ask.")
 
 
 class Predict(Section):

@@ -24,6 +24,8 @@ from cvflow.runtime.tracking_uri import FINGERPRINT, connect, database, locked, 
 from cvflow.runtime.tracking_uri import tracking_uri as tracking_uri
 
 METRIC = "metric."
+DESCRIPTION = 5000
+"""Characters that MLflow keeps of a version's description."""
 WRAPPER = Path(__file__).with_name("pyfunc_model.py")
 
 
@@ -42,31 +44,45 @@ class VersionInfo:
 
 @plain_errors()
 def register_version(
-    model: str, run_id: str, model_dir: Path, fingerprint: str, tags: Mapping[str, str], metrics: Mapping[str, float]
+    model: str, run_id: str, model_dir: Path, fingerprint: str, tags: Mapping[str, str], metrics: Mapping[str, float], card: Path
 ) -> int:
-    """The version with this fingerprint, made where there is none; its tags are brought up to date, it is ``challenger``."""
+    """The version with this fingerprint, made where there is none; its tags are brought up to date, it is ``challenger``.
+
+    card: Markdown; it goes with the model's files and with the run, and describes the version.
+    """
     client = connect()
     wanted = {**tags, **{f"{METRIC}{k}": repr(float(v)) for k, v in metrics.items()}, FINGERPRINT: fingerprint}
     with locked("registry"):
         found = client.search_model_versions(f"name = '{model}' and tags.`{FINGERPRINT}` = '{fingerprint}'")
-        version = int(found[0].version) if found else _create(client, model, run_id, model_dir, wanted)
+        version = int(found[0].version) if found else _create(client, model, run_id, model_dir, wanted, card)
     for key, value in wanted.items() if found else ():
         if found[0].tags.get(key) != value:
             client.set_model_version_tag(model, str(version), key, value)
+    client.update_model_version(model, str(version), described_by(card))
+    client.log_artifact(run_id, str(card))
     client.set_registered_model_alias(model, "challenger", str(version))
     return version
 
 
-def _create(client: Any, model: str, run_id: str, model_dir: Path, tags: dict[str, str]) -> int:
+def described_by(card: Path) -> str:
+    """A version's description: the card, as much of it as MLflow takes."""
+    text = card.read_text(encoding="utf-8")
+    if len(text) <= DESCRIPTION:
+        return text
+    whole = text[: DESCRIPTION - 100].rpartition("\n## ")[0] or text[: DESCRIPTION - 100]  # no heading is cut in two
+    return f"{whole.rstrip()}\n\nThe rest is in card.md, among the files of the run and of the model.\n"
+
+
+def _create(client: Any, model: str, run_id: str, model_dir: Path, tags: dict[str, str], card: Path) -> int:
     """A new version. It is born with its tags: a kill leaves either none, or one that is found again."""
-    logged = _log_model(client, run_id, model_dir)
+    logged = _log_model(client, run_id, model_dir, card)
     if not client.search_registered_models(f"name = '{model}'"):
         client.create_registered_model(model)
     source = f"models:/{logged}"
     return int(client.create_model_version(model, source, run_id=run_id, tags=tags, model_id=logged, await_creation_for=0).version)
 
 
-def _log_model(client: Any, run_id: str, model_dir: Path) -> str:
+def _log_model(client: Any, run_id: str, model_dir: Path, card: Path) -> str:
     """The id of a new logged model of the run.
 
     Not ``mlflow.pyfunc.log_model``: that would make the run the process's active one, end it anew, and set the
@@ -85,7 +101,7 @@ def _log_model(client: Any, run_id: str, model_dir: Path) -> str:
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example was not provided")
         path, pins = f"{scratch}/model", _requirements()
-        artifacts = {"model": str(model_dir.absolute())}
+        artifacts = {"model": str(model_dir.absolute()), "card": str(card.absolute())}
         mlflow.pyfunc.save_model(
             path, python_model=str(WRAPPER), artifacts=artifacts, pip_requirements=pins, signature=signature, mlflow_model=described
         )
@@ -148,6 +164,12 @@ def set_alias(model: str, alias: str, version: int) -> None:
     """Move the alias to a version. Raises RequestError where there is none such."""
     find_version(f"models:/{model}/{version}")
     connect().set_registered_model_alias(model, alias, str(version))
+
+
+@plain_errors()
+def tag_version(model: str, version: int, tags: Mapping[str, str]) -> None:
+    for key, value in tags.items():
+        connect().set_model_version_tag(model, str(version), key, value)
 
 
 def find_version(uri: str) -> VersionInfo:

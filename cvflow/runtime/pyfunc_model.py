@@ -8,8 +8,9 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+NOT_TEXT = "not the base64 text of an image file"
 
 
 class CvflowModel(PythonModel):
@@ -21,18 +22,26 @@ class CvflowModel(PythonModel):
         self.model = cvflow.load(context.artifacts["model"])
 
     def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """One mapping a row: ``class``, ``probabilities``, ...; ``error`` where the image cannot be read."""
-        return self.model.predict([decoded(value, row) for row, value in enumerate(model_input["image"])])
+        """One mapping a row: ``class``, ``probabilities``, ...; ``error`` alone where there is no image that can be read."""
+        images = [decoded(value) for value in column(model_input)]
+        answers = iter(self.model.predict([image for image in images if image is not None]))
+        return [{"error": NOT_TEXT} if image is None else next(answers) for image in images]
 
 
-def decoded(value: object, row: int) -> bytes:
-    """The image's bytes. Text is base64 and nothing else: a path in a request is never opened."""
+def column(model_input: Any) -> list[Any]:
+    """The images of a request, in any of the forms that MLflow hands on."""
+    found = model_input["image"] if isinstance(model_input, (pd.DataFrame, dict)) else model_input
+    return list(found)
+
+
+def decoded(value: object) -> bytes | None:
+    """The image's bytes; None where there are none. Text is base64 and nothing else: a path in a request is never opened."""
     if isinstance(value, bytes):
         return value
     try:
-        return base64.b64decode(str(value), validate=True)
-    except binascii.Error as error:
-        raise MlflowException.invalid_parameter_value(f"row {row}, column 'image': expected base64 text of an image file") from error
+        return base64.b64decode(value, validate=True) if isinstance(value, str) else None
+    except binascii.Error:
+        return None
 
 
 mlflow.models.set_model(CvflowModel())

@@ -41,7 +41,7 @@ STAGES = (
     Stage("prepare", 2, ("task.name", "data"), (), ("data",)),
     Stage("train", 1, ("task", "image", "model", "train", "seed", "cvflow.weights"), ("data",), ("model", "history.jsonl")),
     Stage("evaluate", 2, ("evaluate",), ("data", "model"), ("evaluation",)),
-    Stage("register", 1, ("register", "evaluate"), ("model", "evaluation"), ("registered.json",)),
+    Stage("register", 2, ("register", "evaluate"), ("model", "evaluation"), ("registered.json", "card.md")),
     Stage("predict", 1, ("predict",), ("data", "model", "registered.json"), ("predictions",)),
     Stage(
         "report", 2, ("description",), ("data", "model", "history.jsonl", "evaluation", "registered.json", "predictions"), ("report.html",)

@@ -20,7 +20,7 @@ from cvflow.errors import CvflowError
 from cvflow.models.weights import load_weights
 from cvflow.runtime.launch import launch
 from cvflow.stages.project import locked
-from cvflow.stages.register import promotion_objective
+from cvflow.stages.promotion import promotion_objective
 from cvflow.stages.run import STATE, Run
 from cvflow.stages.tracked import tracked
 

@@ -109,3 +109,38 @@ def test_changed_test_data_measures_the_champion_again(copied: Path, cvflow: Cvf
     said: dict[str, Any] = json.loads((copied / "runs/squares/registered.json").read_text())
     assert said["version"] == 2
     assert "the former champion's" in said["reason"]
+
+
+@pytest.mark.slow
+def test_on_other_test_data_the_champion_is_measured_again_and_can_come_back(copied: Path, cvflow: Cvflow) -> None:
+    """Another division under the same model name: the champion's new score decides, is shown, kept, and not measured twice."""
+    quick = [*overrides(copied), "data.split.seed=3", "register.model=squares"]
+    first = cvflow(copied, "run", "squares", *quick, "--name", "other", "train.epochs=7")
+    assert "the champion, version 1, is measured again: the test data has changed" in first.stderr
+    said = json.loads((copied / "runs/other/registered.json").read_text())
+    assert (said["version"], said["promoted"]) == (2, True)
+    assert said["reason"].endswith("1.0000 (version 1, measured again: the test data has changed)")
+    second, former = json.loads(cvflow(copied, "models", "squares", "--json").stdout)
+    (again,) = [json.loads(value) for key, value in former["tags"].items() if key.startswith("cvflow.measured.")]
+    assert f"{again['accuracy']:.4f} (version 1" in said["reason"]
+    assert second["tags"]["cvflow.decision"] == said["reason"]
+    assert "rolled back" not in cvflow(copied, "models", "squares").stdout
+
+    before = json.loads(cvflow(copied, "models", "squares", "--json").stdout)
+    dry = cvflow(copied, "promote", "squares", "1", "--dry-run").stdout
+    assert dry.splitlines()[0] == "squares version 1 would be champion, in place of version 2"
+    assert "the rule says champion: accuracy 1.0000" in dry
+    assert "(version 2, measured again" in dry
+    assert json.loads(cvflow(copied, "models", "squares", "--json").stdout) == before
+
+    assert cvflow(copied, "promote", "squares", "--rollback").stdout == "squares version 1 is champion, in place of version 2\n"
+    assert "whose only champion was version 1" in cvflow(copied, "promote", "squares", "--rollback", code=2).stderr
+    table = cvflow(copied, "models", "squares").stdout
+    assert [line.split()[0] for line in table.partition("CHAMPION")[2].splitlines()[1:]] == ["1", "2", "1"]
+    third = cvflow(copied, "run", "squares", *quick, "--name", "other", "train.epochs=8")
+    assert "is measured again" not in third.stderr.partition("epoch")[2]
+    assert "version 1, measured again" in json.loads((copied / "runs/other/registered.json").read_text())["reason"]
+    card = (copied / "runs/other/card.md").read_text()
+    assert "| dark | 1.0000 | 1.0000 | 1.0000 |" in card
+    assert "register.notes" in card
+    assert "epochs: 8" in card

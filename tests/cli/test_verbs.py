@@ -54,6 +54,8 @@ def test_a_model_that_is_not_there(ran: Any, cvflow: Cvflow) -> None:
 def test_promote_by_hand(copied: Path, cvflow: Cvflow) -> None:
     assert cvflow(copied, "promote", "squares", "1").stdout == "squares version 1 is champion\n"
     assert "version" in cvflow(copied, "promote", "squares", "7", code=2).stderr
+    assert "expected a version: 1" in cvflow(copied, "promote", "squares", code=2).stderr
+    assert "got 1 with --rollback" in cvflow(copied, "promote", "squares", "1", "--rollback", code=2).stderr
 
 
 def test_predict_a_folder_with_an_unreadable_image(ran: Any, tmp_path: Path, cvflow: Cvflow, draw: Callable[..., None]) -> None:

@@ -60,8 +60,13 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info = DatasetInfo("classification", ("cat", "dog"), {"train": 2}, (0.5,), (0.5,), "x")
     model = make_task(recipe, info).build(recipe, info)
     folder = tmp_path_factory.mktemp("trained") / "model"
+    (folder.parent / "card.md").write_text("# pets\n\n" + "\n".join(f"## Part {i}\n\n{'x' * 900}\n" for i in range(7)))
     write_model(folder, model.state_dict(), recipe.model_dump(mode="json", by_alias=True), info, ONE, "0" * 32 + ".dir")
     return folder
+
+
+def register(model: str, run_id: str, model_dir: Path, fingerprint: str, tags: dict[str, str], metrics: dict[str, float]) -> int:
+    return registry.register_version(model, run_id, model_dir, fingerprint, tags, metrics, model_dir.parent / "card.md")
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +74,9 @@ def registered(store: Path, model_dir: Path) -> str:
     """The run behind ``pets`` versions 1 and 2; 1 is champion, 2 challenger."""
     run_id = open_run("pets", ONE, "pets")
     tags = {"cvflow.run": "pets", "cvflow.data_digest": "abc"}
-    assert registry.register_version("pets", run_id, model_dir, ONE, tags, {"accuracy": 0.1 + 0.2}) == 1
+    assert register("pets", run_id, model_dir, ONE, tags, {"accuracy": 0.1 + 0.2}) == 1
     registry.set_alias("pets", "champion", 1)
-    assert registry.register_version("pets", open_run("pets", TWO, "pets"), model_dir, TWO, tags, {"accuracy": 0.5}) == 2
+    assert register("pets", open_run("pets", TWO, "pets"), model_dir, TWO, tags, {"accuracy": 0.5}) == 2
     return run_id
 
 
@@ -89,19 +94,29 @@ def test_versions_tell_what_was_registered(registered: str) -> None:
 
 def test_the_same_fingerprint_is_the_same_version(registered: str, model_dir: Path) -> None:
     run_id = open_run("again", ONE, "again")
-    assert registry.register_version("again", run_id, model_dir, ONE, {}, {"accuracy": 0.5}) == 1
-    assert registry.register_version("again", run_id, model_dir, ONE, {"more": "x"}, {"accuracy": 0.75}) == 1
+    assert register("again", run_id, model_dir, ONE, {}, {"accuracy": 0.5}) == 1
+    assert register("again", run_id, model_dir, ONE, {"more": "x"}, {"accuracy": 0.75}) == 1
     (only,) = registry.versions("again")
     assert (only.metrics, only.tags["more"]) == ({"accuracy": 0.75}, "x")
     connect().delete_registered_model("again")
 
 
+def test_the_card_is_a_file_of_the_version_and_describes_it(registered: str, model_dir: Path) -> None:
+    text = (model_dir.parent / "card.md").read_text()
+    assert (registry.download("models:/pets/1").parent / "card.md").read_text() == text
+    assert "card.md" in [file.path for file in connect().list_artifacts(registered)]
+    said = connect().get_model_version("pets", "1").description
+    assert len(said) <= 5000
+    assert said.startswith("# pets\n\n## Part 0")
+    assert said.endswith("x\n\nThe rest is in card.md, among the files of the run and of the model.\n")
+
+
 def test_a_deleted_version_is_made_again(store: Path, registered: str, model_dir: Path) -> None:
     run_id = open_run("fallen", ONE, "fallen")
-    assert registry.register_version("fallen", run_id, model_dir, ONE, {}, {}) == 1
+    assert register("fallen", run_id, model_dir, ONE, {}, {}) == 1
     connect().delete_model_version("fallen", "1")
     assert not registry.holds(registry.tracking_uri(), "fallen", 1, ONE)
-    version = registry.register_version("fallen", run_id, model_dir, ONE, {}, {})
+    version = register("fallen", run_id, model_dir, ONE, {}, {})
     assert registry.holds(registry.tracking_uri(), "fallen", version, ONE)
     connect().delete_registered_model("fallen")
 
@@ -159,7 +174,7 @@ def test_what_there_is_is_named(registered: str, uri: str, message: str) -> None
 
 
 def test_a_model_whose_files_are_gone(registered: str, model_dir: Path) -> None:
-    registry.register_version("lost", open_run("lost", ONE, "lost"), model_dir, ONE, {}, {})
+    register("lost", open_run("lost", ONE, "lost"), model_dir, ONE, {}, {})
     shutil.rmtree(registry.download("models:/lost/1"))
     with pytest.raises(RequestError, match="expected the files of a model that cvflow registered"):
         registry.download("models:/lost/1")
@@ -225,16 +240,16 @@ def test_mlflow_serves_the_model(store: Path, registered: str) -> None:
 def test_bytes_and_base64_are_answered_and_a_path_is_not_opened(store: Path, registered: str) -> None:
     import mlflow.pyfunc
     import pandas as pd
-    from mlflow.exceptions import MlflowException
 
     loaded = mlflow.pyfunc.load_model(str(registry.download("models:/pets@champion").parents[1]))
     answers = loaded.predict(pd.DataFrame({"image": [png(), base64.b64encode(png()).decode(), b"no image"]}))
     assert answers[0] == answers[1]
     assert set(answers[2]) == {"error"}
     (store / "secret").write_bytes(png())
-    for path in (str(store / "secret"), "secret.png"):
-        with pytest.raises(MlflowException, match="row 1, column 'image': expected base64 text of an image file"):
-            loaded.predict(pd.DataFrame({"image": [png(), path]}))
+    for wrong in (str(store / "secret"), "secret.png", None, 3.5):
+        readable, other = loaded.predict(pd.DataFrame({"image": [png(), wrong]}))
+        assert readable == answers[0]
+        assert other == {"error": "not the base64 text of an image file"}
 
 
 @pytest.mark.slow
@@ -251,8 +266,8 @@ def test_a_server_keeps_the_files(tmp_path: Path, model_dir: Path, monkeypatch: 
     try:
         wait_for(uri)
         run_id = open_run("pets", ONE, "pets")
-        assert registry.register_version("pets", run_id, model_dir, ONE, {}, {"accuracy": 0.5}) == 1
-        assert registry.register_version("pets", run_id, model_dir, ONE, {}, {"accuracy": 0.5}) == 1
+        assert register("pets", run_id, model_dir, ONE, {}, {"accuracy": 0.5}) == 1
+        assert register("pets", run_id, model_dir, ONE, {}, {"accuracy": 0.5}) == 1
         assert registry.holds(uri, "pets", 1, ONE)
         found = registry.download("models:/pets@challenger")
         assert {p.name: p.read_bytes() for p in found.iterdir()} == {p.name: p.read_bytes() for p in model_dir.iterdir()}

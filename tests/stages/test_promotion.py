@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cvflow.config import Promote
-from cvflow.stages.register import decide
+from cvflow.stages.promotion import Standing, decide
 from cvflow.types import Objective
 
 ACCURACY, LOSS = Objective("accuracy", "max"), Objective("loss", "min")
@@ -29,6 +29,6 @@ ACCURACY, LOSS = Objective("accuracy", "max"), Objective("loss", "min")
     ],
 )
 def test_the_rule(threshold: float | None, objective: Objective, score: float, champion: float | None, promoted: bool, reason: str) -> None:
-    decision = decide(Promote(threshold=threshold), objective, {objective.metric: score}, champion)
+    decision = decide(Promote(threshold=threshold), objective, {objective.metric: score}, None if champion is None else Standing(champion))
     assert decision.promoted == promoted
     assert reason in decision.reason
