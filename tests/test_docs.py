@@ -17,6 +17,8 @@ from PIL import Image
 from cvflow import registry
 from cvflow.cli.app import app
 from cvflow.stages import reference
+from cvflow.stages.recipe_file import load
+from cvflow.stages.resolve import resolve_layers
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -100,6 +102,19 @@ def test_the_plugin_example_runs(project: Path) -> None:
     described = json.loads((project / "runs/shapes/model/model.json").read_text())
     assert described["recipe"]["model"]["backbone"] == {"name": "tiny_net", "width": 4}
     assert described["dataset"]["classes"] == ["bar", "box"]
+
+
+@pytest.mark.parametrize("fragment", blocks(REPOSITORY / "docs" / "training.md", "yaml"), ids=lambda text: " ".join(text.split())[:40])
+def test_fragments_of_the_training_page_are_of_a_recipe(project: Path, fragment: str) -> None:
+    Path("r.yaml").write_text(yaml.safe_dump({"task": "classification", "data": {"format": "digits"}} | yaml.safe_load(fragment)))
+    resolved = resolve_layers(load(Path("r.yaml"), {})).recipe
+    assert set(yaml.safe_load(fragment)) <= set(resolved)
+
+
+def test_the_training_page_names_every_component() -> None:
+    page = (REPOSITORY / "docs" / "training.md").read_text()
+    kinds = ("optimizer", "schedule", "init", "transform", "mix")
+    assert [name for kind in kinds for name, _ in reference.own(kind) if f"`{name}`" not in page] == []
 
 
 def draw_shapes(folder: Path, count: int = 20) -> None:

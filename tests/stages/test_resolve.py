@@ -44,7 +44,8 @@ def test_the_resolved_recipe_resolves_to_itself(project: Path, resolved: Callabl
     first = resolved(repository / "pipelines" / "digits.yaml").recipe
     Path("again.yaml").write_text(yaml.safe_dump({k: v for k, v in first.items() if k != "cvflow"}))
     assert resolved(Path("again.yaml")).recipe == first
-    assert first["train"]["optimizer"] == {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0005}
+    given = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0005}
+    assert first["train"]["optimizer"] == {**given, "nesterov": False, "decay": "all"}
     assert first["cvflow"]["behaviour"].keys() == {"prepare", "train", "evaluate", "register", "predict", "report"}
 
 
