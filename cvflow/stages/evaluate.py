@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,19 @@ from cvflow.engine.views import make_views
 from cvflow.registry import Component
 from cvflow.runtime.console import words
 from cvflow.runtime.launch import launch
+from cvflow.runtime.local import here_if_few
 from cvflow.stages.run import Run
 
 
 def evaluate(run: Run) -> None:
     """Write ``runs/<name>/evaluation``: metrics.json, details.json and predictions.parquet (each id, its answer, how good, if right)."""
     rule = run.recipe.evaluate
-    result = measure(run.path("model"), run.path("data"), rule.split, rule.batch_size, run.recipe.compute, run.state, rule.views)
+    dataset = PreparedDataset(run.path("data"))
+    compute = here_if_few(run.recipe.compute, dataset.info.counts[rule.split])
+    result = measure(run.path("model"), run.path("data"), rule.split, rule.batch_size, compute, run.state, rule.views)
     out = run.path("evaluation")
     out.mkdir(parents=True, exist_ok=True)
-    digest = PreparedDataset(run.path("data")).digest
+    digest = dataset.digest
     views = [view.model_dump(mode="json") for view in rule.views]
     (out / "metrics.json").write_text(to_json({"split": rule.split, "data_digest": digest, "metrics": result.metrics, "views": views}))
     (out / "details.json").write_text(to_json(result.details))
@@ -61,6 +65,12 @@ def evaluate_worker(session: Session, model: str, dataset: str, split: str, batc
     job = Job(trained.recipe, trained.task, PreparedDataset(Path(dataset)), trained.model, session)
     looks = make_views([Component.model_validate(view) for view in views], trained.recipe.image)
     return evaluate_job(job, split, batch_size, keep_predictions=True, views=looks)
+
+
+def measured_on(measured: Mapping[str, Any]) -> str:
+    """Of what a metric was measured on: the data's digest, and the views where there are some. Equal ones can be compared."""
+    views = measured.get("views")
+    return f"{measured['data_digest']}-{hashlib.sha256(json.dumps(views).encode()).hexdigest()[:8]}" if views else measured["data_digest"]
 
 
 def to_json(value: Any) -> str:
