@@ -15,6 +15,9 @@ from cvflow.errors import Fault, RequestError
 from cvflow.runtime.console import Console
 from cvflow.runtime.interrupts import Interrupts
 
+FEW = 2000
+"""Rows that one process has answered before workers would have started."""
+
 
 class LocalSession:
     """One rank, its device, a history file, the terminal."""
@@ -64,6 +67,11 @@ def pick_device(compute: Compute) -> torch.device:
 def cores() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def here_if_few(compute: Compute, rows: int) -> Compute:
+    """The compute, in this process where there are few rows to answer; with the same threads, so to the same bits."""
+    return compute.model_copy(update={"workers": 0, "threads": threads(compute)}) if rows <= FEW else compute
 
 
 def threads(compute: Compute) -> int:

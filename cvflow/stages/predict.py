@@ -14,12 +14,14 @@ import pyarrow as pa
 
 import cvflow
 from cvflow.config import Compute
+from cvflow.data.dataset import PreparedDataset
 from cvflow.data.sources import RowSource, open_source
 from cvflow.engine.export import FILES, read_model
 from cvflow.engine.infer import Predictor, answer_schema
 from cvflow.errors import Fault, InterruptedRunError, RequestError
 from cvflow.registry import Component
 from cvflow.runtime.console import Pace
+from cvflow.runtime.local import here_if_few
 from cvflow.stages.overlays import FOLDER, write_overlays
 from cvflow.stages.parts import JOURNAL, Parts, count, resumable
 from cvflow.stages.run import Run
@@ -38,9 +40,10 @@ def predict(run: Run) -> None:
     """Write ``runs/<name>/predictions``: the registered version's answers to the recipe's split."""
     rule = run.recipe.predict
     registered = json.loads(run.path("registered.json").read_text())
+    compute = here_if_few(run.recipe.compute, PreparedDataset(run.path("data")).info.counts[rule.split])
     written = predict_path(
         run.path("model"), f"{registered['model']}/{registered['version']}", run.path("data"), run.path("predictions"),
-        run.recipe.compute, rule.batch_size, rule.split, rule.overlays, rule.views,
+        compute, rule.batch_size, rule.split, rule.overlays, rule.views,
     )  # fmt: skip
     sys.stderr.write(f"{written.rows} predictions in {written.path}\n")
 
