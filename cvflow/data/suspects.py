@@ -20,7 +20,7 @@ _BLOCK = 256
 
 @dataclass(frozen=True)
 class Suspect:
-    """index: of the image. other: the label of most of its neighbours. votes: how many of NEIGHBOURS have it."""
+    """index: of the image. other: the label of most of its neighbours. votes: how many have it."""
 
     index: int
     other: int
@@ -48,7 +48,7 @@ def vote(thumbnails: NDArray[np.uint8], labels: NDArray[np.int64]) -> Vote:
     count = len(labels)
     if count <= 2 * NEIGHBOURS or len(np.unique(labels)) < 2:
         return Vote(count, None, ())
-    votes = np.stack([np.bincount(labels[near], minlength=labels.max() + 1) for near in _nearest(thumbnails)])
+    votes = _votes(thumbnails, labels)
     winners, own = votes.argmax(1), votes[np.arange(count), labels]
     accuracy = float((winners == labels).mean())
     if accuracy < LEAST_ACCURACY:
@@ -58,16 +58,16 @@ def vote(thumbnails: NDArray[np.uint8], labels: NDArray[np.int64]) -> Vote:
     return Vote(count, accuracy, suspects)
 
 
-def _nearest(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """N x NEIGHBOURS: the nearest others of each by squared distance, the earlier first where equal."""
+def _votes(thumbnails: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """N x classes: how many of the nearest others have each label, by squared distance; those as far as the tenth count too."""
     x = thumbnails.astype(np.float32)
-    squares = np.einsum("nd,nd->n", x, x).astype(np.int64)
-    numbers = np.arange(len(x))
-    near = np.empty((len(x), NEIGHBOURS), dtype=np.int64)
+    squares = np.einsum("nd,nd->n", x, x).astype(np.int32)
+    one_hot = np.eye(labels.max() + 1, dtype=np.float32)[labels]
+    votes = np.empty(one_hot.shape, dtype=np.int64)
     for start in range(0, len(x), _BLOCK):
         block = slice(start, start + _BLOCK)
-        far = squares - 2 * (x[block] @ x.T).astype(np.int64)  # less the own square, which is the same along a row
-        keys = far * len(x) + numbers  # no two are equal
-        keys[np.arange(len(far)), numbers[block]] = np.iinfo(np.int64).max
-        near[block] = np.sort(np.argpartition(keys, NEIGHBOURS)[:, :NEIGHBOURS])
-    return near
+        far = squares - 2 * (x[block] @ x.T).astype(np.int32)  # less the own square, which is the same along a row
+        far[np.arange(len(far)), np.arange(len(x))[block]] = np.iinfo(np.int32).max
+        tenth = np.partition(far, NEIGHBOURS - 1)[:, NEIGHBOURS - 1 : NEIGHBOURS]
+        votes[block] = (far <= tenth).astype(np.float32) @ one_hot
+    return votes
