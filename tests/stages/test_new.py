@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -102,3 +105,47 @@ def test_only_unreadable_images(folder: Folder) -> None:
 @pytest.mark.parametrize(("sides", "size"), [([8], 32), ([32, 32], 32), ([33], 64), ([100, 20, 90], 96), ([4000], 224)])
 def test_model_size(sides: list[int], size: int) -> None:
     assert model_size(sides) == size
+
+
+def _zip(raw: Path) -> Path:
+    return Path(shutil.make_archive("raw-zip", "zip", raw))
+
+
+def _manifest(raw: Path) -> Path:
+    lines = [f"{path},{path.parent.name},{'test' if path.stem == '0' else 'train'}\n" for path in sorted(raw.glob("*/*.png"))]
+    Path("labels.csv").write_text("path,label,split\n" + "".join(lines))
+    return Path("labels.csv")
+
+
+def _parquet(raw: Path) -> Path:
+    paths = sorted(raw.glob("*/*.png"))
+    columns = {
+        "image": [{"bytes": path.read_bytes(), "path": path.name} for path in paths],
+        "label": [int(p.parent.name == "b") for p in paths],
+    }
+    Path("parquet").mkdir()
+    pq.write_table(pa.table(columns), "parquet/train-00000-of-00001.parquet")
+    return Path("parquet")
+
+
+def _eurosat(raw: Path) -> Path:
+    shutil.copytree(raw, "downloads/eurosat/2750")
+    return Path("downloads")
+
+
+@pytest.mark.parametrize(
+    ("make", "format"),
+    [(_zip, "image_folder"), (_manifest, "manifest"), (_parquet, "huggingface"), (_eurosat, {"name": "torchvision", "dataset": "EuroSAT"})],
+    ids=["zip", "manifest", "parquet", "torchvision"],
+)
+def test_every_format_is_recognised(folder: Folder, resolved: Callable[..., Any], make: Callable[[Path], Path], format: Any) -> None:
+    path, summary = new_recipe("mine", "classification", make(folder("raw", {"a": 4, "b": 4}, size=(12, 12))))
+    assert summary.startswith("8 images, 2 classes")
+    assert yaml.safe_load(path.read_text())["data"]["format"] == format
+    assert resolved(path).recipe["image"]["size"] == [32, 32]
+
+
+def test_what_no_format_reads(project: Path) -> None:
+    Path("notes.txt").write_text("x")
+    with pytest.raises(RequestError, match="'notes.txt', a file, expected a folder of class folders, or a .zip of it"):
+        new_recipe("mine", "classification", Path("notes.txt"))
