@@ -1,9 +1,9 @@
-"""Verbs about models: predict, models, promote."""
+"""Verbs about models: predict, models, promote, export."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -83,7 +83,29 @@ def promote(
         typer.echo(f"the rule says {change.by_rule.reason}")
 
 
+def export(
+    model: Annotated[str, typer.Argument(help="As for predict.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("model.onnx"),
+    kind: Annotated[Literal["onnx"], typer.Option("--format", help="The kind of file.")] = "onnx",
+    check: Annotated[Path | None, typer.Option("--check", help="Real images (an INPUT of predict) to compare with torch on, too.")] = None,
+    split: Annotated[str, typer.Option("--split", help="Of a prepared dataset.")] = "test",
+    as_json: Json = False,
+) -> None:
+    """Write a model for other programs to run; refused where its answers differ from torch's.
+
+    Example:  cvflow export models:/digits@champion --format onnx --out digits.onnx --check runs/digits/data
+    """
+    from cvflow.stages.onnx_file import export as write
+
+    written = write(model, out, check, split)
+    if as_json:
+        print_json(vars(written))
+    else:
+        typer.echo(f"{written.path}: {written.checked} images, greatest difference to torch {written.difference:.2g}")
+
+
 def add_to(app: typer.Typer) -> None:
     app.command()(predict)
     app.command()(models)
     app.command()(promote)
+    app.command()(export)

@@ -110,6 +110,19 @@ def test_help_of_every_verb_has_an_example(verb: str) -> None:
     assert f"cvflow {verb}" in VERBS[verb].help
 
 
+@pytest.mark.slow
+def test_export_to_onnx(ran: Any, tmp_path: Path, cvflow: Cvflow) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    file = tmp_path / "squares.onnx"
+    done = cvflow(ran.path, "export", "squares", "--out", str(file), "--check", "runs/squares/data", "--json")
+    said = json.loads(done.stdout)
+    assert (said["path"], said["inputs"], said["outputs"]) == (str(file), ["image"], ["probabilities"])
+    assert said["checked"] > 8
+    assert said["difference"] < 1e-4
+    assert onnxruntime.InferenceSession(file).get_inputs()[0].shape[1:] == [1, 12, 12]
+    assert "expected a model directory" in cvflow(ran.path, "export", "runs/nowhere", "--out", str(tmp_path / "b.onnx"), code=2).stderr
+
+
 def test_a_verb_that_is_not_there(ran: Any, cvflow: Cvflow) -> None:
     assert "No such command 'trian'" in cvflow(ran.path, "trian", code=2).stderr
     assert "train.epochs" in cvflow(ran.path, "run", "squares", "epochs", code=2).stderr
