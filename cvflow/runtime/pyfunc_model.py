@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 import mlflow
@@ -28,10 +27,10 @@ class CvflowModel(PythonModel):
         return [{"error": NOT_TEXT} if image is None else next(answers) for image in images]
 
 
-def column(model_input: Any) -> list[Any]:
-    """The images of a request, in any of the forms that MLflow hands on."""
-    found = model_input["image"] if isinstance(model_input, (pd.DataFrame, dict)) else model_input
-    return list(found)
+def column(model_input: pd.DataFrame) -> list[Any]:
+    """The images of a request; of one that came as ``inputs``, MLflow makes a single cell that holds them all."""
+    cells = model_input["image"]
+    return [image for cell in cells for image in (cell if isinstance(cell, list) else [cell])]
 
 
 def decoded(value: object) -> bytes | None:
@@ -40,7 +39,7 @@ def decoded(value: object) -> bytes | None:
         return value
     try:
         return base64.b64decode(value, validate=True) if isinstance(value, str) else None
-    except binascii.Error:
+    except ValueError:  # not ASCII, or not base64
         return None
 
 

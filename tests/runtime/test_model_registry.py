@@ -246,7 +246,7 @@ def test_bytes_and_base64_are_answered_and_a_path_is_not_opened(store: Path, reg
     assert answers[0] == answers[1]
     assert set(answers[2]) == {"error"}
     (store / "secret").write_bytes(png())
-    for wrong in (str(store / "secret"), "secret.png", None, 3.5):
+    for wrong in (str(store / "secret"), "secret.png", "grün", None, 3.5):
         readable, other = loaded.predict(pd.DataFrame({"image": [png(), wrong]}))
         assert readable == answers[0]
         assert other == {"error": "not the base64 text of an image file"}
