@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cvflow import __version__
-from cvflow.cli import data, machine, models, runs
+from cvflow.cli import data, machine, models, runs, train, tune
 
 app = typer.Typer(
     name="cvflow",
@@ -26,5 +26,5 @@ def top(version: Annotated[bool, typer.Option("--version", help="Print the versi
         raise typer.Exit
 
 
-for module in (runs, models, machine, data):
+for module in (runs, train, models, machine, data, tune):
     module.add_to(app)

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveInt,
@@ -23,37 +21,9 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from cvflow.registry import Component, Kind
-
-
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """``over`` on top of ``base``: mappings merge deeply, lists replace, a changed component name resets its options."""
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = merge_value(old, value)
-    return merged
-
-
-def merge_value(old: Any, value: Any) -> Any:
-    if isinstance(old, str) and isinstance(value, dict) and "name" not in value:
-        old = {"name": old}  # a component in its short form
-    if not (isinstance(old, dict) and isinstance(value, dict)):
-        return value
-    renamed = "name" in value and value["name"] != old.get("name", value["name"])
-    return value if renamed else merge(old, value)
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _options_of_the_default(cls, data: Any) -> Any:
-        """``optimizer: {lr: 0.1}`` sets an option of the component that is the key's default."""
-        if not isinstance(data, dict):
-            return data
-        defaults = {k: info.default.name for k, info in cls.model_fields.items() if isinstance(info.default, Component)}
-        return {k: {"name": defaults[k], **v} if k in defaults and isinstance(v, dict) else v for k, v in data.items()}
+from cvflow.section import Section as Section
+from cvflow.section import merge as merge
+from cvflow.space import Search as Search
 
 
 class SplitRule(Section):
@@ -62,6 +32,7 @@ class SplitRule(Section):
     val: float = Field(0.1, ge=0, lt=1, description="Fraction of the training records held out for validation.")
     test: float = Field(0.2, ge=0, lt=1, description="Fraction of all records held out for test; unused where the data has a test split.")
     seed: int = Field(0, description="Another seed, another division.")
+    train_on_val: bool = Field(False, description="Val's records, given or carved, are trained on as well; then there is no val.")
 
 
 class Data(Section):
@@ -273,5 +244,6 @@ class Recipe(Section):
     predict: Predict = Field(Predict(), description="Batch inference.")
     compute: Compute = Field(Compute(), description="Where it runs.")
     tracking: Tracking = Field(Tracking(), description="What is logged.")
+    search: Search = Field(Search(), description="How settings are searched.")
     seed: int = Field(0, description="Order, augmentation, initialisation and dropout all follow from it.")
     plugins: tuple[Path, ...] = Field((), description="Python files that register your own components; relative to the recipe file.")

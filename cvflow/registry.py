@@ -34,6 +34,8 @@ PACKAGES = {
     "optimizer": "cvflow.engine.optimizers",
     "schedule": "cvflow.engine.schedules",
     "phase": "cvflow.engine.phases",
+    "searcher": "cvflow.engine.search",
+    "scheduler": "cvflow.runtime.schedulers",
     "view": "cvflow.engine.views",
 }
 """Where the builders of each kind live; every module found there is imported on first use."""

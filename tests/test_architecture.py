@@ -14,7 +14,7 @@ from cvflow import registry
 from cvflow.stages.run import dvc_yaml
 
 REPOSITORY = Path(__file__).parents[1]
-GROUND = ("errors", "config", "registry", "types", "plugins")
+GROUND = ("errors", "config", "registry", "types", "plugins", "section", "space")
 LEVELS = (
     GROUND,
     ("ops", "losses"),

@@ -68,6 +68,8 @@ def divide(keys: NDArray[np.uint64], classes: Ints, given: NDArray[np.int8], rul
     splits[splits == _OPEN] = _TRAIN
     if _VAL not in given:
         _carve(splits, keys, classes, splits == _TRAIN, rule.val, _VAL)
+    if rule.train_on_val:
+        splits[splits == _VAL] = _TRAIN
     return splits
 
 

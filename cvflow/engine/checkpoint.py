@@ -76,7 +76,7 @@ class CheckpointStore:
         """The newest whole checkpoint; damaged ones are passed over (see ``damaged``)."""
         for path in reversed(self._steps()):
             if _whole(path):
-                return _read(path)
+                return read_checkpoint(path)
         return None
 
     def damaged(self) -> list[str]:
@@ -86,7 +86,7 @@ class CheckpointStore:
     def best(self) -> Checkpoint | None:
         """The checkpoint marked best, or the latest where none is."""
         name = self._best_name()
-        return _read(self.root / name) if name and _whole(self.root / name) else self.latest()
+        return read_checkpoint(self.root / name) if name and _whole(self.root / name) else self.latest()
 
     def _drop_asides(self) -> None:
         """What a killed process left half written; a training has one writer at a time."""
@@ -159,6 +159,6 @@ def _whole(path: Path) -> bool:
         return False
 
 
-def _read(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
     state = json.loads((path / "state.json").read_text())
     return Checkpoint(state, {file.stem: load_file(file) for file in path.glob("*.safetensors")})

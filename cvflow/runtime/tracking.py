@@ -40,14 +40,18 @@ def find_run(experiment: str, fingerprint: str) -> str | None:
 
 
 @plain_errors()
-def open_run(experiment: str, fingerprint: str, name: str) -> str:
-    """The id of the run tagged with the fingerprint, running again; made where there is none. Safe between processes."""
+def open_run(experiment: str, fingerprint: str, name: str, parent: str | None = None) -> str:
+    """The id of the run tagged with the fingerprint, running again; made where there is none. Safe between processes.
+
+    parent: the id of the run that a new one is nested in.
+    """
     client = connect()
     with locked("runs"):
         experiment_id = _experiment(client, experiment)
         run_id = _search(client, experiment_id, fingerprint)
         if run_id is None:
-            return str(client.create_run(experiment_id, run_name=name, tags={FINGERPRINT: fingerprint}).info.run_id)
+            tags = {FINGERPRINT: fingerprint, **({"mlflow.parentRunId": parent} if parent else {})}
+            return str(client.create_run(experiment_id, run_name=name, tags=tags).info.run_id)
     client.update_run(run_id, status="RUNNING")
     return run_id
 

@@ -104,6 +104,12 @@ def write_entry(name: str, entry: Mapping[str, Any]) -> None:
         content["runs"][name] = dict(entry)
 
 
+def write_search(name: str) -> None:
+    """Put the run among the searches too."""
+    with locked("params"), dvc.changed_yaml(Path("params.yaml"), STATE / "params.yaml") as content:
+        content.setdefault("searches", {})[name] = {}
+
+
 @contextmanager
 def locked(name: str, doing: str = "changing params.yaml") -> Iterator[None]:
     """Only one process of this project at a time is inside, others wait and say for whom; a lock ends with its process.

@@ -88,7 +88,7 @@ def load(path: Path, overrides: Mapping[str, Any]) -> Layered:
     """The recipe file over what it extends, and the overrides on top. Raises RequestError on unreadable YAML."""
     nested: dict[str, Any] = {}
     for key, value in overrides.items():
-        nested = merge(nested, _nest(key.split("."), value))
+        nested = merge(nested, nest(key.split("."), value))
     top = Layer(None, nested, {key: "override" for key in _keys_above(overrides)})
     return Layered([*_chain(path, ()), top])
 
@@ -101,8 +101,8 @@ def _keys_above(overrides: Mapping[str, Any]) -> Iterator[str]:
             yield from _keys_above({f"{key}.{part}": item for part, item in inner.items()})
 
 
-def _nest(parts: list[str], value: Any) -> dict[str, Any]:
-    return {parts[0]: _nest(parts[1:], value) if len(parts) > 1 else value}
+def nest(parts: list[str], value: Any) -> dict[str, Any]:
+    return {parts[0]: nest(parts[1:], value) if len(parts) > 1 else value}
 
 
 def _chain(path: Path, below: tuple[Path, ...]) -> list[Layer]:

@@ -20,7 +20,7 @@ from cvflow.errors import Fault, RequestError
 from cvflow.plugins import load_plugins
 from cvflow.registry import build, check, components_in, faults_of
 from cvflow.stages.recipe_file import Layered, load
-from cvflow.stages.run import STAGES, STATE, Run, find_entry
+from cvflow.stages.run import STAGES, STATE, TUNE, Run, find_entry
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,21 @@ def resolve_layers(layered: Layered) -> Resolved:
     filled: dict[str, Any] = {}
     if recipe is not None:
         filled = recipe.model_dump(mode="json", by_alias=True)
-        faults += _fill(recipe, filled, "")
-        for index, phase in enumerate(recipe.train.plan() if recipe.train.phases else ()):
-            faults += _fill(phase, {}, f"train.phases.{index}.")
+        faults += option_faults(recipe, filled)
         faults += missing_files(recipe)
         if not any(fault.where.startswith("data") for fault in faults):
             faults += reader_faults(recipe)
     if faults:
         raise RequestError(*(_located(fault, layered) for fault in faults))
     return Resolved({**filled, "cvflow": own_keys(recipe)}, layered)
+
+
+def option_faults(recipe: Recipe, filled: dict[str, Any] | None = None) -> list[Fault]:
+    """The faults of all components' options. filled: the recipe as plain data, which gets their defaults."""
+    faults = _fill(recipe, {} if filled is None else filled, "")
+    for index, phase in enumerate(recipe.train.plan() if recipe.train.phases else ()):
+        faults += _fill(phase, {}, f"train.phases.{index}.")
+    return faults
 
 
 def _without(data: dict[str, Any], error: ValidationError) -> Recipe | None:
@@ -150,7 +156,7 @@ def own_keys(recipe: Recipe | None) -> dict[str, Any]:
     weights = recipe.model.weights if recipe else None
     return {
         "version": __version__,
-        "behaviour": {stage.name: stage.behaviour for stage in STAGES},
+        "behaviour": {stage.name: stage.behaviour for stage in (*STAGES, TUNE)},
         "plugins": {str(path): file_digest(path) for path in (recipe.plugins if recipe else ())},
         "weights": file_digest(weights) if weights else None,
     }

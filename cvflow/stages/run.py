@@ -39,7 +39,7 @@ class Stage:
 
 STAGES = (
     Stage("prepare", 2, ("task.name", "data"), (), ("data",)),
-    Stage("train", 1, ("task", "image", "model", "train", "seed", "cvflow.weights"), ("data",), ("model", "history.jsonl")),
+    Stage("train", 2, ("task", "image", "model", "train", "seed", "cvflow.weights"), ("data",), ("model", "history.jsonl")),
     Stage("evaluate", 2, ("evaluate",), ("data", "model"), ("evaluation",)),
     Stage("register", 2, ("register", "evaluate"), ("model", "evaluation"), ("registered.json", "card.md")),
     Stage("predict", 1, ("predict",), ("data", "model", "registered.json"), ("predictions",)),
@@ -47,7 +47,9 @@ STAGES = (
         "report", 2, ("description",), ("data", "model", "history.jsonl", "evaluation", "registered.json", "predictions"), ("report.html",)
     ),
 )
-BY_NAME = {stage.name: stage for stage in STAGES}
+TUNE = Stage("tune", 1, ("search", "task", "image", "model", "train", "seed", "cvflow.weights"), ("data",), ("search",))
+"""Of the runs that ``params.yaml`` lists under ``searches`` too."""
+BY_NAME = {stage.name: stage for stage in (*STAGES, TUNE)}
 NAMES = ("resolve", *BY_NAME)
 
 
@@ -88,7 +90,7 @@ class Run:
 
     def needs(self, stage: str) -> None:
         """Raise RequestError where an input of the stage is missing, naming the stage that makes it."""
-        made_by = {out: s.name for s in STAGES for out in s.outs}
+        made_by = {out: s.name for s in BY_NAME.values() for out in s.outs}
         for dep in BY_NAME[stage].deps if stage in BY_NAME else ():
             if not self.path(dep).exists():
                 fix = f"Type 'cvflow stage {made_by[dep]} {self.name}', or 'cvflow run {self.name}' for all."
@@ -150,7 +152,7 @@ def dvc_yaml() -> str:
             "always_changed": True,  # it also reads what the recipe extends and plugins; nothing changed costs 0.4 s
         }
     }
-    for stage in STAGES:
+    for stage in (*STAGES, TUNE):
         source = ["${item.source}"] if stage.name == "prepare" else []
         stages[stage.name] = {
             "cmd": f"cvflow stage {stage.name} ${{key}}",
@@ -158,6 +160,8 @@ def dvc_yaml() -> str:
             "params": [{"runs/${key}/recipe.yaml": list(stage.keys)}],
             "outs": [f"runs/${{key}}/{out}" for out in stage.outs],
         }
-    pipeline = {"stages": {name: {"foreach": "${runs}", "do": do} for name, do in stages.items()}}
+    over = {name: "${searches}" if name == TUNE.name else "${runs}" for name in stages}
+    each = {name: {"foreach": over[name], "do": do} for name, do in stages.items()}
+    pipeline = {"vars": [{"searches": {}}], "stages": each}  # a params.yaml without searches is one with none
     header = "# Written by cvflow, the same for every project: edit params.yaml and the recipes instead.\n"
     return header + yaml.safe_dump(pipeline, sort_keys=False, width=160)

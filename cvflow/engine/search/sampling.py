@@ -1,0 +1,71 @@
+"""``random`` and ``grid``: settings that depend on no result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from cvflow.engine.search.space import Space
+from cvflow.engine.search.trials import Algorithm, Params, Tried
+from cvflow.errors import Fault, RequestError
+from cvflow.registry import register
+
+MOST = 10_000
+"""Points of a grid that are made at all."""
+
+
+class Random:
+    """Each trial drawn by itself; one that was drawn before is drawn again, a few times."""
+
+    uses_results = False
+    size = None
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._space, self._seed = space, seed
+
+    def suggest(self, tried: Sequence[Tried]) -> tuple[Params, dict[str, Any]]:
+        rng = np.random.default_rng([self._seed, len(tried)])
+        return unseen(lambda: self._space.draw(rng), tried), {}
+
+
+class Grid:
+    """Every combination in the order of the space's keys, the last changing first."""
+
+    uses_results = False
+
+    def __init__(self, space: Space, points: int) -> None:
+        self._points = space.grid(points)
+        self.size = len(self._points)
+
+    def suggest(self, tried: Sequence[Tried]) -> tuple[Params, dict[str, Any]]:
+        return self._points[len(tried)], {}
+
+
+def unseen(draw: Any, tried: Sequence[Tried], tries: int = 20) -> Params:
+    """What ``draw`` gives that was not tried before; after so many tries, what it gives."""
+    before = [trial.params for trial in tried]
+    params: Params = draw()
+    for _ in range(tries):
+        if params not in before:
+            break
+        params = draw()
+    return params
+
+
+@register("searcher", "random")
+def random(space: Space, seed: int) -> Algorithm:
+    """Settings drawn independently (Bergstra and Bengio, 2012, JMLR 13)."""
+    return Random(space, seed)
+
+
+@register("searcher", "grid")
+def grid(space: Space, seed: int, *, points: Annotated[int, Field(ge=2)] = 3) -> Algorithm:
+    """Every combination. points: values of each range, its ends among them."""
+    size = space.grid_size(points)
+    if size > MOST:
+        fix = "Leave values out, type search.algorithm.points=2 for ranges, or search.algorithm=random."
+        raise RequestError(Fault("search.space", f"a grid of {size} points", f"at most {MOST}", fix))
+    return Grid(space, points)

@@ -1,0 +1,130 @@
+"""One trial of a search, in its Tune actor: the engine's loop with a session that reports epochs and looks for a request to stop."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from cvflow.config import Compute
+from cvflow.engine.checkpoint import Checkpoint, CheckpointStore, read_checkpoint
+from cvflow.engine.history import History
+from cvflow.engine.session import Point, Progress
+from cvflow.errors import CvflowError, InterruptedRunError
+from cvflow.plugins import load_texts
+from cvflow.runtime.local import pick_device
+from cvflow.runtime.schedulers import EPOCH, SCORE
+
+STOP = "stop"
+"""A file of this name asks to stop: in the search's folder every trial, in a trial's folder that trial."""
+FAILED = "failed: {}"
+
+
+class TrialSession:
+    """One rank in a Tune actor. Checkpoints and history live in the trial's folder, which every node reaches."""
+
+    rank = 0
+    world_size = 1
+
+    def __init__(self, compute: Compute, folder: Path, reporter: Reporter, cpus: float) -> None:
+        self.device = pick_device(compute)
+        self.loader_workers = compute.loader_workers
+        self.checkpoint_seconds = 60 * compute.checkpoint_minutes
+        self.checkpoints = ReportingStore(folder / "checkpoints", reporter)
+        self._history, self._reporter, self._folder = History(folder / "history.jsonl"), reporter, folder
+        torch.set_num_threads(compute.threads or max(1, int(cpus)))
+
+    def report(self, points: Sequence[Point]) -> None:
+        self._history.append(points)
+        for point in points:
+            self._reporter.take(point.metrics)
+
+    def progress(self, at: Progress) -> None:
+        """The driver shows whole epochs."""
+
+    def say(self, text: str) -> None:
+        """Into the trial's log."""
+        with (self._folder / "log.txt").open("a") as file:
+            file.write(text + "\n")
+
+    def should_stop(self) -> bool:
+        return asked_to_stop(self._folder)
+
+
+class Reporter:
+    """Sends an epoch's score to Tune, once; where the params may be changed in mid-training, with the checkpoint."""
+
+    def __init__(self, metric: str, sign: float, exploits: bool) -> None:
+        self._metric, self._sign, self._exploits = metric, sign, exploits
+        self._waiting: dict[str, float] | None = None
+
+    def take(self, metrics: Mapping[str, float]) -> None:
+        if EPOCH in metrics and self._metric in metrics:
+            self._waiting = {EPOCH: round(metrics[EPOCH]), SCORE: self._sign * metrics[self._metric]}
+
+    def send(self, checkpoint: Path | None = None) -> None:
+        """Tune answers when its scheduler has decided, so that a request to stop is seen before the next step."""
+        if self._waiting is None:
+            return
+        report, self._waiting = self._waiting, None
+        tune.report(report, checkpoint=tune.Checkpoint.from_directory(checkpoint) if checkpoint and self._exploits else None)
+
+
+class ReportingStore(CheckpointStore):
+    """An epoch is reported when its checkpoint is there."""
+
+    def __init__(self, root: Path, reporter: Reporter) -> None:
+        super().__init__(root)
+        self._reporter = reporter
+
+    def save(self, step: int, checkpoint: Checkpoint, best: bool = False) -> Path:
+        path = super().save(step, checkpoint, best)
+        self._reporter.send(path)
+        return path
+
+
+def asked_to_stop(folder: Path) -> bool:
+    return (folder / STOP).exists() or (folder.parents[1] / STOP).exists()
+
+
+def run_trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
+    """What Tune calls: trains the trial's recipe to its end, and says how it ended."""
+    load_texts(shared["plugins"])
+    folder = Path(shared["folder"]) / "trials" / f"{config['trial']:04}"
+    folder.mkdir(parents=True, exist_ok=True)
+    compute = Compute.model_validate(shared["compute"])
+    reporter = Reporter(shared["metric"], shared["sign"], shared["exploits"])
+    session = TrialSession(compute, folder, reporter, shared["cpus"])
+    if given := tune.get_checkpoint():
+        adopt(Path(given.path), session.checkpoints, config["params"])
+    recipe = shared["recipe_of"](config["params"])
+    tune.report(ended(folder, lambda: shared["work"](session, recipe=recipe, dataset=shared["dataset"])))
+
+
+def ended(folder: Path, work: Callable[[], Any]) -> dict[str, str]:
+    """Do the work; how it ended, in words that the driver takes down."""
+    try:
+        work()
+    except InterruptedRunError:
+        return {"end": "stopped" if (folder / STOP).exists() else "interrupted"}
+    except torch.OutOfMemoryError as error:
+        return {"end": "failed", "reason": f"out of memory: {str(error).splitlines()[0]}"}
+    except CvflowError as error:
+        return {"end": "failed", "reason": str(error)}
+    except Exception as error:  # a setting can break anything; the search goes on
+        return {"end": "failed", "reason": f"{type(error).__name__}: {error}"}
+    return {"end": "done"}
+
+
+def adopt(directory: Path, store: CheckpointStore, params: Mapping[str, Any]) -> None:
+    """Go on from another trial's checkpoint, with these params in its optimiser's groups (the loop sets the rate itself)."""
+    checkpoint = read_checkpoint(directory)
+    shutil.rmtree(store.root, ignore_errors=True)
+    options = {key.removeprefix("train.optimizer."): value for key, value in params.items() if key.startswith("train.optimizer.")}
+    for group in checkpoint.state.get("optimizer", {}).get("param_groups", ()):
+        group |= {key: value for key, value in options.items() if group.get(key)}
+    CheckpointStore(store.root).save(checkpoint.state["step"], checkpoint)

@@ -1,0 +1,85 @@
+"""``cvflow tune``: a search put into the project, reproduced by DVC, and its best trained and registered where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cvflow.config import Recipe
+from cvflow.errors import InterruptedRunError
+from cvflow.space import is_written
+from cvflow.stages import project
+from cvflow.stages.pipeline import Outcome, entered, reproduce, requested
+from cvflow.stages.pipeline import run as run_pipeline
+from cvflow.stages.recipe_file import load
+from cvflow.stages.resolve import answer_file
+from cvflow.stages.run import Run
+
+
+@dataclass(frozen=True)
+class Found:
+    """trials: best first, as in trials.json; best: the recipe of the best, None where no trial has a score."""
+
+    run: str
+    metric: str
+    trials: list[dict[str, Any]]
+    samples: int
+    closed: str
+    interrupted: bool
+    best: Path | None
+    page: Path
+    registered: Outcome | None = None
+
+
+def search(
+    recipe: str, overrides: Mapping[str, Any], name: str | None = None, register: bool = False, quiet: bool = False
+) -> Found:  # fmt: skip
+    """Search a recipe's space. overrides: dotted key -> value; a value such as ``int(1,9)`` makes the key one of the space.
+
+    register: the best is trained on train and val together, measured, registered, and promoted by the recipe's rule.
+    """
+    spaced = {f"search.space.{key}" if is_written(value) else key: value for key, value in overrides.items()}
+    chosen = f"{Path(recipe).stem}-search" if name is None else name
+    check(recipe, spaced, chosen)
+    interrupted = False
+    with entered(recipe, spaced, chosen) as chosen:
+        project.write_search(chosen)
+        try:
+            reproduce([f"tune@{chosen}"], quiet=quiet)
+        except InterruptedRunError:
+            if not (Run(chosen).path("search") / "trials.json").exists():
+                raise
+            interrupted = True
+    found = read(Run(chosen), interrupted)
+    if register and found.best is not None and not interrupted:
+        found = registered(found, recipe, quiet)
+    return found
+
+
+def check(recipe: str, overrides: Mapping[str, Any], name: str) -> None:
+    """The recipe, then the search, before anything is written. Raises RequestError."""
+    file, _ = requested(recipe, name)
+    answer = yaml.safe_load(answer_file(load(file, overrides)).read_text())
+    from cvflow.stages.tune.check import check_search
+
+    check_search(answer, Recipe.model_validate({key: value for key, value in answer.items() if key != "cvflow"}).search)
+
+
+def read(run: Run, interrupted: bool) -> Found:
+    """The results of a search, read from its files."""
+    from cvflow.stages.tune.result import BEST, PAGE, read_results
+
+    said, folder = read_results(run), run.path("search")
+    best = folder / BEST if (folder / BEST).exists() else None
+    return Found(run.name, said["metric"], said["trials"], said["samples"], said["closed"], interrupted, best, folder / PAGE)
+
+
+def registered(found: Found, recipe: str, quiet: bool) -> Found:
+    """The best recipe as a run of its own, on train and val together; DVC makes it follow from the search."""
+    name = f"{Path(recipe).stem}-best"
+    outcome = run_pipeline(str(found.best), {"data.split.train_on_val": True}, name, quiet=quiet)
+    return Found(**{**vars(found), "registered": outcome})

@@ -1,0 +1,156 @@
+"""A search checked against the typed recipe before anything starts: every fault at once, each with what to type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from cvflow.config import Compute, Recipe, Search
+from cvflow.data.dataset import PreparedDataset
+from cvflow.engine.job import make_task
+from cvflow.engine.search.space import Space
+from cvflow.engine.search.trials import Algorithm
+from cvflow.errors import Fault, RequestError, did_you_mean, one_of
+from cvflow.registry import build
+from cvflow.space import Dimension
+from cvflow.stages.run import lookup
+from cvflow.stages.tune.trial_recipe import faults_with, with_params
+from cvflow.types import Objective
+
+SEARCHED = ("image", "model", "seed", "task", "train")
+"""Sections whose keys may be searched: what a training reads."""
+CHANGED_IN_TRAINING = ("train.optimizer.", "task.")
+"""Keys that population-based training may change under way."""
+EXAMPLE = "'train.optimizer.lr=loguniform(1e-4,1e-1)'"
+
+
+def check_search(base: Mapping[str, Any], search: Search) -> None:
+    """base: the resolved recipe. Raises RequestError with every fault."""
+    found = [*_keys(search), *_conditions(base, search), *_scheduler(base, search)]
+    wrong = {fault.where for fault in found}
+    found += [fault for key, dimension in search.space.items() if _at(key) not in wrong for fault in _values(base, key, dimension)]
+    if not found:
+        found += _size(base, search)
+    if found:
+        raise RequestError(*found)
+
+
+def space_of(base: Mapping[str, Any], search: Search) -> Space:
+    """The space, with what its conditions read of the recipe."""
+    named = {key for dimension in search.space.values() for key in dimension.when if key not in search.space}
+    return Space(search.space, {key: value_at(base, key) for key in named})
+
+
+def algorithm_of(base: Mapping[str, Any], search: Search) -> Algorithm:
+    made: Algorithm = build("searcher", search.algorithm, space_of(base, search), search.seed)
+    return made
+
+
+def value_at(base: Mapping[str, Any], key: str) -> Any:
+    """The recipe's value at a dotted key; of a component its name. None where there is none."""
+    try:
+        value = lookup(base, key)
+    except (KeyError, TypeError, IndexError, ValueError):
+        return None
+    return value["name"] if isinstance(value, dict) and "name" in value else value
+
+
+def _at(key: str) -> str:
+    return f"search.space.{key}"
+
+
+def _keys(search: Search) -> Iterator[Fault]:
+    """An empty space, and keys that no trial may have of its own."""
+    if not search.space:
+        yield Fault("search.space", "nothing", "at least one key to search", f"Type {EXAMPLE}, or name keys in the recipe's search.space.")
+    for key in search.space:
+        root = key.split(".")[0]
+        if root == "data":
+            got = f"'{key}', which would change the prepared data, and the test split with it"
+            fix = "All trials share one dataset: type it as a plain value, for a search of its own."
+            yield Fault(_at(key), got, "a key that training reads", fix)
+        elif root in Recipe.model_fields.keys() - set(SEARCHED) or root == "register" or key in ("task", "task.name"):
+            yield Fault(_at(key), f"'{key}'", f"a key that training reads: {one_of(SEARCHED)}", "Type it as a plain value.")
+
+
+def _conditions(base: Mapping[str, Any], search: Search) -> Iterator[Fault]:
+    for key, dimension in search.space.items():
+        for other in dimension.when:
+            if other not in search.space and value_at(base, other) is None:
+                hint = did_you_mean(other, search.space)
+                yield Fault(_at(key), f"the condition '{other}'", "a key of the space or of the recipe", hint)
+
+
+def _values(base: Mapping[str, Any], key: str, dimension: Dimension) -> Iterator[Fault]:
+    """Each choice, and both ends of a range, put into the recipe with what its condition asks for."""
+    given = {other: wanted[0] if isinstance(wanted, list) and wanted else wanted for other, wanted in dimension.when.items()}
+    said: set[str] = set()
+    for value in dimension.values:
+        for fault in faults_with(base, {**given, key: value}):
+            if str(fault) not in said:
+                said.add(str(fault))
+                below = fault.where.removeprefix(key).strip(".")
+                yield Fault(" ".join(filter(None, (_at(key), below))), fault.got, fault.expected, fault.fix)
+
+
+def _scheduler(base: Mapping[str, Any], search: Search) -> Iterator[Fault]:
+    """Population-based training changes params in the middle of a training, which not all can take."""
+    if search.scheduler.name != "pbt":
+        return
+    if Compute.model_validate(base["compute"]).most > 1:
+        yield Fault(
+            "search.scheduler", "pbt with several workers a trial", "another scheduler", "Type compute.workers=0 or search.scheduler=asha."
+        )
+    for key in search.space:
+        if not key.startswith(CHANGED_IN_TRAINING):
+            expected = f"with pbt, a key below {' or '.join(CHANGED_IN_TRAINING)}"
+            yield Fault(_at(key), f"'{key}'", expected, "Type search.scheduler=asha, or leave the key out.")
+
+
+def _size(base: Mapping[str, Any], search: Search) -> list[Fault]:
+    """What the algorithm itself objects to, and a grid that is larger than asked for."""
+    try:
+        size = algorithm_of(base, search).size
+    except RequestError as error:
+        return list(error.faults)
+    if size is not None and search.samples is not None and size > search.samples:
+        fix = f"Type --samples {size}, leave values out, or type --algorithm random."
+        return [Fault("search.samples", f"a grid of {size} points for {search.samples} trials", f"at least {size}", fix)]
+    return []
+
+
+def search_objective(base: Mapping[str, Any], search: Search, dataset: PreparedDataset) -> Objective:
+    """What the search compares. Raises RequestError for a metric that no trial reports."""
+    recipe = Recipe.model_validate(with_params(base, {}))
+    task = make_task(recipe, dataset.info)
+    if not dataset.info.counts.get("val", 0):
+        raise RequestError(Fault("data.split.val", "no val split", "images to compare trials by", "Type data.split.val=0.1."))
+    objective, metric = task.objective(recipe), search.metric
+    if metric is None or metric == objective.metric:
+        return objective
+    known = sorted({*task.metric(dataset.info).compute(), "loss"})
+    if metric not in known:
+        raise RequestError(Fault("search.metric", f"'{metric}'", one_of(known), did_you_mean(metric, known)))
+    return Objective(metric, "min" if "loss" in metric or "error" in metric else "max")
+
+
+def check_models(base: Mapping[str, Any], search: Search, dataset: PreparedDataset) -> None:
+    """Build, without memory, a model for each value that shapes one. Raises RequestError with every fault."""
+    found: list[Fault] = []
+    for key, dimension in search.space.items():
+        if key.split(".")[0] not in ("model", "image"):
+            continue
+        given = {other: wanted[0] if isinstance(wanted, list) and wanted else wanted for other, wanted in dimension.when.items()}
+        for value in dimension.values:
+            recipe = Recipe.model_validate(with_params(base, {**given, key: value}))
+            try:
+                with torch.device("meta"):
+                    make_task(recipe, dataset.info).build(recipe, dataset.info)
+            except RequestError as error:
+                found += [Fault(f"{_at(key)} {fault.where}", fault.got, fault.expected, fault.fix) for fault in error.faults]
+            except Exception as error:  # a builder may raise anything
+                found.append(Fault(_at(key), f"{value!r} ({error})", "a value that a model can be built with", "Leave it out."))
+    if found:
+        raise RequestError(*found)
