@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cvflow.data.images import MAX_MEGAPIXELS
 from cvflow.data.prepare import inspect
 from cvflow.data.recognise import recognise
 from cvflow.data.validation import Validation
@@ -43,7 +42,7 @@ def check_data(
     validation = inspect(reader, task.schema)
     classes = tuple(reader.classes)
     task.bind(DatasetInfo(task_name, classes, validation.counts, (), (), "", {"class_counts": validation.class_counts}))
-    out.write_text(data_page(source.name or str(source), validation, task, MAX_MEGAPIXELS, f"Read as {component.name}"), encoding="utf-8")
+    out.write_text(data_page(source.name or str(source), validation, task, f"Read as {component.name}"), encoding="utf-8")
     return DataCheck(component.name, classes, validation, out)
 
 

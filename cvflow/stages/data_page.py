@@ -20,13 +20,13 @@ SHOWN = 200
 SIDE = 128
 
 
-def data_page(title: str, validation: Validation, task: Task, max_megapixels: float, subtitle: str = "") -> str:
+def data_page(title: str, validation: Validation, task: Task, subtitle: str = "") -> str:
     """The page as HTML. The task was told what the dataset is."""
     sections = [
         Section("Images", list(_overview(validation))),
         Section("Findings", list(_findings(validation)) or [Text("Nothing.")]),
     ]
-    pictures = [item for record in validation.examples for item in _item(record, task, max_megapixels)]
+    pictures = [item for record in validation.examples for item in _item(record, task)]
     if pictures:
         sections.append(Section("Samples", [Gallery(pictures, side=SIDE)], "The first of each class, as annotated."))
     return page(title, sections, subtitle)
@@ -76,9 +76,9 @@ def _findings(validation: Validation) -> Iterator[Block]:
         yield Table(["file", "what", "action"], rows, f"{topic[0].upper()}{topic[1:]} ({len(found)}{more})")
 
 
-def _item(record: Record, task: Task, max_megapixels: float) -> Iterator[Item]:
+def _item(record: Record, task: Task) -> Iterator[Item]:
     try:
-        pixels = decode(record.images[task.schema.images[0]](), max_megapixels=max_megapixels)
+        pixels = decode(record.images[task.schema.images[0]](), max_megapixels=task.max_megapixels)
     except (ImageFault, OSError):  # gone since it was counted
         return
     drawn = _shrunk(task.draw(pixels, record.annotation))

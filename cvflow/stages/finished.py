@@ -123,7 +123,8 @@ class Finished:
 
     def draw(self, shown: Shown, answer: Mapping[str, Any]) -> Pixels:
         """The image with the answer on it."""
-        return self.task.draw(decode(shown.row[self.task.schema.images[0]]), answer)
+        pixels = decode(shown.row[self.task.schema.images[0]], max_megapixels=self.task.max_megapixels)
+        return self.task.draw(pixels, answer)
 
 
 def _series(rows: Iterable[tuple[float, Mapping[str, float]]]) -> Series:

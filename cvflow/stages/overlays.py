@@ -29,7 +29,7 @@ def write_overlays(folder: Path, trained: TrainedModel, rows: RowSource, wanted:
         task, answers = trained.task, predictor.batch([row])
         if any(answer["error"] is not None for answer in answers):
             continue
-        pixels = decode(row[task.schema.images[0]])
+        pixels = decode(row[task.schema.images[0]], max_megapixels=task.max_megapixels)
         for answer in answers:
             pixels = task.draw(pixels, answer)
         text = ", ".join(task.caption(answer) for answer in answers)

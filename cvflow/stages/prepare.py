@@ -20,5 +20,5 @@ def prepare(run: Run) -> None:
     reader = build("format", data.format, data.source)
     validation = prepare_data(reader, task.schema, recipe.task.name, data.split, out, data.shard_mb, data.max_megapixels)
     task.bind(PreparedDataset(out).info)
-    (out / "validation.html").write_text(data_page("Validation", validation, task, data.max_megapixels), encoding="utf-8")
+    (out / "validation.html").write_text(data_page("Validation", validation, task), encoding="utf-8")
     sys.stderr.write(f"{validation.summary()}\n")

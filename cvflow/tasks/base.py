@@ -47,10 +47,14 @@ class Features(NamedTuple):
 
 
 class Task(Protocol):
-    """One vision task. answers: the columns of its predictions, name -> Arrow type name."""
+    """One vision task. answers: the columns of its predictions, name -> Arrow type name.
+
+    max_megapixels: the dataset's limit; larger images are not read.
+    """
 
     schema: Schema
     answers: Mapping[str, str]
+    max_megapixels: float
 
     def objective(self, cfg: Recipe) -> Objective: ...
 
