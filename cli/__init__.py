@@ -31,6 +31,14 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         leave(130)
+    except Exception as error:
+        from cvflow.runtime.explain import explained
+
+        known = explained(error)
+        if known is None:
+            raise
+        sys.stderr.write(message(known))
+        leave(known.exit_code)
 
 
 def leave(code: int) -> NoReturn:

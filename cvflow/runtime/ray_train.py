@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,14 +23,15 @@ import torch
 
 from cvflow.config import Compute
 from cvflow.engine.checkpoint import CheckpointStore
-from cvflow.engine.history import History
 from cvflow.engine.session import Point, Progress
 from cvflow.errors import CvflowError, Fault, RequestError
 from cvflow.plugins import load_texts, loaded_plugins
 from cvflow.runtime.console import Console
+from cvflow.runtime.explain import of_a_rank
 from cvflow.runtime.follow import follow
 from cvflow.runtime.interrupts import Interrupts
 from cvflow.runtime.local import cores, threads
+from cvflow.runtime.ray_faults import MAX_FAILURES, Watch, unwrap
 
 
 class RaySession:
@@ -96,22 +97,6 @@ class Mailbox:
         return self.stop
 
 
-class Watch(ray.train.UserCallback):
-    """Runs in the controller, on the driver's node: keeps what rank 0 reports, ends the run where trying again is of no use."""
-
-    def __init__(self, history: Path | None) -> None:
-        self.history = history
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        if self.history is not None:
-            History(self.history).append([Point(**point) for point in metrics[0]["points"]])
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        own = own_error(worker_exceptions.values())
-        if own is not None:
-            raise own  # in the controller, where nothing is retried; a lost worker is replaced
-
-
 def fit(
     work: Callable[..., Any], compute: Compute, checkpoints: Path, history: Path | None, console: Console, arguments: dict[str, Any]
 ) -> Any:
@@ -127,17 +112,19 @@ def fit(
         "mailbox": mailbox,
         "plugins": loaded_plugins(),
     }
+    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(60 * compute.hang_minutes)  # Ray takes it to the controller
     name = uuid.uuid4().hex  # new each time: Ray would answer an old one with its old result. Our own checkpoints resume.
     with tempfile.TemporaryDirectory(prefix="cvflow-ray-") as scratch:
         trainer = ray.train.torch.TorchTrainer(
             _worker,
             train_loop_config=config,
-            scaling_config=ray.train.ScalingConfig(num_workers=compute.workers, use_gpu=uses_gpu(compute)),
+            scaling_config=ray.train.ScalingConfig(num_workers=compute.workers, use_gpu=uses_gpu(compute)),  # type: ignore[arg-type]
+            torch_config=ray.train.torch.TorchConfig(timeout_s=round(60 * compute.hang_minutes)),
             run_config=ray.train.RunConfig(
                 name=name,
                 storage_path=str(compute.storage.absolute()) if compute.storage else scratch,
-                callbacks=[Watch(history)],  # type: ignore[list-item]
-                failure_config=ray.train.FailureConfig(max_failures=2),
+                callbacks=[Watch(history, mailbox)],  # type: ignore[list-item]
+                failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
             ),
         )
         try:
@@ -173,7 +160,12 @@ def _worker(config: dict[str, Any]) -> Any:
     load_texts(config["plugins"])
     compute = Compute.model_validate(config["compute"])
     session = RaySession(compute, CheckpointStore(Path(config["checkpoints"])), config["mailbox"])
-    value = config["work"](session, **config["arguments"])
+    try:
+        value = config["work"](session, **config["arguments"])
+    except CvflowError:
+        raise
+    except Exception as error:
+        raise of_a_rank(error, session.rank, session.world_size) from error
     return value if session.rank == 0 else None
 
 
@@ -221,18 +213,6 @@ def check_resources(compute: Compute) -> None:
     """Raise RequestError where the cluster lacks what the workers need; Ray itself would wait for ever."""
     need = "GPU" if uses_gpu(compute) or compute.device == "cuda" else "CPU"
     have = int(resources().get(need, 0))
-    if have < compute.workers:
+    if have < compute.least:
         fix = f"Type compute.workers={have}, or add nodes." if have else "Type compute.device=cpu."
-        raise RequestError(Fault("compute.workers", str(compute.workers), f"at most {have}, the {need}s of the Ray cluster", fix))
-
-
-def unwrap(error: ray.train.TrainingFailedError) -> Exception:
-    """The worker's own error where it is one of ours, else one that quotes it."""
-    failures = [getattr(error, "controller_failure", None), *getattr(error, "worker_failures", {}).values()]
-    return own_error(failures) or CvflowError(f"The Ray Train workers failed: {error}")
-
-
-def own_error(failures: Iterable[Any]) -> CvflowError | None:
-    """The first error of ours among failures; Ray wraps what a worker raises to keep its traceback."""
-    causes = (getattr(failure, "_base_exc", failure) for failure in failures)
-    return next((cause for cause in causes if isinstance(cause, CvflowError)), None)
+        raise RequestError(Fault("compute.workers", str(compute.least), f"at most {have}, the {need}s of the Ray cluster", fix))

@@ -26,7 +26,8 @@ from cvflow.engine.history import read_history
 from cvflow.engine.session import Session
 from cvflow.errors import CvflowError, Fault, RequestError
 from cvflow.runtime.launch import launch
-from cvflow.runtime.ray_train import connect, unwrap
+from cvflow.runtime.ray_faults import unwrap
+from cvflow.runtime.ray_train import connect
 from cvflow.stages.evaluate import measure
 from cvflow.stages.train import train_worker
 
