@@ -16,7 +16,7 @@ from cvflow.engine.export import write_model
 from cvflow.engine.job import make_task
 from cvflow.engine.loop import train as train_loop
 from cvflow.engine.session import Session
-from cvflow.errors import CvflowError
+from cvflow.errors import CvflowError, Fault, RequestError
 from cvflow.models.weights import load_weights
 from cvflow.runtime.launch import launch
 from cvflow.stages.project import locked
@@ -29,10 +29,11 @@ def train(run: Run) -> None:
     """Write ``runs/<name>/model`` and ``history.jsonl``; checkpoints live in ``.cvflow/train/<fingerprint>`` until then."""
     dataset = PreparedDataset(run.path("data"))
     check_later_stages(run, dataset)
+    check_workers(run.recipe, dataset)
     digest = dataset.digest
     fingerprint = run.fingerprint("train", digest)
     state = (run.recipe.compute.storage or STATE).absolute() / "train" / fingerprint
-    with locked(f"train-{fingerprint}"):  # another run of the same training waits, and then trains for itself
+    with locked(f"train-{fingerprint}", f"training run {run.name}"):  # another run of the same training waits, and then trains for itself
         train_in(state, run, dataset, fingerprint, digest)
 
 
@@ -64,6 +65,16 @@ def check_later_stages(run: Run, dataset: PreparedDataset) -> None:
         dataset.split(split)
     task = make_task(run.recipe, dataset.info)
     promotion_objective(run.recipe, task, task.metric(dataset.info).compute())
+
+
+def check_workers(recipe: Recipe, dataset: PreparedDataset) -> None:
+    """Each of the most workers there may be needs a sample of every batch. Raises RequestError."""
+    size = min(recipe.train.batch_size, dataset.info.counts["train"])
+    if size < recipe.compute.most:
+        fix = "Type a greater train.batch_size or fewer compute.workers."
+        raise RequestError(
+            Fault("train.batch_size", f"batches of {size}", f"a sample or more for each of {recipe.compute.most} workers", fix)
+        )
 
 
 def as_shipped(recipe: Recipe) -> dict[str, Any]:
