@@ -69,12 +69,10 @@ def check_later_stages(run: Run, dataset: PreparedDataset) -> None:
 
 def check_workers(recipe: Recipe, dataset: PreparedDataset) -> None:
     """Each of the most workers there may be needs a sample of every batch. Raises RequestError."""
-    size = min(recipe.train.batch_size, dataset.info.counts["train"])
-    if size < recipe.compute.most:
+    size, most = min(recipe.train.batch_size, dataset.info.counts["train"]), recipe.compute.most
+    if size < most:
         fix = "Type a greater train.batch_size or fewer compute.workers."
-        raise RequestError(
-            Fault("train.batch_size", f"batches of {size}", f"a sample or more for each of {recipe.compute.most} workers", fix)
-        )
+        raise RequestError(Fault("train.batch_size", f"batches of {size}", f"a sample or more for each of {most} workers", fix))
 
 
 def as_shipped(recipe: Recipe) -> dict[str, Any]:
