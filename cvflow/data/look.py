@@ -6,11 +6,14 @@ Worker processes import this file: it must not bring in torch.
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
+import threading
 import warnings
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +55,15 @@ def begin() -> None:
     """First of all in a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     warnings.simplefilter("ignore")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent killed outright tells its workers nothing: they would wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def look_at(asked: Sequence[Asked], max_megapixels: float) -> tuple[list[Look], Histogram]:

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +33,26 @@ def test_processes_give_the_same_bytes_as_threads(make_folder, labelled, tmp_pat
 def test_worker_processes_do_without_torch():
     code = "import sys, cvflow.data.look; sys.exit('torch' in sys.modules or 'pyarrow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from multiprocessing import get_context\n"
+        "from cvflow.data.look import begin\n"
+        "if __name__ == '__main__':\n"
+        "    pool = ProcessPoolExecutor(1, mp_context=get_context('spawn'), initializer=begin)\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    said = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, check=False)
+    assert said.returncode == -9
+    worker, end = Path(f"/proc/{int(said.stdout)}"), time.monotonic() + 20
+    while worker.exists() and worker.joinpath("stat").read_text().split()[2] != "Z" and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not worker.exists() or worker.joinpath("stat").read_text().split()[2] == "Z"
 
 
 def test_a_look_without_writing(make_folder, labelled):
