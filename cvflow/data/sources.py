@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from cvflow.data.dataset import PreparedDataset
 from cvflow.data.images import IMAGE_SUFFIXES
-from cvflow.errors import Fault, RequestError, one_of
+from cvflow.errors import CvflowError, Fault, RequestError, one_of
 from cvflow.types import Row
 
 INPUTS = "a folder of images, an image, a Parquet file, or a prepared dataset (runs/NAME/data)"
@@ -99,7 +99,7 @@ class FolderSource:
 
     def rows(self, start: int, stop: int) -> Iterator[Row]:
         for name in self.files[start:stop]:
-            yield {"id": name, self.images[0]: (self._base / name).read_bytes()}
+            yield {"id": name, self.images[0]: _contents(self._base / name)}
 
     def ranges(self, size: int) -> list[tuple[int, int]]:
         return even_ranges(len(self), size)
@@ -183,6 +183,17 @@ def open_source(path: Path, images: tuple[str, ...], split: str = "test") -> Row
     raise RequestError(Fault("input", got, INPUTS))
 
 
+def _contents(path: Path) -> bytes:
+    """A file's bytes. An image that cannot be opened is a fault of the machine, not of the image: it may well be there tomorrow."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CvflowError(f"{path}: {error.strerror}") from error
+
+
 def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise CvflowError(f"{path}: {error.strerror}") from error
