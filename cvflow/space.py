@@ -94,7 +94,8 @@ class Dimension(BaseModel):
             return list(self.values)
         low, high = self._ends()
         at = [low + (high - low) * i / max(1, points - 1) for i in range(points)]
-        return list(dict.fromkeys(self.clip(math.exp(v) if self.log else v) for v in at))
+        inner = [self.clip(math.exp(v) if self.log else v) for v in at[1:-1]]
+        return list(dict.fromkeys([self.values[0], *inner, self.values[1]]))
 
     def clip(self, value: Any) -> Any:
         """The nearest value of a range; choices are left as they are."""

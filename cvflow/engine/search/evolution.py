@@ -63,7 +63,7 @@ class Evolution:
     def _parent(self, living: Sequence[Tried], rng: np.random.Generator) -> Params:
         """The winner of a tournament; of equals the younger. Who failed wins only against its like."""
         drawn = rng.integers(len(living), size=self.tournament)
-        best = max(drawn.tolist(), key=lambda i: (living[i].score is not None, living[i].score or 0.0, i))
+        best: int = max(drawn.tolist(), key=lambda i: (living[i].score is not None, living[i].score or 0.0, i))
         return living[best].params
 
     def _mutated(self, genes: Params, rng: np.random.Generator) -> Params:

@@ -50,7 +50,6 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         for entry in _whole_lines(path):
             self._apply(entry)
-        self._file = path.open("a")
 
     def suggest(self, algorithm: Algorithm, lag: int, higher: bool) -> Trial | None:
         """The next trial, written down; None where the algorithm has to wait for the end of the trial ``lag`` before it."""
@@ -75,9 +74,10 @@ class Journal:
         self._write({"event": "ended", "trial": number, "state": state, **said})
 
     def _write(self, entry: dict[str, Any]) -> None:
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self.path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         self._apply(entry)
 
     def _apply(self, entry: Mapping[str, Any]) -> None:
