@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import torch
 
+from cvflow.data.ahead import ahead
 from cvflow.data.images import ImageFault
 from cvflow.data.shards import arrow_type
 from cvflow.engine.export import TrainedModel
@@ -112,20 +112,6 @@ def batches(rows: Iterable[Row], batch_size: int) -> Iterator[list[Row]]:
     iterator = iter(rows)
     while batch := list(islice(iterator, batch_size)):
         yield batch
-
-
-def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
-    """The items, made in another thread, ``depth`` of them before they are asked for."""
-    end = object()
-    made = chain(items, (end,))
-    pool = ThreadPoolExecutor(1)
-    try:
-        waiting = deque(pool.submit(next, made, end) for _ in range(depth))
-        while (item := waiting.popleft().result()) is not end:
-            waiting.append(pool.submit(next, made, end))
-            yield item  # type: ignore[misc]
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def to_table(rows: list[dict[str, Any]]) -> pa.Table:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn.parallel import DistributedDataParallel
 
+from cvflow.data.ahead import drawing
+from cvflow.data.loader import seed_of
 from cvflow.engine.job import Job
 from cvflow.engine.meter import Clock
 from cvflow.engine.step import Step, counted, reduce, some
@@ -44,9 +46,8 @@ class Update:
 
         def closure() -> Tensor:
             nonlocal means
-            seed_all(seed, self.device)
             self.optimizer.zero_grad(set_to_none=True)
-            means = self._backward(parts)
+            means = self._backward(parts, seed)
             return means.sum()
 
         if self.needs_closure:
@@ -58,13 +59,12 @@ class Update:
         self.clock.lap("optimizer")
         return means, taken
 
-    def _backward(self, parts: list[Batch]) -> Tensor:
+    def _backward(self, parts: list[Batch], seed: int) -> Tensor:
         """Gradients of the whole batch; the global mean of each loss."""
         tables, weights = [], None
         for number, part in enumerate(parts):
             with self._unsynchronised(number + 1 < len(parts)):
-                with torch.autocast(self.device.type, DTYPES[self.train.precision], enabled=self.train.precision != "fp32"):
-                    losses: dict[str, Loss] = self.forward(part)
+                losses = self._losses(part, seed_of(seed, number) if number else seed)
                 self.names = tuple(losses)
                 sums, table = counted(losses)
                 tables.append(table)
@@ -78,6 +78,12 @@ class Update:
         if len(parts) > 1:
             self._rescale((self.world_size / some(whole[1])) / weights)
         return whole[0] / some(whole[1])
+
+    def _losses(self, part: Batch, seed: int) -> dict[str, Loss]:
+        with drawing(), torch.autocast(self.device.type, DTYPES[self.train.precision], enabled=self.train.precision != "fp32"):
+            seed_all(seed, self.device)
+            losses: dict[str, Loss] = self.forward(part)
+        return losses
 
     def _rescale(self, ratios: Tensor) -> None:
         """Parts were weighed as if all had the first one's counts. Exact where the losses count alike, as one loss does."""

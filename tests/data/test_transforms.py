@@ -5,6 +5,7 @@ import torch
 
 from cvflow.config import Image
 from cvflow.data.transforms import compose
+from cvflow.data.transforms.random_crop import shifted
 from cvflow.errors import RequestError
 from cvflow.registry import Component, build, check, names
 from cvflow.types import Sample
@@ -262,3 +263,12 @@ def test_options_out_of_range_are_faults(name, option, value):
 def test_unknown_transform_is_suggested():
     with pytest.raises(RequestError, match="Did you mean 'horizontal_flip'"):
         transform("horizontal_flop")
+
+
+def test_a_shift_is_a_crop_of_the_bordered_image():
+    image = torch.randint(0, 256, (3, 9, 7), dtype=torch.uint8)
+    for padding in (2, 12):
+        bordered = torch.nn.functional.pad(image, [padding] * 4)
+        for top in range(2 * padding + 1):
+            for left in range(2 * padding + 1):
+                assert torch.equal(shifted(image, padding - top, padding - left), bordered[:, top : top + 9, left : left + 7])

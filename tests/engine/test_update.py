@@ -109,3 +109,11 @@ def test_compiled_is_the_same_training(digits: PreparedDataset, recipe: Make, se
     compiled = trained(recipe(**DIGITS, compile=True), digits, session("compiled"))
     assert plain.keys() == compiled.keys()
     assert distance(plain, compiled) < 1e-4
+
+
+def test_loading_in_this_process_or_another_is_the_same_training(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+    """A thread augments ahead while dropout is drawn from the same generator."""
+    plan = recipe({"name": "classifier", "dropout": 0.4}, **DIGITS, augment=[{"name": "random_crop", "padding": 1}])
+    apart = session("apart")
+    apart.loader_workers = 1
+    assert distance(trained(plan, digits, session("here")), trained(plan, digits, apart)) == 0
