@@ -18,9 +18,11 @@ from cvflow.config import Compute
 from cvflow.data.sources import RowSource
 from cvflow.engine.export import read_model
 from cvflow.engine.infer import ROW, Predictor, batches
+from cvflow.errors import CvflowError
 from cvflow.plugins import load_texts, loaded_plugins
 from cvflow.registry import Component
 from cvflow.runtime.local import pick_device, threads
+from cvflow.runtime.ray_faults import own_error
 from cvflow.runtime.ray_train import check_resources, connect, uses_gpu
 
 BLOCK_ROWS = 512
@@ -90,4 +92,14 @@ def predict(
         num_cpus=1 - READER_CPUS,
         num_gpus=1 if uses_gpu(compute) else 0,
     )
-    yield from answers.iter_batches(batch_size=None, batch_format="pyarrow")
+    try:
+        yield from answers.iter_batches(batch_size=None, batch_format="pyarrow")
+    except Exception as error:  # RayError, or Ray Data's own
+        raise own_error(reversed(list(causes(error)))) or CvflowError(f"Ray Data failed: {str(error).splitlines()[-1]}") from error
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it wraps; Ray's own are of the class of what they wrap as well, so the last is the plain one."""
+    while error is not None:
+        yield error
+        error = getattr(error, "cause", None) or error.__cause__
