@@ -16,6 +16,7 @@ from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.registry import build
 from cvflow.space import Dimension
 from cvflow.stages.run import lookup
+from cvflow.stages.show import leaves
 from cvflow.stages.tune.trial_recipe import faults_with, with_params
 from cvflow.types import Objective
 
@@ -92,7 +93,15 @@ def _values(base: Mapping[str, Any], key: str, dimension: Dimension) -> Iterator
             if str(fault) not in said:
                 said.add(str(fault))
                 below = fault.where.removeprefix(key).strip(".")
-                yield Fault(" ".join(filter(None, (_at(key), below))), fault.got, fault.expected, fault.fix)
+                fix = fault.fix or (_elsewhere(base, key) if below in ("", key) else "")
+                yield Fault(" ".join(filter(None, (_at(key), below))), fault.got, fault.expected, fix)
+
+
+def _elsewhere(base: Mapping[str, Any], key: str) -> str:
+    """A hint where a key of this name stands deeper in the same section."""
+    section, name = key.partition(".")[0], key.rpartition(".")[2]
+    found = [other for other, _ in leaves(base.get(section), f"{section}.") if other.endswith(f".{name}") and other != key]
+    return f"Did you mean '{found[0]}'?" if found else ""
 
 
 def _scheduler(base: Mapping[str, Any], search: Search) -> Iterator[Fault]:
