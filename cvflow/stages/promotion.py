@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from cvflow.config import Compute, Promote, Recipe
 from cvflow.data.dataset import PreparedDataset
 from cvflow.errors import Fault, RequestError, did_you_mean, one_of
+from cvflow.registry import Component
 from cvflow.runtime import champions, model_registry
 from cvflow.runtime.model_registry import VersionInfo, find_version
 from cvflow.tasks.base import Task

@@ -12,7 +12,7 @@ from cvflow.runtime import champions, model_registry
 from cvflow.runtime.model_registry import VersionInfo
 from cvflow.runtime.tracking import log_results
 from cvflow.stages.card import model_card
-from cvflow.stages.evaluate import read_metrics, test_digest, to_json
+from cvflow.stages.evaluate import measured_on, read_metrics, to_json
 from cvflow.stages.promotion import Decision, Standing, decide, known_score, measure_again, measured_tag, promotion_objective, rule_tag
 from cvflow.stages.run import Run
 from cvflow.stages.tracked import ensure_tracked
@@ -34,7 +34,7 @@ def register(run: Run) -> None:
         "cvflow.run": run.name,
         "cvflow.task": run.recipe.task.name,
         "cvflow.data_digest": made_by["data_digest"],
-        "cvflow.test_digest": test_digest(measured),
+        "cvflow.test_digest": measured_on(measured),
         "cvflow.test_split": measured["split"],
         **rule_tag(run.recipe.register_.promote, objective),
     }
@@ -64,12 +64,14 @@ def promote(run: Run, name: str, version: int, objective: Objective, measured: d
 
 def champion_score(run: Run, champion: VersionInfo, objective: Objective, measured: dict[str, Any]) -> Standing:
     """The champion's score on this run's test data; measured once more, and kept as a tag of it, where that is other data than its own."""
-    digest, split = test_digest(measured), measured["split"]
+    digest, split = measured_on(measured), measured["split"]
     known = known_score(champion, objective.metric, digest, split)
     if known is not None:
         return known
     sys.stderr.write(f"the champion, version {champion.version}, is measured again: the test data has changed\n")
-    again = measure_again(champion, run.path("data"), split, run.recipe.evaluate.batch_size, run.recipe.compute, run.state, run.recipe.evaluate.views)
+    again = measure_again(
+        champion, run.path("data"), split, run.recipe.evaluate.batch_size, run.recipe.compute, run.state, run.recipe.evaluate.views
+    )
     tag = measured_tag(digest, split)
     model_registry.tag_version(champion.name, champion.version, {tag: json.dumps(again)})
     return Standing(again[objective.metric], f" (version {champion.version}, measured again: the test data has changed)")
