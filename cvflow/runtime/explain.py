@@ -47,7 +47,7 @@ def explained(error: Exception, who: str = "") -> CvflowError | None:
 def of_a_rank(error: Exception, rank: int, world_size: int) -> Exception:
     """What the code of a rank has raised: an OthersGoneError, or one of ours, since it would only raise it again."""
     text = str(error)
-    if "DistError" in _kinds(error) or "gloo" in text or "NCCL" in text:
+    if {"DistError", "RayError"} & _kinds(error) or "gloo" in text or "NCCL" in text:
         return OthersGoneError(text, rank, world_size)
     return explained(error, f"rank {rank}: ") or CvflowError(f"rank {rank} failed\n{''.join(traceback.format_exception(error)).rstrip()}")
 

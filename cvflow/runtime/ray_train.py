@@ -11,15 +11,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import ray
+import ray.exceptions
 import ray.train
 import ray.train.torch
 import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cvflow.config import Compute
 from cvflow.engine.checkpoint import CheckpointStore
@@ -66,7 +68,9 @@ class RaySession:
             if self._answer is None:
                 self._answer = self._mailbox.should_stop.remote()
             elif ray.wait([self._answer], timeout=0)[0]:
-                self._asked, self._answer = ray.get(self._answer), None
+                with suppress(ray.exceptions.RayError):  # a mailbox that is gone asks for nothing
+                    self._asked = ray.get(self._answer)
+                self._answer = None
         return self._asked
 
 
@@ -98,12 +102,22 @@ class Mailbox:
 
 
 def fit(
-    work: Callable[..., Any], compute: Compute, checkpoints: Path, history: Path | None, console: Console, arguments: dict[str, Any]
+    work: Callable[..., Any],
+    compute: Compute,
+    checkpoints: Path,
+    history: Path | None,
+    console: Console,
+    arguments: dict[str, Any],
+    asked: Callable[[], bool] = lambda: False,
 ) -> Any:
-    """Run ``work(session, **arguments)`` on every worker; gives rank 0's return value (plain data)."""
+    """Run ``work(session, **arguments)`` on every worker; gives rank 0's return value (plain data).
+
+    asked: whether to stop, besides Ctrl-C and SIGTERM.
+    """
     connect(compute)
     check_resources(compute)
-    mailbox = Mailbox.remote()  # type: ignore[attr-defined]
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    mailbox = Mailbox.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]  # not on a node that may go
     config = {
         "work": work,
         "arguments": arguments,
@@ -129,7 +143,7 @@ def fit(
         )
         try:
             with Interrupts() as interrupts, follow(history, lambda: ray.get(mailbox.get.remote()), console):
-                return _fit(trainer, interrupts, mailbox)
+                return _fit(trainer, lambda: interrupts.asked or asked(), mailbox)
         except ray.train.TrainingFailedError as error:
             raise unwrap(error) from error
         finally:
@@ -137,7 +151,7 @@ def fit(
                 shutil.rmtree(compute.storage / name, ignore_errors=True)
 
 
-def _fit(trainer: Any, interrupts: Interrupts, mailbox: Any) -> Any:
+def _fit(trainer: Any, asked: Callable[[], bool], mailbox: Any) -> Any:
     """``trainer.fit()`` beside the main thread, where Ray takes no signals to itself: they ask the workers to stop."""
     fitting: Future[Any] = Future()
     told = False
@@ -150,7 +164,7 @@ def _fit(trainer: Any, interrupts: Interrupts, mailbox: Any) -> Any:
 
     threading.Thread(target=fit, name="ray-train-fit", daemon=True).start()  # a second signal leaves it behind
     while not wait([fitting], timeout=0.2).done:
-        if interrupts.asked and not told:
+        if not told and asked():
             told = True
             mailbox.ask_to_stop.remote()
     return fitting.result()
