@@ -132,21 +132,22 @@ def main(images: int, pairs: int, side: int, data: Path | None) -> None:
             return timed[-1]["images"] / timed[-1]["seconds"]
 
         speed = in_pairs(ours, lambda: pillow(small), pairs)
+    few, many = (int(run["images"]) for run in runs)
     keys = ("images", "seconds", "base", "peak", "workers")
     memory = [[*(run[key] for key in keys), run["peak"] + run["workers"]] for run in runs]
     peaks = [run["peak"] for run in runs], [row[-1] for row in memory]
     used = ", ".join(f"{run['cpu'] / run['seconds']:.2f}" for run in timed)
-    whole = f"at {images:,}: {runs[1]['cpu'] / runs[1]['seconds']:.2f}, {runs[1]['images'] / runs[1]['seconds']:,.0f} images/s"
-    each = f"CPU time an image at {images:,}: {1e3 * runs[1]['cpu'] / runs[1]['images']:.3f} ms."
+    whole = f"at {many:,}: {runs[1]['cpu'] / runs[1]['seconds']:.2f}, {runs[1]['images'] / runs[1]['seconds']:,.0f} images/s"
+    each = f"CPU time an image at {many:,}: {1e3 * runs[1]['cpu'] / runs[1]['images']:.3f} ms."
     write_results(
         "prepare",
         "prepare",
-        f"{side} x {side} JPEG files, {CLASSES} classes, {images // LESS:,} and {images:,} images.",
+        f"{side} x {side} JPEG files, {CLASSES} classes, {few:,} and {many:,} images.",
         "## Memory",
         table(["images", "seconds", "MB before", "peak MB", "peak MB of the workers", "together"], memory),
-        f"Peak at {images:,} to peak at {images // LESS:,}: **{peaks[0][1] / peaks[0][0]:.3f}** (at most 1.2); "
+        f"Peak at {many:,} to peak at {few:,}: **{peaks[0][1] / peaks[0][0]:.3f}** (at most 1.2); "
         f"with the workers {peaks[1][1] / peaks[1][0]:.3f}. Before: Python, torch and the libraries, with no image read.",
-        f"## Speed: images/s against Pillow's decoding alone in {CORES} processes ({images // LESS:,} images)",
+        f"## Speed: images/s against Pillow's decoding alone in {CORES} processes ({few:,} images)",
         table(["pair", "prepare", "Pillow alone", "ratio"], speed.rows()),
         f"Median ratio **{speed}**, prepare's start included, Pillow's not. "
         f"Cores used by prepare (CPU time / wall time, of {CORES}): {used}; {whole}. {each}",
