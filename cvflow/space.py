@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import yaml
@@ -144,6 +144,13 @@ def flatten(space: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """key -> its last part, or its last two where that would be two of a kind."""
+    last = {key: key.rpartition(".")[2] for key in keys}
+    names = list(last.values())
+    return {key: ".".join(key.split(".")[-2:]) if names.count(name) > 1 else name for key, name in last.items()}
 
 
 def is_written(value: Any) -> bool:

@@ -189,6 +189,8 @@ def connect(compute: Compute) -> None:
         return
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     local: dict[str, Any] = {} if compute.address else {"num_cpus": cores(), "include_dashboard": False}
+    if local:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process less to start; nobody drains this node
     try:
         with stderr_kept_unless_it_fails():
             ray.init(address=compute.address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)

@@ -89,5 +89,6 @@ def pbt(
         resample_probability=resample,
         hyperparam_mutations={"params": mutations},
         custom_explore_fn=within,
+        require_attrs=False,  # how a trial ended carries no score
         log_config=False,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from ray import tune
@@ -16,6 +16,7 @@ from cvflow.engine.history import History
 from cvflow.engine.session import Point, Progress
 from cvflow.errors import CvflowError, InterruptedRunError
 from cvflow.plugins import load_texts
+from cvflow.runtime.console import Console
 from cvflow.runtime.local import pick_device
 from cvflow.runtime.schedulers import EPOCH, SCORE
 
@@ -87,6 +88,21 @@ class ReportingStore(CheckpointStore):
         return path
 
 
+class NestedConsole(Console):
+    """What a trial on several workers shows goes to the scheduler and the trial's log; its workers do not wait for the answer."""
+
+    def __init__(self, reporter: Reporter, log: TextIO) -> None:
+        super().__init__(log)
+        self._reporter = reporter
+
+    def progress(self, at: Progress) -> None:
+        """The driver shows whole epochs."""
+
+    def point(self, point: Point) -> None:
+        self._reporter.take(point.metrics)
+        self._reporter.send()
+
+
 def asked_to_stop(folder: Path) -> bool:
     return (folder / STOP).exists() or (folder.parents[1] / STOP).exists()
 
@@ -98,11 +114,23 @@ def run_trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     compute = Compute.model_validate(shared["compute"])
     reporter = Reporter(shared["metric"], shared["sign"], shared["exploits"])
+    arguments = {"recipe": shared["recipe_of"](config["params"]), "dataset": shared["dataset"]}
+    if compute.most > 1:
+        tune.report(ended(folder, lambda: nested(shared["work"], compute, folder, reporter, arguments)))
+        return
     session = TrialSession(compute, folder, reporter, shared["cpus"])
     if given := tune.get_checkpoint():
         adopt(Path(given.path), session.checkpoints, config["params"])
-    recipe = shared["recipe_of"](config["params"])
-    tune.report(ended(folder, lambda: shared["work"](session, recipe=recipe, dataset=shared["dataset"])))
+    tune.report(ended(folder, lambda: shared["work"](session, **arguments)))
+
+
+def nested(work: Callable[..., Any], compute: Compute, folder: Path, reporter: Reporter, arguments: dict[str, Any]) -> None:
+    """The trial as a Ray Train run of its own, which ends its workers itself when it is asked to stop."""
+    from cvflow.runtime.ray_train import fit  # torch's distributed part is loaded only where it is used
+
+    with (folder / "log.txt").open("a") as log:
+        console = NestedConsole(reporter, log)
+        fit(work, compute, folder / "checkpoints", folder / "history.jsonl", console, arguments, lambda: asked_to_stop(folder))
 
 
 def ended(folder: Path, work: Callable[[], Any]) -> dict[str, str]:

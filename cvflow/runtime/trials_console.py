@@ -15,6 +15,7 @@ from rich.table import Table
 
 from cvflow.engine.search.conductor import Conductor, ranked
 from cvflow.engine.search.journal import Trial
+from cvflow.space import short_names
 
 SHOWN = 12
 """Trials in the table: those that run, and the best."""
@@ -84,10 +85,8 @@ def outcome(trial: Trial) -> str:
 
 
 def words(params: Mapping[str, Any]) -> str:
-    """``lr=0.01 momentum=0.9``: keys by their last part, or their last two where that would be two of a kind."""
-    last = [key.rpartition(".")[2] for key in params]
-    short = [".".join(key.split(".")[-2:]) if last.count(name) > 1 else name for key, name in zip(params, last, strict=True)]
-    return " ".join(f"{name}={number(value)}" for name, value in zip(short, params.values(), strict=True))
+    """``lr=0.01 momentum=0.9``."""
+    return " ".join(f"{name}={number(params[key])}" for key, name in short_names(params).items())
 
 
 def number(value: Any) -> str:

@@ -11,7 +11,7 @@ from cvflow.draw import Curves, Numbers, Section, Table, page
 from cvflow.draw.parallel import Axis, Parallel
 from cvflow.engine.search.conductor import Conductor, ranked
 from cvflow.engine.search.journal import Trial
-from cvflow.space import Dimension
+from cvflow.space import Dimension, short_names
 
 LEAST = 8
 """Trials below which importance would be noise."""
@@ -70,7 +70,8 @@ def course(conductor: Conductor) -> Curves:
 
 def parallel(conductor: Conductor, order: Sequence[Trial]) -> Parallel:
     """An axis a key, and the score at the right."""
-    axes = [Axis(key, *_ends(dimension)) for key, dimension in conductor.search.space.items()]
+    names = short_names(conductor.search.space)
+    axes = [Axis(names[key], *_ends(dimension)) for key, dimension in conductor.search.space.items()]
     scores = [trial.score for trial in order if trial.score is not None]
     low, high = min(scores), max(scores)
     axes.append(Axis(conductor.score_name, f"{low:.4g}", f"{high:.4g}"))
