@@ -6,6 +6,7 @@ import hashlib
 import json
 from functools import partial
 
+from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
 from cvflow.engine.search.conductor import Conductor, ranked
 from cvflow.errors import CvflowError, InterruptedRunError
@@ -59,12 +60,18 @@ def search_in(run: Run, conductor: Conductor, dataset: PreparedDataset, key: str
 def run_all(run: Run, conductor: Conductor, dataset: PreparedDataset) -> None:
     from cvflow.runtime.ray_tune import run_trials
 
-    epochs = sum(phase.epochs for phase in run.recipe.train.plan())
-    scheduler = build("scheduler", conductor.search.scheduler, epochs, conductor.search.space)
+    scheduler = build("scheduler", conductor.search.scheduler, most_epochs(run.recipe), conductor.search.space)
     run_trials(
         conductor, scheduler, trial_worker, partial(trial_recipe, run.resolved), run.recipe.compute,
         str(dataset.path.absolute()),
     )  # fmt: skip
+
+
+def most_epochs(recipe: Recipe) -> int:
+    """The epochs of the longest trial."""
+    searched = recipe.search.space.get("train.epochs")
+    own = sum(phase.epochs for phase in recipe.train.plan())
+    return max(own, *searched.values) if searched is not None else own
 
 
 def search_key(run: Run, digest: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
@@ -27,7 +27,6 @@ class Tracker:
     def __init__(self, run: Run, conductor: Conductor, key: str, dataset: PreparedDataset) -> None:
         self._run, self._conductor, self._key, self._dataset = run, conductor, key, dataset
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="mlflow-search")
-        self._waiting: list[Future[None]] = []
         self._parent: str | None = None
         self._silent = False
 
@@ -38,13 +37,13 @@ class Tracker:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._pool.shutdown(wait=kind is None)
-        status = {None: "FINISHED", "interrupted": "KILLED"}.get(self._conductor.closed or None, "FINISHED")
-        finish_run(self._parent, "FAILED" if kind is not None else status)
+        ended = "KILLED" if self._conductor.closed == "interrupted" else "FINISHED"
+        finish_run(self._parent, ended if kind is None else "FAILED")
 
     def follow(self, trial: Trial) -> None:
         """News of a trial: one that ended is sent."""
         if trial.ended and not self._note(trial).exists():
-            self._waiting.append(self._pool.submit(self._try, trial))
+            self._pool.submit(self._try, trial)
 
     def log_page(self, page: str) -> None:
         """The report, and the best score as a metric of the parent; when all trials are there."""
