@@ -17,7 +17,7 @@ RECIPE = {
     "task": "classification",
     "data": {"format": "image_folder", "source": str(DATA)},
     "image": {"size": [32, 32]},
-    "model": {"backbone": {"name": "cifar_resnet", "depth": 8}},
+    "model": {"backbone": {"name": "cifar_resnet", "depth": 20}},
     "train": {"epochs": EPOCHS, "optimizer": {"name": "sgd", "momentum": 0.9}, "schedule": "cosine", "augment": ["horizontal_flip"]},
     "compute": {"threads": 1},
     "search": {
