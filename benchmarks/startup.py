@@ -1,0 +1,138 @@
+"""From the start of a training to its first step: one worker as ``cvflow stage train``, two on Ray split into their parts.
+
+python benchmarks/startup.py [TIMES]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+RECIPE = {
+    "task": "classification",
+    "data": {"format": "digits"},
+    "image": {"size": (16, 16), "channels": 1},
+    "model": {"name": "classifier"},
+    "train": {"epochs": 1, "batch_size": 32},
+    "tracking": {"every": 1},
+    "compute": {"threads": 1, "device": "cpu"},
+}
+
+
+def first_step(session: Any, recipe: dict[str, Any], dataset: str) -> dict[str, float]:
+    """Train up to the first step; when this process was born, when the work began, when the step was done (seconds since the epoch)."""
+    import psutil
+
+    from cvflow.config import Recipe
+    from cvflow.data.dataset import PreparedDataset
+    from cvflow.engine.loop import train
+    from cvflow.errors import InterruptedRunError
+
+    began, stepped = time.time(), 0.0
+
+    def should_stop() -> bool:
+        nonlocal stepped
+        stepped = stepped or time.time()
+        return True
+
+    session.should_stop = should_stop
+    with suppress(InterruptedRunError):
+        train(Recipe.model_validate(recipe), PreparedDataset(Path(dataset)), session)
+    return {"born": psutil.Process().create_time(), "began": began, "stepped": stepped}
+
+
+def child(workers: int, dataset: str) -> dict[str, float]:
+    """The seconds of each part, measured in a process of its own."""
+    import psutil
+
+    born = psutil.Process().create_time()
+    from cvflow.config import Recipe
+    from cvflow.runtime.launch import launch
+
+    recipe = Recipe.model_validate(RECIPE)
+    compute = recipe.compute.model_copy(update={"workers": workers})
+    parts = {"python, imports": time.time() - born}
+    if workers:
+        parts |= connected(compute, born + sum(parts.values()))
+    launched = time.time()
+    with tempfile.TemporaryDirectory() as root:
+        arguments = {"recipe": recipe.model_dump(mode="json", by_alias=True), "dataset": dataset}
+        at = launch(first_step, compute, Path(root) / "checkpoints", Path(root) / "history.jsonl", **arguments)
+    if workers:
+        parts["controller, until a worker is born"] = at["born"] - launched
+        parts["worker: imports, process group"] = at["began"] - at["born"]
+    parts["dataset, model, first step"] = at["stepped"] - (at["began"] if workers else launched)
+    return {**parts, "all": at["stepped"] - born}
+
+
+def connected(compute: Any, since: float) -> dict[str, float]:
+    from cvflow.runtime.ray_train import connect
+
+    imported = time.time()
+    connect(compute)
+    return {"imports of Ray Train": imported - since, "ray.init": time.time() - imported}
+
+
+def measured(workers: int, dataset: str, times: int) -> dict[str, list[float]]:
+    """Each part's seconds, a run each."""
+    command = [sys.executable, __file__, "child", str(workers), dataset]
+    runs = [json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]) for _ in range(times)]
+    return {part: [run[part] for run in runs] for part in runs[0]}
+
+
+def stage(project: Path, times: int) -> list[float]:
+    """Seconds from the start of ``cvflow stage train`` to its first reported step, MLflow beginning beside it."""
+    import yaml
+
+    (project / "r.yaml").write_text(yaml.safe_dump({**RECIPE, "image": {"size": [16, 16], "channels": 1}}))
+    (project / "params.yaml").write_text(yaml.safe_dump({"runs": {"r": {"recipe": "r.yaml", "source": "r.yaml", "overrides": {}}}}))
+    cvflow = str(Path(sys.executable).parent / "cvflow")
+    for name in ("resolve", "prepare"):
+        subprocess.run([cvflow, "stage", name, "r"], cwd=project, check=True, capture_output=True)
+    return [begun(cvflow, project) for _ in range(times)]
+
+
+def begun(cvflow: str, project: Path) -> float:
+    """The first step's point carries its time; it is read once the stage is done."""
+    from cvflow.engine.history import read_history
+
+    started = time.time()
+    subprocess.run([cvflow, "stage", "train", "r"], cwd=project, check=True, capture_output=True)
+    return next(read_history(project / "runs/r/history.jsonl"))[1].time - started
+
+
+def spread(seconds: list[float]) -> tuple[float, float, float]:
+    return statistics.median(seconds), min(seconds), max(seconds)
+
+
+def main(times: int) -> None:
+    from measure import table, write_results
+
+    with tempfile.TemporaryDirectory() as folder:
+        whole = stage(Path(folder), times)
+        one, two = (measured(workers, str(Path(folder) / "runs/r/data"), times) for workers in (0, 2))
+    columns = ("part", "median s", "least s", "greatest s")
+    rows = {n: [[part, *spread(v)] for part, v in found.items()] for n, found in ((1, one), (2, two))}
+    write_results(
+        "startup",
+        "Start of a training to its first step",
+        f"`cvflow stage train`, one worker:\n\n{table(columns, [['process start to first step', *spread(whole)]])}",
+        f"One worker, in this process:\n\n{table(columns, rows[1])}",
+        f"Two workers on a local Ray:\n\n{table(columns, rows[2])}",
+    )
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if sys.argv[1:2] == ["child"]:
+        print(json.dumps(child(int(sys.argv[2]), sys.argv[3])))
+    else:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
