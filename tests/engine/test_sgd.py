@@ -96,6 +96,8 @@ def test_the_time_is_divided(digits: PreparedDataset, recipe: Make, session: Ses
     first, second = summaries(one)
     parts = {"data", "forward", "backward", "optimizer", "evaluation", "tracking"}
     assert {k.removeprefix("seconds_") for k in first if k.startswith("seconds_")} == parts
+    parts |= {"checkpoint"}  # that of the epoch before
+    assert {k.removeprefix("seconds_") for k in second if k.startswith("seconds_")} == parts
     assert all(0 < second[f"seconds_{part}"] < 60 for part in parts)
 
 

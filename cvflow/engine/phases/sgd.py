@@ -68,6 +68,7 @@ class Sgd:
             self._restore(resumed)
 
     def run(self) -> None:
+        self.clock.restart()
         while self.cursor.epoch < self.phase.epochs and not self._stale():
             self._epoch()
 
@@ -78,7 +79,6 @@ class Sgd:
         self.order = self._order()
         set_mode(self.job.model, self.phase)
         self.meter.restart()
-        self.clock.restart()
         try:
             for batch in self._batches():
                 self.clock.lap("data")
@@ -149,6 +149,7 @@ class Sgd:
         summary = {"epoch": float(cursor.epochs_done), "images_per_second": speed, **scores, **self.clock.seconds()}
         if cursor.skipped:
             summary["skipped_steps"] = float(cursor.skipped)
+        self.clock.restart()  # this report and checkpoint are in the next epoch's times
         self._report([Point(cursor.step, time.time(), summary)])
         self._save(improved)
         if any(agree(self.session.should_stop())):
