@@ -56,7 +56,7 @@ def search(
             interrupted = True
     found = read(Run(chosen), interrupted)
     if register and found.best is not None and not interrupted:
-        found = registered(found, recipe, quiet)
+        found = registered(found, quiet)
     return found
 
 
@@ -78,8 +78,8 @@ def read(run: Run, interrupted: bool) -> Found:
     return Found(run.name, said["metric"], said["trials"], said["samples"], said["closed"], interrupted, best, folder / PAGE)
 
 
-def registered(found: Found, recipe: str, quiet: bool) -> Found:
+def registered(found: Found, quiet: bool) -> Found:
     """The best recipe as a run of its own, on train and val together; DVC makes it follow from the search."""
-    name = f"{Path(recipe).stem}-best"
+    name = f"{found.run.removesuffix('-search')}-best"
     outcome = run_pipeline(str(found.best), {"data.split.train_on_val": True}, name, quiet=quiet)
     return Found(**{**vars(found), "registered": outcome})

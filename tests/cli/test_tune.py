@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -67,43 +69,60 @@ def kill_after(path: Path, entries: int) -> None:
     time.sleep(2)  # Ray's processes notice that their driver is gone
 
 
-@pytest.mark.slow
-def test_a_search_killed_twice_suggests_what_an_unbroken_one_does_and_runs_nothing_twice(
-    tmp_path: Path, cvflow: Cvflow
-) -> None:  # fmt: skip
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    whole.mkdir()
-    broken.mkdir()
-    cvflow(whole, *SEARCH)
-    kill_after(broken, 3)
-    kill_after(broken, 5)
-    cvflow(broken, *SEARCH)
-    assert [t["params"] for t in trials(broken)] == [t["params"] for t in trials(whole)]
-    assert [t["score"] for t in trials(broken)] == [t["score"] for t in trials(whole)]
-    ends = [entry["trial"] for entry in journal(broken) if entry["event"] == "ended"]
-    assert sorted(ends) == list(range(7))
-    assert runs(broken) == runs(whole) == 7 + 1
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, cvflow: Cvflow) -> Path:
+    """A project with the unbroken search. Only to be looked at."""
+    path = tmp_path_factory.mktemp("whole")
+    cvflow(path, *SEARCH)
+    return path
 
-    again = cvflow(broken, *SEARCH)
-    assert "tune@digits-search" not in again.stdout.replace("Stage 'tune@digits-search' didn't change, skipping", "")
-    more = cvflow(broken, *SEARCH[:-1], "9", "--register", "--json")
-    assert [t["params"] for t in trials(broken)[:7]] == [t["params"] for t in trials(whole)]
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_search_killed_twice_suggests_what_an_unbroken_one_does_and_runs_nothing_twice(
+    project: Path, whole: Path, cvflow: Cvflow
+) -> None:  # fmt: skip
+    kill_after(project, 3)
+    kill_after(project, 5)
+    cvflow(project, *SEARCH)
+    assert [t["params"] for t in trials(project)] == [t["params"] for t in trials(whole)]
+    assert [t["score"] for t in trials(project)] == [t["score"] for t in trials(whole)]
+    ends = [entry["trial"] for entry in journal(project) if entry["event"] == "ended"]
+    assert sorted(ends) == list(range(7))
+    assert runs(project) == runs(whole) == (7 + 1, 7, ["0"] * 3 + ["1"] * 3 + ["2"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_unchanged_nothing_is_run_and_with_more_samples_it_goes_on_and_the_best_is_registered(
+    whole: Path, tmp_path: Path, cvflow: Cvflow
+) -> None:  # fmt: skip
+    path = tmp_path / "copy"
+    shutil.copytree(whole, path, symlinks=True)
+    again = cvflow(path, *SEARCH)
+    assert "Running stage 'tune@digits-search'" not in again.stdout + again.stderr
+    more = cvflow(path, *SEARCH[:-1], "9", "--register", "--json")
+    assert [t["params"] for t in trials(path)[:7]] == [t["params"] for t in trials(whole)]
     found = json.loads(more.stdout)
     assert len(found["trials"]) == 9
     assert found["registered"]["model"] == "digits"
-    best = yaml.safe_load((broken / "runs/digits-best/recipe.yaml").read_text())
+    best = yaml.safe_load((path / "runs/digits-best/recipe.yaml").read_text())
     assert best["train"]["optimizer"]["lr"] == found["trials"][0]["params"]["train.optimizer.lr"]
-    counts = [json.loads((broken / f"runs/digits-{name}/data/dataset.json").read_text())["counts"] for name in ("search", "best")]
+    counts = [json.loads((path / f"runs/digits-{name}/data/dataset.json").read_text())["counts"] for name in ("search", "best")]
     assert counts[1] == {"train": counts[0]["train"] + counts[0]["val"], "val": 0, "test": counts[0]["test"]}
 
 
-def runs(path: Path) -> int:
-    """MLflow runs that were made."""
-    with sqlite3.connect(path / "mlflow.db") as connection:
-        return int(connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0])
+def runs(path: Path) -> tuple[int, int, list[str]]:
+    """MLflow runs in all, those nested in another, and the generations that they are tagged with."""
+    with closing(sqlite3.connect(path / "mlflow.db")) as connection:
+        (all_runs,) = connection.execute("SELECT COUNT(*) FROM runs").fetchone()
+        (nested,) = connection.execute("SELECT COUNT(*) FROM tags WHERE key = 'mlflow.parentRunId'").fetchone()
+        tagged = connection.execute("SELECT value FROM tags WHERE key = 'cvflow.generation' ORDER BY value").fetchall()
+    return all_runs, nested, [value for (value,) in tagged]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_ctrl_c_leaves_a_usable_result(project: Path) -> None:
     search = subprocess.Popen([CVFLOW, *SEARCH], cwd=project, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while sum(entry["event"] == "ended" for entry in journal(project)) < 2:

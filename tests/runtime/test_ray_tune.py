@@ -1,0 +1,159 @@
+"""Real trials in Ray Tune's actors: how each may end, requests to stop, resume, and population-based training."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+from ray import cloudpickle
+
+from cvflow.config import Compute
+from cvflow.engine.checkpoint import Checkpoint
+from cvflow.engine.search.conductor import Conductor
+from cvflow.engine.search.space import Space
+from cvflow.engine.session import Point, Session
+from cvflow.errors import CvflowError, Fault, InterruptedRunError, RequestError
+from cvflow.registry import build
+from cvflow.runtime.ray_train import connect
+from cvflow.runtime.ray_tune import at_once, run_trials
+from cvflow.space import Search
+from cvflow.types import Objective
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+ACCURACY = Objective("accuracy", "max")
+COMPUTE = Compute(threads=1, device="cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    """One local Ray for the module; functions of this file travel to its workers as they stand."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    connect(COMPUTE)
+    yield
+    ray.shutdown()
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def recipe_of(params: dict[str, Any]) -> dict[str, Any]:
+    if params["train.optimizer.lr"] == "impossible":
+        raise RequestError(Fault("train.optimizer.lr", "impossible", "a number"))
+    return params
+
+
+def work(session: Session, recipe: dict[str, Any], dataset: str) -> None:
+    """Nine epochs of nothing, each as the engine ends one; from the newest checkpoint on. The params say what goes wrong."""
+    how = recipe["train.optimizer.lr"]
+    with Path(dataset).open("a") as log:
+        log.write(f"{how} {os.getpid()}\n")
+    found = session.checkpoints.latest()
+    for epoch in range(found.state["epoch"] + 1 if found else 1, 10):
+        if epoch == 3 and how in ACCIDENTS:
+            accident(how)
+        score = epoch / 10 if isinstance(how, str) else how
+        session.report([Point(epoch, time.time(), {"epoch": float(epoch), "val_accuracy": score})])
+        state = {"step": epoch, "epoch": epoch, "optimizer": {"param_groups": [{"lr": 0.0, "momentum": 0.5}]}}
+        if session.rank == 0:
+            session.checkpoints.save(epoch, Checkpoint(state, {"model": {"w": torch.tensor([score])}}))
+        if session.should_stop():
+            raise InterruptedRunError("asked to")
+
+
+ACCIDENTS = ("refused", "broken", "memory", "killed")
+
+
+def accident(how: str) -> None:
+    if how == "refused":
+        raise CvflowError("the loss is not finite at step 3")
+    if how == "broken":
+        raise ZeroDivisionError("by zero")
+    if how == "memory":
+        raise torch.OutOfMemoryError("tried to allocate 9 GB\nmore lines")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def conduct(folder: Path, values: list[Any], **options: Any) -> Conductor:
+    search = Search.model_validate({"space": {"train.optimizer.lr": values}, "algorithm": "grid", **options})
+    return Conductor(search, ACCURACY, build("searcher", search.algorithm, Space(search.space, {}), 0), folder)
+
+
+def go(conductor: Conductor, log: Path, compute: Compute = COMPUTE) -> None:
+    scheduler = build("scheduler", conductor.search.scheduler, 9, conductor.search.space)
+    run_trials(conductor, scheduler, work, recipe_of, compute, str(log))
+
+
+def started(log: Path) -> list[str]:
+    return [line.split()[0] for line in log.read_text().splitlines()]
+
+
+def test_however_a_trial_ends_it_is_taken_down_and_the_search_goes_on(tmp_path: Path) -> None:
+    conductor = conduct(tmp_path / "search", ["good", "refused", "impossible", "broken", "memory", "fine", "killed", "last"])
+    go(conductor, tmp_path / "log")
+    ends = {trial.params["train.optimizer.lr"]: (trial.state, trial.reason) for trial in conductor.trials}
+    assert {how for how, (state, _) in ends.items() if state == "done"} == {"good", "fine", "last"}
+    assert ends["refused"] == ("failed", "the loss is not finite at step 3")
+    assert ends["broken"] == ("failed", "ZeroDivisionError: by zero")
+    assert ends["memory"] == ("failed", "out of memory: tried to allocate 9 GB")
+    assert ends["killed"] == ("failed", "its process died (killed, or out of memory)")
+    assert "expected a number" in ends["impossible"][1]
+    assert conductor.trials[0].score == 0.9
+    assert sorted(started(tmp_path / "log")) == sorted(set(ends) - {"impossible"})
+    assert len({line.split()[1] for line in (tmp_path / "log").read_text().splitlines()}) < 7, "actors are used again"
+    assert not (tmp_path / "search" / "ray").exists()
+
+
+def test_what_the_scheduler_stops_ends_by_itself_and_what_is_left_open_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    log, values = tmp_path / "log", [0.9, 0.5, 0.1, 0.95]
+    options = {"scheduler": {"name": "asha", "reduction": 2}, "concurrency": 1}
+    conductor = conduct(tmp_path / "search", values, **options, max_epochs=9)
+    go(conductor, log)
+    assert [(trial.state, trial.epochs) for trial in conductor.trials] == [("done", 9)]
+    conductor = conduct(tmp_path / "search", values, **options)
+    (trial,) = filter(None, [conductor.ask()])
+    folder = conductor.trial_folder(trial.number)
+    folder.mkdir(parents=True)
+    go(conduct(tmp_path / "search", values, **options), log)
+    conductor = conduct(tmp_path / "search", values, **options)
+    assert [(t.state, t.epochs) for t in conductor.trials] == [("done", 9), ("stopped", 1), ("stopped", 1), ("done", 9)]
+    assert started(log) == ["0.9", "0.5", "0.1", "0.95"]  # the first, of an earlier session, was remembered by the scheduler
+
+
+def test_more_than_the_machine_has_is_refused(tmp_path: Path) -> None:
+    search = Search.model_validate({"space": {"seed": [1]}, "cpus": 1000})
+    with pytest.raises(RequestError, match="search.cpus: got 1000 a trial, expected at most"):
+        at_once(search, COMPUTE)
+    assert at_once(search.model_copy(update={"cpus": 0.001, "concurrency": 3}), COMPUTE) == 3
+
+
+@pytest.mark.slow
+def test_population_based_training_hands_weights_on_with_new_params(tmp_path: Path) -> None:
+    search = {"algorithm": "random", "scheduler": {"name": "pbt", "every": 2, "quantile": 0.5}, "samples": 4}
+    made = Search.model_validate({"space": {"train.optimizer.lr": "uniform(0.1, 0.9)"}, **search})
+    conductor = Conductor(made, ACCURACY, build("searcher", made.algorithm, Space(made.space, {}), 0), tmp_path / "search")
+    go(conductor, tmp_path / "log")
+    assert all(trial.state == "done" and trial.epochs == 9 for trial in conductor.trials)
+    changed = [trial for trial in conductor.trials if trial.params != trial.suggested]
+    assert changed
+    assert all(0.1 <= trial.params["train.optimizer.lr"] <= 0.9 for trial in conductor.trials)
+
+
+@pytest.mark.slow
+def test_a_trial_on_two_workers_is_stopped_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    conductor = conduct(tmp_path / "search", ["refused", 0.9, 0.1], scheduler="asha", concurrency=1)
+    go(conductor, tmp_path / "log", COMPUTE.model_copy(update={"workers": 2}))
+    failed, done, stopped = conductor.trials
+    assert (failed.state, failed.reason) == ("failed", "the loss is not finite at step 3")
+    assert (done.state, done.epochs) == ("done", 9)
+    assert stopped.state in ("stopped", "done")  # it is short, and does not wait for the scheduler's word
+    assert {group["state"] for group in ray.util.placement_group_table().values()} == {"REMOVED"}
