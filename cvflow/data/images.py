@@ -55,7 +55,8 @@ def read(data: bytes, mode: Literal["L", "RGB"] = "RGB", max_megapixels: float =
     try:
         image = _open(data)
         _check_size(image, max_megapixels)
-        return _plain(_upright(image)).convert(mode)
+        image = _plain(_upright(image))
+        return image if image.mode == mode else image.convert(mode)  # convert copies even where there is nothing to do
     except ImageFault:
         raise
     except UnidentifiedImageError as error:  # its own text holds a memory address

@@ -61,22 +61,23 @@ class Update:
 
     def _backward(self, parts: list[Batch], seed: int) -> Tensor:
         """Gradients of the whole batch; the global mean of each loss."""
-        tables, weights = [], None
+        tables, first = [], torch.empty(0)
         for number, part in enumerate(parts):
             with self._unsynchronised(number + 1 < len(parts)):
                 losses = self._losses(part, seed_of(seed, number) if number else seed)
                 self.names = tuple(losses)
                 sums, table = counted(losses)
                 tables.append(table)
-                if weights is None:  # exact where there is one part; else mended below, when all counts are known
-                    weights = self.world_size / (some(reduce(table)[1]) * len(parts))
+                if number == 0:  # exact where there is one part; else mended below, when all counts are known
+                    first = reduce(table)
+                    weights = self.world_size / (some(first[1]) * len(parts))
                 self.clock.lap("forward")
                 self.scaler.scale((sums * weights).sum()).backward()  # type: ignore[no-untyped-call]
                 self.clock.lap("backward")
+        if len(parts) == 1:
+            return first[0] / some(first[1])
         whole = reduce(torch.stack(tables).sum(0))
-        assert weights is not None  # noqa: S101
-        if len(parts) > 1:
-            self._rescale((self.world_size / some(whole[1])) / weights)
+        self._rescale((self.world_size / some(whole[1])) / weights)
         return whole[0] / some(whole[1])
 
     def _losses(self, part: Batch, seed: int) -> dict[str, Loss]:
