@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cvflow.config import Compute, Recipe, SplitRule
 from cvflow.data.dataset import SCHEMA_VERSION, PreparedDataset
@@ -27,6 +28,19 @@ def cifar() -> PreparedDataset:
     return prepared("cifar10_jpg", DATA / "cifar10_jpg")
 
 
+def photographs() -> Path:
+    """Kangaroos, streets and blood cells in class folders: 670 JPEG files of about 640 x 480 pixels."""
+    sources = {"kangaroo": "kangaroo/images", "street": "camvid/CamVid/*[tl]", "blood": "bccd/JPEGImages"}
+    folder = STATE / "photographs"
+    for label, pattern in sources.items():
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for file in DATA.glob(f"{pattern}/*.jpg"):
+            copy = folder / label / file.name
+            if not copy.exists():
+                shutil.copyfile(file, copy)
+    return folder
+
+
 def prepared(name: str, source: Path) -> PreparedDataset:
     """An image folder as a prepared dataset, made once."""
     out = STATE / f"{name}-{SCHEMA_VERSION}"
@@ -44,7 +58,10 @@ def recipe(backbone: dict[str, Any], size: int, **train: Any) -> Recipe:
     return Recipe.model_validate({**sections, "model": model, "train": {"augment": CROP_AND_FLIP, **train}})
 
 
-def session(root: Path, threads: int, loader_workers: int = 0) -> LocalSession:
+S = TypeVar("S", bound=LocalSession)
+
+
+def session(root: Path, threads: int, loader_workers: int = 0, kind: type[S] = LocalSession) -> S:  # type: ignore[assignment]
     """A training in this process, its checkpoints and history below ``root``; shows nothing."""
     compute = Compute(device="cpu", threads=threads, loader_workers=loader_workers)
-    return LocalSession(compute, CheckpointStore(root / "checkpoints"), History(root / "history.jsonl"), Console(StringIO()))
+    return kind(compute, CheckpointStore(root / "checkpoints"), History(root / "history.jsonl"), Console(StringIO()))
