@@ -9,12 +9,15 @@ import typer
 
 from cvflow.cli.output import Json, print_json
 
-data = typer.Typer(name="data", no_args_is_help=True, help="Look at raw data.")
+data = typer.Typer(name="data", no_args_is_help=True)
 
 
 @data.callback()
 def _verbs() -> None:
-    """Look at raw data."""
+    """Look at raw data.
+
+    Example:  cvflow data check ~/flowers
+    """
 
 
 @data.command()

@@ -119,7 +119,7 @@ def test_export_to_onnx(ran: Any, tmp_path: Path, cvflow: Cvflow) -> None:
     assert (said["path"], said["inputs"], said["outputs"]) == (str(file), ["image"], ["probabilities"])
     assert said["checked"] > 8
     assert said["difference"] < 1e-4
-    assert onnxruntime.InferenceSession(file).get_inputs()[0].shape[1:] == [1, 12, 12]
+    assert onnxruntime.InferenceSession(file).get_inputs()[0].shape[1:] == [1, 32, 32]  # LeNet's
     assert "expected a model directory" in cvflow(ran.path, "export", "runs/nowhere", "--out", str(tmp_path / "b.onnx"), code=2).stderr
 
 
