@@ -6,11 +6,12 @@ import fcntl
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -118,17 +119,27 @@ def locked(name: str, doing: str = "changing params.yaml") -> Iterator[None]:
     """
     STATE.mkdir(exist_ok=True)
     with (STATE / f"{name}.lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(file):
             file.seek(0)
-            holder = file.read() or "another process"  # it has only just taken the lock
-            sys.stderr.write(f"waiting for {holder}\n")
+            sys.stderr.write(f"waiting for {file.read() or 'another process'}\n")
             fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(f"process {os.getpid()}, which has been {doing} since {datetime.now():%H:%M on %d %B}")
         file.flush()
         yield
+
+
+def _taken(file: TextIO, patience: float = 2.0) -> bool:
+    """Whether the lock was free within so many seconds: a short wait is not worth a word."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.1)
 
 
 def check_name_is_free(name: str, recipe: Path) -> None:

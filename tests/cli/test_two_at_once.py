@@ -56,7 +56,7 @@ def test_different_runs_both_finish(noting: Path) -> None:
     one, two = start(noting, *RUN), start(noting, *RUN, "--name", "other", "seed=1")
     for process in (one, two):
         out, err = finish(process)
-        assert "waiting" not in err, err
+        assert "at work on run" not in err, err
         assert "model        models:/" in out
     assert sorted(yaml.safe_load((noting / "params.yaml").read_text())["runs"]) == ["mine", "other"]
     lock = yaml.safe_load((noting / "dvc.lock").read_text())["stages"]
