@@ -13,10 +13,11 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -27,7 +28,7 @@ from cvflow.plugins import loaded_plugins
 from cvflow.runtime.interrupts import Interrupts
 from cvflow.runtime.ray_train import connect, resources, uses_gpu
 from cvflow.runtime.schedulers import EPOCH, SCORE
-from cvflow.runtime.trial import FAILED, STOP, run_trial
+from cvflow.runtime.trial import STOP, run_trial
 
 SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -35,7 +36,6 @@ SETTINGS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # how a trial ended is no metric
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the journal is what a search resumes from
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
 }
 
@@ -253,10 +253,10 @@ def at_once(search: Search, compute: Compute) -> int:
 
 
 def _why(trial: Any) -> str:
-    """The reason of a trial whose process could not say it itself: killed, or out of memory."""
-    error = trial.get_error()
-    if isinstance(error, ray.exceptions.OutOfMemoryError):
-        return "out of memory: Ray ended its process"
+    """The reason of a trial whose process could not say it itself: killed, or out of memory. Tune has just written it down."""
+    pickled, text = (Path(file) if file else None for file in (trial.pickled_error_file, trial.error_file))
+    error = cloudpickle.loads(pickled.read_bytes()) if pickled and pickled.exists() else None
     if isinstance(error, ray.exceptions.RayActorError):
         return "its process died (killed, or out of memory)"
-    return FAILED.format(str(error).strip().splitlines()[-1] if error else "unknown")
+    lines = text.read_text().strip().splitlines() if text and text.exists() else []
+    return lines[-1] if lines else "its process failed, and left no word"

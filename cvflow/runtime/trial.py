@@ -22,7 +22,6 @@ from cvflow.runtime.schedulers import EPOCH, SCORE
 
 STOP = "stop"
 """A file of this name asks to stop: in the search's folder every trial, in a trial's folder that trial."""
-FAILED = "failed: {}"
 
 
 class TrialSession:
