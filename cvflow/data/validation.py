@@ -53,7 +53,7 @@ class Validation:
         found = "".join(f"; {count} {action}" for action, count in sorted(actions.items()))
         shared = [f"  {count} images: {topic} them" for topic, count in self.topics().items() if topic.endswith(SHARE)]
         lost = [f"  {f}" for f in self.findings if f.action == "left out"]
-        more = [f"  and {len(lost) - 5} more: see validation.html"] if len(lost) > 5 else []
+        more = [f"  and {len(lost) - 5} more: see validation.json"] if len(lost) > 5 else []
         return "\n".join([f"prepared: {rows}{found}", *shared, *lost[:5], *more])
 
     def plain(self) -> dict[str, Any]:

@@ -38,14 +38,18 @@ class Stage:
 
 
 STAGES = (
-    Stage("prepare", 2, ("task.name", "data"), (), ("data",)),
+    Stage("prepare", 3, ("task.name", "data"), (), ("data", "data.html")),
     Stage("train", 2, ("task", "image", "model", "train", "seed", "cvflow.weights"), ("data",), ("model", "history.jsonl")),
     Stage("evaluate", 2, ("evaluate",), ("data", "model"), ("evaluation",)),
     Stage("register", 2, ("register", "evaluate"), ("model", "evaluation"), ("registered.json", "card.md")),
     Stage("predict", 1, ("predict",), ("data", "model", "registered.json"), ("predictions",)),
     Stage(
-        "report", 2, ("description",), ("data", "model", "history.jsonl", "evaluation", "registered.json", "predictions"), ("report.html",)
-    ),
+        "report",
+        3,
+        ("description",),
+        ("data", "data.html", "model", "history.jsonl", "evaluation", "registered.json", "predictions"),
+        ("report.html",),
+    ),  # fmt: skip
 )
 TUNE = Stage("tune", 1, ("search", "task", "image", "model", "train", "seed", "cvflow.weights"), ("data",), ("search",))
 """Of the runs that ``params.yaml`` lists under ``searches`` too."""

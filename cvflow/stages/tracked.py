@@ -48,7 +48,7 @@ def log_pages(run: Run, run_id: str, plots: Mapping[str, str]) -> None:
 
     They lie as in the run's folder, so that links between them hold.
     """
-    pages = {str(path): run.path(path).read_text(encoding="utf-8") for path in ("report.html", "data/validation.html")}
+    pages = {str(path): run.path(path).read_text(encoding="utf-8") for path in ("report.html", "data.html")}
     log_files(run_id, {**pages, **{f"plots/{name}.html": text for name, text in plots.items()}})
 
 

@@ -20,7 +20,7 @@ from cvflow.stages.pipeline import run_stage
 from cvflow.stages.project import make_entry, write_entry
 from cvflow.stages.recipe_file import load
 from cvflow.stages.resolve import Resolved, resolve_layers
-from cvflow.stages.run import NAMES
+from cvflow.stages.run import STAGES
 
 Write = Callable[..., Path]
 Faults = Callable[..., list[Fault]]
@@ -82,6 +82,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(16):
             noise = np.random.default_rng([level, i]).integers(-60, 60, (12, 12))
             Image.fromarray((level + noise).astype(np.uint8)).save(root / "raw" / kind / f"{i:02d}.png")
+    done = ["resolve", *(stage.name for stage in STAGES)]
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's
         patch.chdir(root)
@@ -89,7 +90,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = root / "pipelines" / "squares.yaml"
         path.parent.mkdir()
         path.write_text(yaml.safe_dump(SQUARES))
-        for name, overrides, stages in (("good", {}, NAMES), ("bad", {"train.epochs": 0}, NAMES[:4])):
+        for name, overrides, stages in (("good", {}, done), ("bad", {"train.epochs": 0}, done[:4])):
             write_entry(name, make_entry(path.relative_to(root), overrides))
             for stage in stages:
                 run_stage(stage, name)

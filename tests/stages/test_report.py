@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,9 @@ import torch
 
 from cvflow.data.loader import train_batches
 from cvflow.draw import Gallery, Shares, Strips
+from cvflow.stages import data_page
 from cvflow.stages.finished import Finished
+from cvflow.stages.pipeline import run_stage
 from cvflow.stages.report import plots, report, sections
 from cvflow.stages.report.images import variants
 from cvflow.stages.report.training import time_split
@@ -108,7 +111,7 @@ def test_mlflow_has_the_report_once_and_the_latest(done: Finished, tmp_path: Pat
         return [item.path for item in client.list_artifacts(run_id, folder)]
 
     before = artifacts(), artifacts("plots")
-    assert {"report.html", "data", "plots"} <= set(before[0])
+    assert {"report.html", "data.html", "plots"} <= set(before[0])
     assert {"plots/training-loss.html", "plots/confusion.html", "plots/reliability.html", "plots/per-class.html"} <= set(before[1])
     Path("runs/good/report.html").unlink()
     report(done.run)
@@ -117,8 +120,24 @@ def test_mlflow_has_the_report_once_and_the_latest(done: Finished, tmp_path: Pat
     html = (kept / "report.html").read_text()
     assert html == Path("runs/good/report.html").read_text()
     linked = re.findall(r'href="([^#"]+)"', html)
-    assert linked == ["data/validation.html"]
-    assert (kept / linked[0]).read_text() == Path("runs/good/data/validation.html").read_text()
+    assert linked == ["data.html"]
+    assert (kept / linked[0]).read_text() == Path("runs/good/data.html").read_text()
+
+
+def test_how_the_page_about_the_data_looks_is_not_in_the_data_s_digest(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished / "runs/good", tmp_path / "runs/good")
+    for part in ("raw", "pipelines"):
+        shutil.copytree(finished / part, tmp_path / part)
+    shutil.copy(finished / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    page = Path("runs/good/data.html").read_text()
+    digest = Finished(Run("good")).dataset.digest
+    monkeypatch.setattr(data_page, "SIDE", 40)
+    run_stage("prepare", "good")
+    assert Path("runs/good/data.html").read_text() != page
+    assert Finished(Run("good")).dataset.digest == digest
 
 
 def test_plots_stand_alone(done: Finished) -> None:

@@ -40,7 +40,7 @@ def facts(done: Finished, seen: Mapping[str, Any]) -> dict[str, object]:
         "the model sees": f"{image.size[1]} x {image.size[0]} pixels, {'grey' if image.channels == 1 else 'RGB'}, {image.resize}",
         "pixel mean, of 1": channels(info.mean),
         "pixel deviation": channels(info.std),
-        "checked": Link("everything that was found", "data/validation.html"),
+        "checked": Link("everything that was found", "data.html"),
     }
 
 
