@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from cvflow.data.dataset import PreparedDataset
 from cvflow.data.images import IMAGE_SUFFIXES
+from cvflow.data.tally import printable
 from cvflow.errors import CvflowError, Fault, RequestError, one_of
 from cvflow.types import Row
 
@@ -71,7 +72,7 @@ class PreparedSource:
 
 @dataclass
 class FolderSource:
-    """Every image below a folder, sorted; id = path relative to it."""
+    """Every image below a folder, sorted; id = path relative to it, bytes of it that are no UTF-8 written out."""
 
     root: Path
     images: tuple[str, ...]
@@ -91,7 +92,7 @@ class FolderSource:
         total = hashlib.md5(usedforsecurity=False)
         with ThreadPoolExecutor(HASHING_THREADS) as pool:
             for name, digest in zip(self.files, pool.map(lambda name: _file_digest(self._base / name), self.files), strict=True):
-                total.update(f"{digest} {len(name)} {name}\n".encode())
+                total.update(f"{digest} {len(name)} {name}\n".encode("utf-8", "surrogateescape"))
         return total.hexdigest()
 
     def __len__(self) -> int:
@@ -99,7 +100,7 @@ class FolderSource:
 
     def rows(self, start: int, stop: int) -> Iterator[Row]:
         for name in self.files[start:stop]:
-            yield {"id": name, self.images[0]: _contents(self._base / name)}
+            yield {"id": printable(name), self.images[0]: _contents(self._base / name)}
 
     def ranges(self, size: int) -> list[tuple[int, int]]:
         return even_ranges(len(self), size)
