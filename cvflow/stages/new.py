@@ -14,7 +14,7 @@ from cvflow.data.records import Record
 from cvflow.errors import CvflowError, Fault, RequestError
 from cvflow.registry import Component, get
 from cvflow.runtime import dvc
-from cvflow.stages.project import RECIPES, check_pipeline_is_ours, make_entry, run_name, write_entry, write_pipeline
+from cvflow.stages.project import RECIPES, check_name, check_pipeline_is_ours, make_entry, slug, write_entry, write_pipeline
 from cvflow.stages.run import read_runs
 
 LOOKED_AT = 64
@@ -23,7 +23,7 @@ LOOKED_AT = 64
 
 def new_recipe(name: str, task: str, data: Path) -> tuple[Path, str]:
     """Write ``pipelines/NAME.yaml`` and its run; gives the file and what was seen in the data."""
-    run_name(Path(f"{name}.yaml"), None)
+    check_name(name, "NAME", f"Type 'cvflow new {slug(name)} ...'.")
     get("task", task, "--task")
     check_pipeline_is_ours()
     path = RECIPES / f"{name}.yaml"

@@ -78,11 +78,16 @@ def parse_overrides(arguments: list[str]) -> dict[str, Any]:
 
 
 def run_name(recipe: Path, name: str | None) -> str:
-    """The run's name: the recipe's by default; letters, digits, '-' and '_', as DVC and MLflow take them."""
+    """The run's name: the recipe's by default."""
     chosen = name or recipe.stem
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", chosen):
-        raise RequestError(Fault("--name", f"'{chosen}'", "letters, digits, '-' and '_'", f"Type --name {slug(chosen)}."))
+    check_name(chosen, "--name", f"Type --name {slug(chosen)}.")
     return chosen
+
+
+def check_name(name: str, where: str, fix: str) -> None:
+    """Letters, digits, '-' and '_', as DVC and MLflow take them, and nothing that leads out of a folder."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise RequestError(Fault(where, f"'{name}'", "letters, digits, '-' and '_'", fix))
 
 
 def slug(text: str) -> str:

@@ -70,11 +70,13 @@ def test_data_outside_the_project(folder: Folder, project: Path, monkeypatch: py
     [
         ({}, "mine", "classification", "no images in class folders"),
         ({"a": 2}, "mine", "classification", "one class: 'a'"),
-        ({"a": 1, "b": 1}, "mi ne", "classification", "Type --name mi-ne"),
+        ({"a": 1, "b": 1}, "mi ne", "classification", "NAME: got 'mi ne', expected letters.*Type 'cvflow new mi-ne"),
+        ({"a": 1, "b": 1}, "../../evil", "classification", "NAME: got '../../evil'"),
+        ({"a": 1, "b": 1}, "a b/c", "classification", "NAME: got 'a b/c'"),
         ({"a": 1, "b": 1}, "mine", "clasification", "Did you mean 'classification'"),
         (None, "mine", "classification", "--data: got 'raw', expected a folder or file that exists"),
     ],
-    ids=["empty", "one class", "name", "task", "no folder"],
+    ids=["empty", "one class", "name", "outside", "below", "task", "no folder"],
 )
 def test_what_is_refused_writes_nothing(
     folder: Folder, project: Path, classes: dict[str, int] | None, name: str, task: str, message: str
