@@ -17,7 +17,7 @@ def predict(
     workers: Annotated[int, typer.Option("--workers", min=0, help="0: this process. n: n Ray actors.")] = 0,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a batch.")] = 256,
     split: Annotated[str, typer.Option("--split", help="Of a prepared dataset.")] = "test",
-    overlays: Annotated[int, typer.Option("--overlays", min=0, help="So many images with the answer drawn, in OUT/overlays.")] = 0,
+    overlays: Annotated[int, typer.Option("--overlays", min=0, help="So many images with the answer drawn, in OUT/_overlays.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Predict in batches; writes Parquet with model version and data hash. Killed, the same command goes on where it was.

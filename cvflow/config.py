@@ -181,7 +181,7 @@ class Predict(Section):
     split: Literal["train", "val", "test"] = Field("test", description="The split of the prepared dataset that is predicted.")
     batch_size: int = Field(256, gt=0, description="Samples a batch; does not change the result.")
     views: Views = Field((), description="As evaluate.views.")
-    overlays: int = Field(0, ge=0, description="Images drawn with their answers, as JPEG in predictions/overlays.")
+    overlays: int = Field(0, ge=0, description="Images drawn with their answers, as JPEG in predictions/_overlays.")
 
 
 class Compute(Section):

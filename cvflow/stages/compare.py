@@ -14,6 +14,7 @@ from cvflow.errors import Fault, RequestError
 from cvflow.runtime.tracking import flatten
 from cvflow.stages.disagreement import Disagreement
 from cvflow.stages.finished import Finished
+from cvflow.stages.place import check_file
 from cvflow.stages.run import Run, find_entry
 
 NEEDED = ("data", "model", "history.jsonl", "evaluation")
@@ -47,8 +48,9 @@ def compare(names: Sequence[str], out: Path | None = None) -> Comparison:
     """Compare finished runs by name and write the page; RequestError where one is not there or not finished."""
     runs = finished(names)
     path = out or Path("runs") / f"compare-{'-'.join(names)}.html"
+    check_file(path)
     measured = [f"{done.measured['split']} of {done.measured['data_digest']}" for done in runs]
-    same_data, same_task = len(set(measured)) == 1, len({done.run.recipe.task.name for done in runs}) == 1
+    same_data, same_task = len(set(measured)) == 1, len({done.recipe.task.name for done in runs}) == 1
     pairs = [Disagreement(runs[0], other, measured[0] == at) for other, at in zip(runs[1:], measured[1:], strict=True)] if same_task else []
     found = Comparison(
         tuple(names), tuple(measured), same_data, metrics(runs), recipes(runs), cost(runs), [pair.plain() for pair in pairs], str(path)
@@ -93,7 +95,7 @@ def metrics(runs: Sequence[Finished]) -> dict[str, list[Any]]:
 
 def recipes(runs: Sequence[Finished]) -> dict[str, list[Any]]:
     """The recipe keys that differ."""
-    flat = [dict(flatten({k: v for k, v in done.run.resolved.items() if k != "cvflow"})) for done in runs]
+    flat = [dict(flatten({k: v for k, v in done.run.trained_by.items() if k != "cvflow"})) for done in runs]
     return {key: row for key, row in beside(flat).items() if len(set(row)) > 1}
 
 

@@ -11,6 +11,7 @@ from cvflow.data.validation import Validation
 from cvflow.errors import Fault, RequestError
 from cvflow.registry import Component, build
 from cvflow.stages.data_page import data_page
+from cvflow.stages.place import check_file
 from cvflow.tasks.base import Task
 from cvflow.types import DatasetInfo
 
@@ -42,13 +43,12 @@ def check_data(
     validation = inspect(reader, task.schema)
     classes = tuple(reader.classes)
     task.bind(DatasetInfo(task_name, classes, validation.counts, (), (), "", {"class_counts": validation.class_counts}))
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(data_page(source.name or str(source), validation, task, f"Read as {component.name}"), encoding="utf-8")
     return DataCheck(component.name, classes, validation, out)
 
 
 def _check_out(out: Path, source: Path) -> None:
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        got = "a folder" if out.is_dir() else f"'{out}', in a folder that does not exist"
-        raise RequestError(Fault("--out", got, "a file to write, in a folder that exists"))
+    check_file(out)
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise RequestError(Fault("--out", f"'{out}', inside the data", "a file elsewhere", "Type --out ../data-check.html."))

@@ -9,12 +9,14 @@ from cvflow.data.sources import open_source
 from cvflow.engine.export import read_model
 from cvflow.engine.onnx import Exported, export_onnx
 from cvflow.stages.api import locate_model
+from cvflow.stages.place import check_file
 
 CHECKED = 256
 
 
 def export(model: str | Path, out: Path, check: Path | None = None, split: str = "test") -> Exported:
     """Write a model as ONNX. check: what else to compare it with torch on, besides random images; CHECKED rows evenly spread."""
+    check_file(out)
     trained = read_model(locate_model(model)[0])
     if check is None:
         return export_onnx(trained, out)

@@ -15,7 +15,8 @@ from cvflow.engine.export import TrainedModel
 from cvflow.engine.infer import Predictor
 from cvflow.registry import Component
 
-FOLDER = "overlays"
+FOLDER = "_overlays"
+"""Readers of Parquet folders pass over what begins with _."""
 
 
 def write_overlays(folder: Path, trained: TrainedModel, rows: RowSource, wanted: int, views: Sequence[Component] = ()) -> None:

@@ -24,6 +24,7 @@ from cvflow.runtime.console import Pace
 from cvflow.runtime.local import here_if_few
 from cvflow.stages.overlays import FOLDER, write_overlays
 from cvflow.stages.parts import JOURNAL, Parts, count, resumable
+from cvflow.stages.place import check_folder
 from cvflow.stages.run import Run
 
 
@@ -62,7 +63,7 @@ def predict_path(
     """Answer everything at ``source`` with a model directory; ``out`` appears whole or not at all.
 
     Killed, it leaves its whole parts in ``.<out>.partial``; the same request goes on after them. The same request: the same
-    model, version, data by content, and split. overlays: how many images are drawn, with their answers, to ``out/overlays``.
+    model, version, data by content, and split. overlays: how many images are drawn, with their answers, to ``out/_overlays``.
     views: looks at each image, whose answers are merged.
     """
     check_out(out)
@@ -90,12 +91,13 @@ def predict_path(
 
 
 def check_out(out: Path) -> None:
-    """Only an earlier prediction is ever replaced."""
+    """Only an earlier prediction is ever replaced; and what cannot be written is refused before the work."""
     ours = ("part-*.parquet", FOLDER)
     others = [p for p in out.iterdir() if not any(map(p.match, ours))] if out.is_dir() else [out] if out.exists() else []
     if others:
         got = f"{out}, which holds {others[0].name}"
         raise RequestError(Fault("--out", got, "a new folder, or one of earlier predictions", "Type --out predictions."))
+    check_folder(out.absolute().parent, out)
 
 
 def model_digest(model: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def test_a_single_image(source: Source, model: Path, tmp_path: Path) -> None:
     (row,) = table(predict_path(model, "m/3", path, tmp_path / "out", HERE).path)
     assert [row["id"]] == ids
     assert row["error"] is None
+
+
+def test_a_name_that_is_no_utf8(model: Path, pictures: list[bytes], tmp_path: Path) -> None:
+    for name in (b"\xff.png", b"a.png"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / os.fsdecode(name)).write_bytes(pictures[-2])
+    written = predict_path(model, "m/3", tmp_path / "in", tmp_path / "out", HERE, overlays=2)
+    assert [(row["id"], row["error"]) for row in table(written.path)] == [
+        ("a.png", None),
+        ("\\udcff.png", None),
+    ]
 
 
 def test_nothing_but_unreadable_images(model: Path, tmp_path: Path) -> None:

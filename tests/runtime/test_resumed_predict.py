@@ -18,6 +18,7 @@ from cvflow.config import Compute
 from cvflow.data.dataset import PreparedDataset
 from cvflow.errors import CvflowError
 from cvflow.stages import parts
+from cvflow.stages.overlays import FOLDER
 from cvflow.stages.predict import predict_path
 
 HERE = Compute(threads=1, device="cpu")
@@ -136,8 +137,9 @@ def test_overlays(digits: PreparedDataset, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for wanted in (5, 0, 3):
         assert predict_path(model, "m/3", digits.path, out, HERE, overlays=wanted).rows == digits.info.counts["test"]
-        drawn = sorted((out / "overlays").glob("*.jpg"))
+        drawn = sorted((out / FOLDER).glob("*.jpg"))
         assert len(drawn) == wanted
+        assert len(pq.read_table(out)) == digits.info.counts["test"], "the folder is read as Parquet, pictures or not"
     size = digits.info.counts["test"]
     assert [int(path.name.partition("-")[0]) for path in drawn] == [i * size // 3 for i in range(3)]
     with Image.open(drawn[0]) as image:

@@ -71,10 +71,10 @@ def test_as_json_and_in_words(raw: Path) -> None:
         ({"format_name": "image_foldr"}, "Did you mean 'image_folder'"),
         ({"task_name": "clasification"}, "Did you mean 'classification'"),
         ({"out": Path("raw/page.html")}, "inside the data"),
-        ({"out": Path("no/page.html")}, "a folder that does not exist"),
-        ({"out": Path("raw")}, "got a folder"),
+        ({"out": Path("/proc/page.html")}, "nothing can be written"),
+        ({"out": Path("raw")}, "got 'raw', a folder"),
     ],
-    ids=["source", "format", "task", "inside", "no folder", "folder"],
+    ids=["source", "format", "task", "inside", "no place", "folder"],
 )
 def test_what_is_refused(raw: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
