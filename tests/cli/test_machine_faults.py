@@ -185,7 +185,7 @@ def test_a_killed_loader_process(noting: Path, cvflow: Cvflow) -> None:
     """By a transform of the user's, which runs in the loader process."""
     transform = """
         @register("transform", "deadly")
-        def deadly():
+        def deadly(image):
             def change(sample):
                 die()
                 return sample
