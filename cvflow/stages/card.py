@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from cvflow.data.dataset import PreparedDataset
-from cvflow.stages.run import Run
+from cvflow.stages.run import Run, read_recipe
 from cvflow.types import DatasetInfo
 
 UNSAID = "*Not filled in. Type it in the recipe, as Markdown, under `register.notes`: licence, intended use, known limits, whom to ask.*"
@@ -20,7 +20,7 @@ SHOWN_CLASSES = 200
 
 def model_card(run: Run, model: str, run_id: str) -> str:
     """The whole card. The same run gives the same text."""
-    recipe, info = run.recipe, PreparedDataset(run.path("data")).info
+    recipe, info = read_recipe(run.trained_by), PreparedDataset(run.path("data")).info
     made_by = json.loads((run.path("model") / "model.json").read_text())
     measured, details = (json.loads((run.path("evaluation") / name).read_text()) for name in ("metrics.json", "details.json"))
     parts = [
@@ -39,13 +39,13 @@ def model_card(run: Run, model: str, run_id: str) -> str:
         "## Where it comes from",
         table(["", ""], [("MLflow run", run_id), ("training fingerprint", made_by["fingerprint"]), *lineage(run)]),
         "## How it was trained",
-        f"```yaml\n{yaml.safe_dump({k: v for k, v in run.resolved.items() if k != 'cvflow'}, sort_keys=False, width=120)}```",
+        f"```yaml\n{yaml.safe_dump({k: v for k, v in run.trained_by.items() if k != 'cvflow'}, sort_keys=False, width=120)}```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def facts(run: Run) -> dict[str, Any]:
-    recipe = run.recipe
+    recipe = read_recipe(run.trained_by)
     height, width = recipe.image.size
     grey = "grey" if recipe.image.channels == 1 else "RGB"
     options = recipe.model.model_dump(mode="json", exclude={"name", "weights"})

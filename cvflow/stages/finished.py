@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
 from cvflow.data.images import Pixels, decode
 from cvflow.engine.evaluate import target_rows
@@ -20,7 +21,7 @@ from cvflow.engine.history import read_history
 from cvflow.engine.job import make_task
 from cvflow.engine.session import Point
 from cvflow.stages.evaluate import read_metrics
-from cvflow.stages.run import Run
+from cvflow.stages.run import Run, read_recipe
 from cvflow.tasks.base import Task
 from cvflow.types import Objective, Row
 
@@ -46,8 +47,13 @@ class Finished:
         return PreparedDataset(self.run.path("data"))
 
     @cached_property
+    def recipe(self) -> Recipe:
+        """What the model was made by."""
+        return read_recipe(self.run.trained_by)
+
+    @cached_property
     def task(self) -> Task:
-        return make_task(self.run.recipe, self.dataset.info)
+        return make_task(self.recipe, self.dataset.info)
 
     @cached_property
     def measured(self) -> dict[str, Any]:
@@ -55,7 +61,7 @@ class Finished:
 
     @cached_property
     def objective(self) -> Objective:
-        return self.task.objective(self.run.recipe)
+        return self.task.objective(self.recipe)
 
     @cached_property
     def points(self) -> list[Point]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
@@ -18,8 +21,12 @@ from cvflow.engine.lr_find import lr_find as range_test
 from cvflow.engine.session import Session
 from cvflow.errors import Fault, RequestError
 from cvflow.runtime.launch import launch
-from cvflow.stages.pipeline import entered, reproduce
-from cvflow.stages.run import Run
+from cvflow.stages import project
+from cvflow.stages.pipeline import entered, reproduce, requested
+from cvflow.stages.plan import plan
+from cvflow.stages.recipe_file import load
+from cvflow.stages.resolve import answer_file
+from cvflow.stages.run import Run, read_recipe, read_runs
 
 
 @dataclass(frozen=True)
@@ -35,23 +42,38 @@ class Found:
 def lr_find(
     recipe: str, overrides: Mapping[str, Any], name: str | None, low: float, high: float, steps: int, quiet: bool = False
 ) -> Found:  # fmt: skip
-    """Resolve and prepare through the pipeline, raise the lr from ``low`` to ``high``, write ``runs/<name>/lr-find.html`` and ``.json``.
+    """Raise the lr from ``low`` to ``high`` on the run's prepared data, write ``runs/<name>/lr-find.html`` and ``.json``.
 
-    The run is entered into the project as ``cvflow run`` would enter it; nothing of it is trained.
+    A new run is entered into the project and prepared. One that is there stays as it is: the overrides count for this test alone.
     """
     if not 0 < low < high:
         raise RequestError(Fault("--min, --max", f"{low:g}, {high:g}", "two rates above 0, the lower first", "Type --min 1e-6 --max 10."))
-    with entered(recipe, overrides, name) as chosen:
-        run = Run(chosen)
-        reproduce([f"prepare@{chosen}"], quiet=quiet)
-    result: RangeTest = launch(
-        worker, run.recipe.compute.model_copy(update={"workers": 0}), run.state / "lr-find",
-        recipe=run.recipe, dataset=run.path("data"), low=low, high=high, steps=steps,
-    )  # fmt: skip
+    with prepared(recipe, overrides, name, quiet) as (run, resolved):
+        result: RangeTest = launch(
+            worker, resolved.compute.model_copy(update={"workers": 0}), run.state / "lr-find",
+            recipe=resolved, dataset=run.path("data"), low=low, high=high, steps=steps,
+        )  # fmt: skip
     lr = float(f"{result.steepest:.1e}")
-    found = Found(lr, float(f"{result.tenth:.1e}"), to_type(recipe, overrides, name, run.recipe, lr), str(run.path("lr-find.html")))
+    found = Found(lr, float(f"{result.tenth:.1e}"), to_type(recipe, overrides, name, resolved, lr), str(run.path("lr-find.html")))
     write(run, result, found)
     return found
+
+
+@contextmanager
+def prepared(recipe: str, overrides: Mapping[str, Any], name: str | None, quiet: bool) -> Iterator[tuple[Run, Recipe]]:
+    """The run with its data, which nobody changes meanwhile, and the recipe with the overrides, resolved aside."""
+    file, chosen = requested(recipe, name)
+    run, known = Run(chosen), chosen in read_runs()
+    with project.locked(f"run-{chosen}", f"at work on run {chosen}") if known else entered(recipe, overrides, name):
+        kept = project.place(file)
+        layered = load(kept if kept.exists() else file, overrides)
+        resolved = read_recipe(yaml.safe_load(answer_file(layered).read_text()))
+        if not run.path("model").exists():  # else the files of the finished run stay in step with each other
+            reproduce([f"prepare@{chosen}"], quiet=quiet)
+        if why := dict(plan(chosen, layered))["prepare"]:
+            fix = f"Type --name {chosen}-lr, or 'cvflow run {recipe}' first."
+            raise RequestError(Fault(f"run {chosen}", f"prepared data that are not this recipe's: {why}", "the same data", fix))
+        yield run, resolved
 
 
 def worker(session: Session, recipe: Recipe, dataset: Path, low: float, high: float, steps: int) -> RangeTest:

@@ -87,10 +87,14 @@ class Run:
     @cached_property
     def recipe(self) -> Recipe:
         """The resolved recipe, its plugins loaded."""
-        recipe = Recipe.model_validate({k: v for k, v in self.resolved.items() if k != "cvflow"})
-        if faults := load_plugins(recipe.plugins):
-            raise RequestError(*faults)
-        return recipe
+        return read_recipe(self.resolved)
+
+    @cached_property
+    def trained_by(self) -> dict[str, Any]:
+        """``resolved``, save that what made the model is as the model has it: ``recipe.yaml`` may have been changed since."""
+        made: dict[str, Any] = json.loads((self.path("model") / "model.json").read_text())["recipe"]
+        now = {**self.resolved, "model": {**self.resolved["model"], "weights": None}}  # a model does not keep where it started from
+        return {**self.resolved, **{section: value for section, value in made.items() if value != now[section]}}
 
     def needs(self, stage: str) -> None:
         """Raise RequestError where an input of the stage is missing, naming the stage that makes it."""
@@ -114,6 +118,14 @@ class Run:
         read = {key: lookup(self.resolved, key) for key in BY_NAME[stage].keys}
         text = json.dumps([stage, data_digest, read], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def read_recipe(resolved: Mapping[str, Any]) -> Recipe:
+    """A resolved recipe from plain data, its plugins loaded."""
+    recipe = Recipe.model_validate({k: v for k, v in resolved.items() if k != "cvflow"})
+    if faults := load_plugins(recipe.plugins):
+        raise RequestError(*faults)
+    return recipe
 
 
 def lookup(data: Mapping[str, Any], dotted: str) -> Any:

@@ -20,8 +20,9 @@ Cvflow = Callable[..., subprocess.CompletedProcess[str]]
 
 def test_lr_find_gives_a_rate_a_plot_and_what_to_type(ran: Any, copied: Path, cvflow: Cvflow) -> None:
     given = [f"{key}={json.dumps(value)}" for key, value in ran.overrides.items()]
-    before = (copied / "params.yaml").read_text()
-    done = cvflow(copied, "lr-find", "squares", *given, "--steps", "40", "--min", "1e-4")
+    kept = ("params.yaml", "dvc.lock", "runs/squares/recipe.yaml", "runs/squares/data/dataset.json", "runs/squares/model/model.safetensors")
+    before = {name: (copied / name).read_bytes() for name in kept}
+    done = cvflow(copied, "lr-find", "squares", *given, "train.epochs=1", "--steps", "40", "--min", "1e-4")
     lines = done.stdout.splitlines()[-4:]
     assert [line[:19].strip() for line in lines] == ["steepest descent at", "a tenth of the best", "plot", "now type"]
     rate = float(lines[0].split()[-1])
@@ -33,8 +34,16 @@ def test_lr_find_gives_a_rate_a_plot_and_what_to_type(ran: Any, copied: Path, cv
     assert len(said["lrs"]) == len(said["losses"]) <= 40
     page = (copied / "runs/squares/lr-find.html").read_text()
     assert "Loss by learning rate" in page
+    assert {name: (copied / name).read_bytes() for name in kept} == before, "the finished run stays as it was"
+
+
+def test_lr_find_on_other_data_than_the_finished_run_s_is_refused(copied: Path, cvflow: Cvflow) -> None:
+    before = (copied / "params.yaml").read_text()
+    said = cvflow(copied, "lr-find", "squares", "data.split.test=0.3", "compute.threads=1", code=2).stderr
+    assert (
+        "run squares: got prepared data that are not this recipe's: data.split.test, expected the same data. Type --name squares-lr" in said
+    )
     assert (copied / "params.yaml").read_text() == before
-    assert (copied / "runs/squares/model/model.safetensors").exists(), "the trained model stays"
 
 
 def test_rates_the_wrong_way_round_are_refused(project: Path) -> None:

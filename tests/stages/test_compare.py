@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from cvflow.cli.app import app
 from cvflow.errors import RequestError
+from cvflow.stages.card import model_card
 from cvflow.stages.compare import compare
 from cvflow.stages.disagreement import Disagreement, beside, exact_mcnemar
 from cvflow.stages.finished import Finished
@@ -58,6 +60,17 @@ def test_a_comparison_has_the_runs_own_figures(compared: Path) -> None:
         assert said in html, said
     json.dumps(found.plain())
     assert found.plain()["recipe"]["train.epochs"] == {"good": "8", "bad": "0"}
+
+
+def test_the_recipe_is_the_model_s_where_the_run_s_was_changed_since(compared: Path) -> None:
+    path = Path("runs/good/recipe.yaml")
+    changed = yaml.safe_load(path.read_text())
+    changed["train"]["epochs"], changed["image"]["size"] = 3, [10, 10]
+    path.unlink()
+    path.write_text(yaml.safe_dump(changed))
+    assert compare(["good", "bad"]).recipe == {"train.epochs": ["8", "0"]}
+    assert Finished(Run("good")).recipe.image.size == (12, 12)
+    assert "size:\n  - 12" in model_card(Run("good"), "good", "0")
 
 
 def test_disagreements_are_joined_by_id_whatever_the_order(compared: Path) -> None:

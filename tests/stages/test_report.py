@@ -44,9 +44,9 @@ def test_every_section_is_there(done: Finished) -> None:
 
 
 def test_without_augmentation_and_times_their_blocks_are_left_out(done: Finished) -> None:
-    recipe = done.run.recipe
+    recipe = done.recipe
     bare = Finished(replace(done.run))
-    vars(bare.run)["recipe"] = recipe.model_copy(update={"train": recipe.train.model_copy(update={"augment": ()})})
+    vars(bare)["recipe"] = recipe.model_copy(update={"train": recipe.train.model_copy(update={"augment": ()})})
     bare.by_epoch.clear()
     assert "Augmentation" not in [section.title for section in sections(bare)]
     assert list(time_split(bare)) == []
@@ -60,7 +60,7 @@ def test_the_time_is_all_of_the_epochs_(done: Finished) -> None:
 
 
 def test_the_augmented_images_are_those_that_training_saw(done: Finished) -> None:
-    rows, recipe = done.dataset.split("train"), done.run.recipe
+    rows, recipe = done.dataset.split("train"), done.recipe
     index, transform = 2, done.task.transforms(recipe, "train")
     seen = variants(done, [recipe, recipe], index)
     for epoch in (0, 1):

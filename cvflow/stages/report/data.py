@@ -31,7 +31,7 @@ def data_blocks(done: Finished) -> Iterator[Block]:
 
 def facts(done: Finished, seen: Mapping[str, Any]) -> dict[str, object]:
     """The images as they are and as the model sees them. seen: what prepare noted of all images."""
-    info, image = done.dataset.info, done.run.recipe.image
+    info, image = done.dataset.info, done.recipe.image
     sizes = [f"{number(width)} x {number(height)} ({number(count)})" for width, height, count in seen.get("sizes", ())[:SIZES]]
     more = seen.get("different_sizes", 0) - len(sizes)
     return {

@@ -39,7 +39,7 @@ def item(done: Finished, shown: Shown, answer: Mapping[str, Any]) -> Item:
 
 def augmented(done: Finished) -> Iterator[Strips]:
     """A few training images and what the first epochs saw of them: the same transforms, seeded as the loader seeds them."""
-    recipe = done.run.recipe
+    recipe = done.recipe
     phases = list(islice((phase for phase in recipe.train.plan() for _ in range(phase.epochs)), EPOCHS))
     sizes = [at_size(recipe, phase) for phase in phases]
     if not recipe.train.augment or not sizes:
@@ -52,7 +52,7 @@ def augmented(done: Finished) -> Iterator[Strips]:
 
 def variants(done: Finished, sizes: Sequence[Recipe], index: int) -> list[Pixels]:
     """A training row's first sample plain, and in each epoch. sizes: the recipe at each epoch's image size."""
-    rows, recipe = done.dataset.split("train"), done.run.recipe
+    rows, recipe = done.dataset.split("train"), done.recipe
     plain = BatchSet(done.task, rows, done.task.transforms(recipe, "test"), None)[Plan([(0, index, 0)])]
     transforms = [done.task.transforms(at, "train") for at in sizes]
     seen = [BatchSet(done.task, rows, t, recipe.seed)[Plan([(epoch, index, 0)])] for epoch, t in enumerate(transforms)]

@@ -22,16 +22,16 @@ def lineage(done: Finished) -> Iterator[Facts]:
             "decision": said["reason"],
             "MLflow run": said["run_id"],
             "training fingerprint": made_by["fingerprint"],
-            "weights to start from": str(run.recipe.model.weights or "none"),
+            "weights to start from": str(done.recipe.model.weights or "none"),
             "recipe": str(run.path("recipe.yaml")),
             "predictions": f"{run.path('predictions')} ({rows} rows)",
         },
         "Model",
     )
-    views = " x ".join(view.name for view in run.recipe.evaluate.views)
+    views = " x ".join(view["name"] for view in done.measured["views"])
     yield Facts(
         {
-            "raw data": str(run.recipe.data.source or f"{run.recipe.data.format.name} (built in)"),
+            "raw data": str(done.recipe.data.source or f"{done.recipe.data.format.name} (built in)"),
             "training data": made_by["data_digest"],
             "measured on": f"{done.measured['split']} of {done.measured['data_digest']}",
             **({"test-time views": views} if views else {}),
