@@ -128,7 +128,7 @@ def lbfgs(
     max_iter: Annotated[int, Field(gt=0)] = 20,
     history: Annotated[int, Field(gt=0)] = 10,
     line_search: Literal["strong_wolfe", "none"] = "strong_wolfe",
-) -> optim.Optimizer:
+) -> LBFGS:
     """Limited-memory quasi-Newton steps (Liu and Nocedal 1989): for small models and batches of the whole train split.
 
     max_iter: iterations a step, each an evaluation of the batch or (line_search) several. history: past steps that model the curvature.

@@ -10,10 +10,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cvflow.data.ahead import drawing
 from cvflow.data.loader import seed_of
+from cvflow.engine.closures import passed_over
 from cvflow.engine.job import Job
 from cvflow.engine.meter import Clock
 from cvflow.engine.step import Step, counted, reduce, some
-from cvflow.errors import Fault, RequestError
+from cvflow.errors import RequestError
 from cvflow.types import Batch, Loss
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -27,9 +28,8 @@ class Update:
         self.optimizer, self.clock = optimizer, clock
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.needs_closure = getattr(optimizer, "needs_closure", False)
-        if self.needs_closure and self.train.precision == "fp16":
-            fix = "Type train.precision=bf16."
-            raise RequestError(Fault("train.precision", "fp16 with an optimiser that needs a closure", "fp32 or bf16", fix))
+        if self.needs_closure and (faults := passed_over(self.train)):
+            raise RequestError(*faults)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.train.precision == "fp16")
         step = Step(job.model, job.task)
         self.wrapped = DistributedDataParallel(step, broadcast_buffers=False) if self.world_size > 1 else step

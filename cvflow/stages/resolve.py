@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from cvflow import __version__
 from cvflow.config import Recipe, Section
+from cvflow.engine.closures import plan_faults
 from cvflow.errors import Fault, RequestError
 from cvflow.plugins import load_plugins
 from cvflow.registry import build, check, components_in, faults_of
@@ -92,7 +93,7 @@ def option_faults(recipe: Recipe, filled: dict[str, Any] | None = None) -> list[
     faults = _fill(recipe, {} if filled is None else filled, "")
     for index, phase in enumerate(recipe.train.plan() if recipe.train.phases else ()):
         faults += _fill(phase, {}, f"train.phases.{index}.")
-    return faults
+    return faults + plan_faults(recipe.train)
 
 
 def _without(data: dict[str, Any], error: ValidationError) -> Recipe | None:

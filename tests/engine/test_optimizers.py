@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cvflow.engine.closures import needs_closure
 from cvflow.errors import RequestError
-from cvflow.registry import Component, build, check, names
+from cvflow.registry import Component, build, check, get, names
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,7 @@ def test_nesterov_without_momentum_is_the_request_s_fault() -> None:
 def test_lbfgs_asks_for_a_closure_and_the_others_do_not() -> None:
     needing = [n for n in names("optimizer") if getattr(build("optimizer", Component(name=n), [weight()]), "needs_closure", False)]
     assert needing == ["lbfgs"]
+    assert [n for n in names("optimizer") if needs_closure(get("optimizer", n))] == needing, "the builders say so too"
     group = build("optimizer", Component(name="lbfgs", line_search="none", history=3), [weight()]).param_groups[0]
     assert (group["line_search_fn"], group["history_size"]) == (None, 3)
 

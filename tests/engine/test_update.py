@@ -17,6 +17,7 @@ from cvflow.engine.loop import train
 from cvflow.engine.meter import Clock
 from cvflow.engine.session import Session
 from cvflow.engine.update import Update
+from cvflow.errors import RequestError
 from cvflow.types import Batch, Loss
 
 Make = Callable[..., Recipe]
@@ -79,6 +80,12 @@ def test_clipping_bounds_the_step(digits: PreparedDataset, recipe: Make, session
 
     assert moved("free") > 0.03
     assert moved("clipped", clip_norm=0.01) == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("how", [{"clip_norm": 1.0}, {"not_finite": "skip"}, {"precision": "fp16"}], ids=["clip", "skip", "fp16"])
+def test_a_closure_refuses_what_it_would_pass_over(how: dict[str, Any], digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+    with pytest.raises(RequestError, match=rf"train\.{next(iter(how))}: got .* with an optimiser that needs a closure"):
+        trained(recipe(epochs=1, optimizer="lbfgs", **how), digits, session())
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -89,6 +89,14 @@ def test_wrong_recipes(write: Write, faults: Faults, text: str, message: str) ->
         raise RequestError(*found)
 
 
+@pytest.mark.parametrize("optimizer", ["optimizer: lbfgs", "phases: [{}, {optimizer: lbfgs}]"], ids=["all", "one phase"])
+def test_what_a_closure_would_pass_over_is_refused(write: Write, faults: Faults, optimizer: str, resolved: Callable[..., Any]) -> None:
+    path = write(r_yaml=f"{SMALLEST}train: {{{optimizer}, clip_norm: 1, not_finite: skip, precision: fp16}}\n")
+    assert {fault.where for fault in faults(path)} == {f"r.yaml:3 train.{key}" for key in ("clip_norm", "not_finite", "precision")}
+    assert resolved(write(r_yaml=f"{SMALLEST}train: {{{optimizer}, precision: bf16}}\n"))
+    assert resolved(write(r_yaml=f"{SMALLEST}train: {{clip_norm: 1, not_finite: skip, precision: fp16}}\n"))
+
+
 def test_all_faults_at_once(write: Write, faults: Faults) -> None:
     """Of the typed recipe, of the components, of files, in one go; a wrong list hides nothing else."""
     path = write(
