@@ -19,6 +19,8 @@ DIVERGED = 4.0
 """The test ends where the running loss is so many times its least."""
 RUNNING = 0.9
 """Weight of the past in the running loss, which says when to end."""
+CLEAR = 3.0
+"""The smoothed loss must fall by so many times the deviation of the losses from it: less is noise."""
 REACH = 3
 """Steps on either side that the smoothed loss averages."""
 
@@ -38,14 +40,19 @@ class RangeTest:
 def lr_find(job: Job, low: float, high: float, steps: int) -> RangeTest:
     """Train from ``low`` to ``high`` in ``steps`` steps, equally far apart on a log scale. The job's weights are spoilt by it.
 
-    Of a plan with several phases it takes the first that steps. Raises CvflowError where the loss never fell.
+    Of a plan with several phases it takes the first that steps. Raises CvflowError where the loss never fell
+    by more than noise, RequestError where the phase's optimiser needs a closure.
     """
     phase = first_stepping(job.recipe.train.plan())
     check_freezes(job.model, [phase])
     set_mode(job.model, phase)
+    raised = Raised(job, phase, low, high, steps)
+    if raised.update.needs_closure:
+        got = f"{phase.optimizer.name}, which searches along a line"
+        raise RequestError(Fault("train.optimizer", got, "an optimiser whose steps are as long as its lr", "Type train.optimizer=sgd."))
     lrs, losses = [], []
     running, least, diverged = 0.0, math.inf, False
-    for lr, loss in Raised(job, phase, low, high, steps).losses():
+    for lr, loss in raised.losses():
         if not math.isfinite(loss):
             diverged = True
             break
@@ -100,10 +107,15 @@ def suggested(lrs: Sequence[float], losses: Sequence[float], diverged: bool) -> 
     smooth = smoothed(losses)
     least = min(range(len(smooth)), key=smooth.__getitem__) if smooth else 0
     falls = [smooth[i + 1] - smooth[i - 1] for i in range(1, least)]  # over equal distances in log lr
-    if not falls or min(falls) >= 0:
-        raise CvflowError(f"The loss did not fall over {len(lrs)} steps; type a smaller --min, or a greater --max or --steps.")
+    if not falls or min(falls) >= 0 or smooth[0] - smooth[least] < CLEAR * deviation(losses[: least + 1], smooth):
+        raise CvflowError(f"The loss did not clearly fall over {len(lrs)} steps; type a smaller --min, or a greater --max or --steps.")
     steepest = 1 + min(range(len(falls)), key=falls.__getitem__)
     return RangeTest(tuple(lrs), tuple(losses), tuple(smooth), lrs[steepest], lrs[least] / 10, diverged)
+
+
+def deviation(losses: Sequence[float], smooth: Sequence[float]) -> float:
+    """Of the losses from the smoothed curve, root mean square."""
+    return math.sqrt(math.fsum((loss - mean) ** 2 for loss, mean in zip(losses, smooth, strict=False)) / len(losses))
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:
