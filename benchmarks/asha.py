@@ -53,4 +53,7 @@ def epochs(found: Found) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    if DATA.is_dir():
+        main()
+    else:
+        print(f"skipped: no data at {DATA}")
