@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -60,6 +61,13 @@ def open_tree(source: Path | None, expected: str) -> Tree:
         return ZipTree(source)
     got = "nothing" if source is None else f"'{source}', " + ("a file" if source.exists() else "which does not exist")
     raise RequestError(Fault("data.source", got, f"{expected}, or a .zip of it", "Type data.source=<path>."))
+
+
+def leads_out(path: str, allowed: str = "") -> bool:
+    """Whether a path leads out of the tree, and not to the folder that is allowed all the same. Links are no matter."""
+    whole = posixpath.normpath(path)
+    outside = whole.startswith("/") or whole.split("/")[0] == ".."
+    return outside and not (allowed and whole.startswith(f"{posixpath.normpath(allowed)}/"))
 
 
 class FolderTree:

@@ -146,6 +146,18 @@ def test_splits_by_file_name(tmp_path, name, split):
     assert {r.split for r in HuggingFace(tmp_path / "hf")} == {split}
 
 
+def test_a_path_out_of_the_folder_is_not_followed(tmp_path):
+    (tmp_path / "x.png").write_bytes(pictures(1)[0])
+    hugging(
+        tmp_path / "hf/train.parquet",
+        [0, 1],
+        images=[{"bytes": None, "path": "../x.png"}, {"bytes": None, "path": str(tmp_path / "x.png")}],
+    )
+    for record in HuggingFace(tmp_path / "hf"):
+        with pytest.raises(ImageFault, match="leads out of the data"):
+            record.images["image"]()
+
+
 def test_images_by_path_plain_bytes_and_none(tmp_path):
     (tmp_path / "x.png").write_bytes(pictures(1)[0])
     images = [{"bytes": None, "path": "x.png"}, {"bytes": None, "path": None}, None, {"bytes": pictures(1)[0], "path": None}]

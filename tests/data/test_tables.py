@@ -99,6 +99,15 @@ def test_groups_ids_and_an_image_folder(table):
     assert records[0].images["image"]()[:4] == b"\x89PNG"
 
 
+def test_images_in_a_folder_beside_the_table_s_are_read_where_the_recipe_names_it(table, tmp_path):
+    table("path,label\na/000.png,x\nb/000.png,y\na/../../elsewhere.png,x\n")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "data/labels.csv").rename(tmp_path / "tables/labels.csv")
+    reader = Manifest(tmp_path / "tables", images="../data/images", faulty_rows="leave_out")
+    assert [r.images["image"]()[:4] for r in reader] == [b"\x89PNG"] * 2
+    assert [line for line, _ in reader.skipped()] == ["labels.csv:4"]
+
+
 HEAD = "path,label,split,weight\nimages/a/000.png,cat,train,1\nimages/b/000.png,dog,train,1\n"
 
 
@@ -112,6 +121,8 @@ HEAD = "path,label,split,weight\nimages/a/000.png,cat,train,1\nimages/b/000.png,
         ("images/a/001.png,cat,train,nan", "weight nan, not a finite number"),
         ("images/a/001.png,cat,train,much", "weight 'much', not a number"),
         ("images/a/000.png,cat,train,1", "the path 'images/a/000.png' again: it is in labels.csv:2"),
+        ("images/../../odd.png,cat,train,1", "labels.csv:4: got the path 'images/../../odd.png', which leads out of the data"),
+        ("/etc/passwd,cat,train,1", "labels.csv:4: got the path '/etc/passwd', which leads out of the data"),
         ("images/a/001.png,cat", "labels.csv:4: got 2 cells where the header has 4"),
         ('"images/a/001.png', "labels.csv:4: got broken quoting"),
         ('"im"ages/a/001.png,cat,train,1', "labels.csv:4: got broken quoting"),

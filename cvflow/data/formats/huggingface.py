@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from cvflow.data.batches import BatchCursor
 from cvflow.data.images import ImageFault
 from cvflow.data.records import Format, Record
+from cvflow.data.trees import leads_out
 from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.registry import register
 from cvflow.types import Split
@@ -86,6 +87,8 @@ def _encoded(cursor: BatchCursor, row: int, base: Path) -> bytes:
     found = value or {}
     if found.get("bytes") is not None:
         return bytes(found["bytes"])
+    if leads_out(found.get("path") or ""):
+        raise ImageFault(f"the path '{found['path']}', which leads out of the data")
     if found.get("path"):
         return (base / str(found["path"])).read_bytes()
     raise ImageFault("no image bytes")

@@ -15,7 +15,7 @@ import numpy as np
 from cvflow.data.formats.image_folder import SPLIT_FOLDERS
 from cvflow.data.records import Format, Record
 from cvflow.data.tables import SUFFIXES, Table, TableRow
-from cvflow.data.trees import FolderTree, Tree, open_tree
+from cvflow.data.trees import FolderTree, Tree, leads_out, open_tree
 from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.registry import register
 
@@ -31,8 +31,9 @@ class Manifest(Format):
 
     file: the table in that folder, needed where there are several. images: folder that the paths start from, relative to the table's.
     path, label, split, weight, id, group: the columns' names. An id is the path by default; rows of one group (a person, say) stay in
-    one split. classes: names in the order of integer labels; by default, the labels found. faulty_rows: refuse a table that has any,
-    or leave them out. encoding: of CSV. delimiter: found out by default.
+    one split. No path may lead out of the table's folder, save to where ``images`` is. classes: names in the order of
+    integer labels; by default, the labels found. faulty_rows: refuse a table that has any, or leave them out. encoding: of CSV.
+    delimiter: found out by default.
     """
 
     def __init__(
@@ -150,6 +151,8 @@ class Manifest(Format):
         if isinstance(weight, str):
             return weight
         path = f"{self._images}{cells['path']}"
+        if leads_out(path, self._images):
+            return f"the path '{path}', which leads out of the data"
         annotation = {"label": index(label), **({} if weight is None else {"weight": weight})}
         read = {"image": partial(self._tree.read, path)}
         return Record(cells.get("id") or cells["path"], path, read, annotation, split, cells.get("group") or None, row.line)
