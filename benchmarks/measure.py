@@ -60,12 +60,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in line) + " |" for line in lines)
 
 
-def write_results(name: str, title: str, *parts: str) -> Path:
-    """``results/<name>.md``: the parts, then the command, the versions and the machine. Printed as well."""
+def write_results(name: str, title: str, *parts: str, keep: bool = True) -> Path:
+    """``results/<name>.md``: the parts, then the command, the versions and the machine. Printed as well; keep: else only printed."""
     text = "\n\n".join([f"# {title}", *parts, conditions()]) + "\n"
-    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.md"
-    path.write_text(text, encoding="utf-8")
+    if keep:
+        RESULTS.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     print(text)
     return path
 

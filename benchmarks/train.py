@@ -159,7 +159,7 @@ def main() -> int:
         heading = f"## {case.name}\n\nBatch {case.batch_size}, {arguments.threads} threads. Bare loop: {best}."
         parts += [heading, table(["pair", "cvflow images/s", "bare loop images/s", "ratio"], pairs.rows()), f"Median ratio **{pairs}**."]
         least = min(least, pairs.ratio)
-    write_results("train_quick" if arguments.quick else "train", "Training against a bare PyTorch loop", *parts)
+    write_results("train", "Training against a bare PyTorch loop", *parts, keep=not arguments.quick)
     return int(not arguments.quick and least < 1.0)
 
 
