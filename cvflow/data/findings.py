@@ -57,18 +57,19 @@ def contradicted(suspects: Sequence[Suspect], seen: Sequence[tuple[str, int]], c
 
 
 def imbalance(trained: Mapping[str, int]) -> float | None:
-    """Training images of the largest class over those of the smallest."""
-    counts = [count for count in trained.values() if count]
-    return round(max(counts) / min(counts), 2) if counts else None
+    """Training images of the largest class over those of the smallest; None where that has none, or there are no classes."""
+    counts = trained.values()
+    return round(max(counts) / min(counts), 2) if min(counts, default=0) else None
 
 
 def uneven(trained: Mapping[str, int]) -> Iterator[Finding]:
     """trained: class -> training images."""
     ratio = imbalance(trained)
     if ratio is not None and ratio >= UNEVEN:
-        largest, smallest = max(trained, key=lambda c: trained[c]), min(trained, key=lambda c: trained[c] or max(trained.values()))
+        largest, smallest = max(trained, key=lambda c: trained[c]), min(trained, key=lambda c: trained[c])
         what = f"'{largest}' has {ratio:g} times the training images of '{smallest}'"
         yield Finding("all classes", what, "kept", "class imbalance")
+    yield from (Finding(f"class '{name}'", "no training images", "kept", "empty class") for name, count in trained.items() if not count)
     for name, count in trained.items():
-        if count < TINY:
+        if 0 < count < TINY:
             yield Finding(f"class '{name}'", f"{count} training image{'s' * (count != 1)}", "kept", "tiny class")

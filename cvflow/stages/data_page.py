@@ -52,6 +52,8 @@ def _facts(validation: Validation) -> Iterator[tuple[str, str]]:
             yield name, "{least} to {greatest} pixels, median {median:g}, mean {mean:g}".format(**spread)
     if facts.get("imbalance"):
         yield "largest class to smallest", f"{facts['imbalance']:g} : 1 in train"
+    elif trained := validation.class_counts.get("train"):
+        yield "largest class to smallest", f"{max(trained.values())} : 0 in train"
     if vote := facts.get("neighbour_vote"):
         yield "label suspects", _vote_in_words(vote["compared"], vote["accuracy"], vote["suspects"])
 

@@ -53,6 +53,17 @@ def test_a_class_called_train(make_folder):
     assert ImageFolder(make_folder({"car": 1, "train": 1})).classes == ("car", "train")
 
 
+def test_images_in_one_folder_alone_are_no_classes(make_folder):
+    """As data for detectors lie."""
+    source = make_folder({"Annotations": 0, "ImageSets/Main": 0, "JPEGImages": 3})
+    (source / "Annotations/000.xml").write_text("<annotation/>")
+    message = "images in 'JPEGImages' alone, none in Annotations, ImageSets, expected at least two class folders with training images"
+    with pytest.raises(RequestError, match=message):
+        ImageFolder(source)
+    make_folder({"Other/deep": 1})
+    assert ImageFolder(source).classes == ("Annotations", "ImageSets", "JPEGImages", "Other"), "the empty ones are named by what reads it"
+
+
 def test_what_is_skipped(make_folder):
     source = make_folder({"a": 1, "b": 1, "a/.thumbs": 1})
     (source / "a/notes.txt").write_text("x")

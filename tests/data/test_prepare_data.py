@@ -11,11 +11,11 @@ import pytest
 
 from cvflow.config import SplitRule
 from cvflow.data.dataset import FILE, PreparedDataset, directory_digest
+from cvflow.data.findings import duplicates, imbalance, uneven
 from cvflow.data.formats.digits import Digits
 from cvflow.data.formats.image_folder import ImageFolder
 from cvflow.data.images import decode
 from cvflow.data.prepare import prepare
-from cvflow.data.tally import duplicates
 from cvflow.errors import RequestError
 from cvflow.tasks.classification import Classification
 
@@ -136,6 +136,13 @@ def test_uneven_and_tiny_classes(make_folder, run):
         "class 'b': 3 training images",
     ]
     assert validation.facts["imbalance"] == 10
+
+
+def test_an_empty_class_is_named_and_no_ratio_passes_over_it():
+    assert imbalance({"a": 30, "b": 3}) == 10
+    assert imbalance({"a": 30, "b": 3, "c": 0}) is None
+    assert imbalance({}) is None
+    assert [str(f) for f in uneven({"a": 30, "b": 30, "c": 0})] == ["class 'c': no training images"]
 
 
 def test_an_emptied_class_is_refused_and_leaves_nothing(make_folder, run, tmp_path):

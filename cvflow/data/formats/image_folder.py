@@ -67,6 +67,11 @@ class ImageFolder(Format):
         if len(trained) < 2:
             got = "one class: " + ", ".join(f"'{name}'" for name in trained)
             raise RequestError(Fault(str(self.source), got, "at least two class folders", "Add the other classes."))
+        filled = self._filled()
+        if len(filled) < 2:
+            got = "".join(f"images in '{name}' alone, " for name in filled) + f"none in {', '.join(sorted(trained - filled))}"
+            fix = "These may be another task's annotations; else put the images into one folder per class."
+            raise RequestError(Fault(str(self.source), got, "at least two class folders with training images", fix))
         faults = [
             Fault(str(self.source / e.path), f"class '{e.name}', not in train", one_of(trained), "Add it to train, or remove the folder.")
             for root in self.roots
@@ -77,8 +82,17 @@ class ImageFolder(Format):
             raise RequestError(*faults)
         return tuple(sorted(trained))
 
+    def _filled(self) -> set[str]:
+        """The classes with a training image; one look into each folder tells."""
+        above = self._above()
+        trained = (folder for root, split in self.roots.items() if split in (None, "train") for folder in self._folders(root))
+        return {folder.name for folder in trained if any(map(_is_image, self._files(folder.path, above)))}
+
+    def _above(self) -> frozenset[str]:
+        return frozenset(map(self.tree.real, ["", *self.roots]))
+
     def _class_files(self) -> Iterator[tuple[Entry, Split | None, str]]:
-        above = frozenset(map(self.tree.real, ["", *self.roots]))
+        above = self._above()
         for root, split in self.roots.items():
             for folder in self._folders(root):
                 for entry in self._files(folder.path, above):
