@@ -194,7 +194,7 @@ class Compute(Section):
     storage: Path | None = Field(None, description="Folder for checkpoints that every node reaches; .cvflow by default.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one.")
     threads: int | None = Field(None, gt=0, description="Torch threads a worker; the cores divided by the workers by default.")
-    loader_workers: int = Field(0, ge=0, description="Data-loading processes a worker; 0 = in the training process.")
+    loader_workers: int = Field(0, ge=0, description="Data-loading processes a worker; 0 = a thread of the training process.")
     checkpoint_minutes: float = Field(10.0, gt=0, description="Longest time between two checkpoints; there is one after each epoch.")
     hang_minutes: float = Field(
         30.0, gt=0, description="Ray workers that wait so long for one that does not answer are started again, from the last checkpoint."
