@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,11 @@ from cvflow.engine.infer import ROW
 from cvflow.errors import CvflowError
 
 PART_ROWS = 10_000
-"""Rows of the source that a part answers: what a kill can cost, and what is kept in memory."""
+"""The most rows of the source that a part answers: what is kept in memory."""
+PART_SECONDS = 60.0
+"""A part is ended after so long, however few its rows are: what a kill can cost."""
+STOP = b"cvflow.stop"
+"""In a part's metadata: the number of the first row after those that it answers."""
 JOURNAL = "journal.json"
 
 
@@ -30,13 +35,12 @@ class Parts:
 
     def __init__(self, folder: Path, schema: pa.Schema, total: int, stamp: Mapping[str, str]) -> None:
         self.folder, self.schema, self.total, self.stamp = folder, schema, total, stamp
-        self._count = len(part_files(folder))
-        self._waiting: list[pa.Table] = []
-
-    @property
-    def done(self) -> int:
+        kept = part_files(folder)
+        self._count = len(kept)
+        self.done = int(pq.read_metadata(kept[-1]).metadata[STOP]) if kept else 0
         """Rows of the source that whole parts answer."""
-        return min(self._count * PART_ROWS, self.total)
+        self._waiting: list[pa.Table] = []
+        self._began = time.monotonic()
 
     def write(self, tables: Iterable[pa.Table]) -> None:
         """Write the answers to the rows from ``done`` on, in the order of their column ``row``, which is not written."""
@@ -44,21 +48,32 @@ class Parts:
             while table is not None:
                 table = self._take(table)
         while self.done < self.total:
-            self._end_part()
+            self._end_part(min(self.done + PART_ROWS, self.total))
 
     def _take(self, table: pa.Table) -> pa.Table | None:
         """Keep what belongs to the part that is being made; give the rest, if any."""
-        mine = int(np.searchsorted(table[ROW].to_numpy(), (self._count + 1) * PART_ROWS))
-        self._waiting.append(table[:mine])
+        stop = self._stop(table)
+        mine = int(np.searchsorted(table[ROW].to_numpy(), stop))
+        if mine:
+            self._waiting.append(table[:mine])
         if mine == len(table):
             return None
-        self._end_part()
+        self._end_part(stop)
         return table[mine:]
 
-    def _end_part(self) -> None:
+    def _stop(self, table: pa.Table) -> int:
+        """Where the part ends: before this table where its time is over, unless that would divide the answers to one row."""
+        most = self.done + PART_ROWS
+        if not len(table) or not self._waiting or time.monotonic() - self._began < PART_SECONDS:
+            return most
+        first, last = int(table[ROW][0].as_py()), int(self._waiting[-1][ROW][-1].as_py())
+        return min(first, most) if last < first else most
+
+    def _end_part(self, stop: int) -> None:
         table = pa.concat_tables(self._waiting or [self.schema.empty_table()]).drop_columns(ROW)
         for name, value in self.stamp.items():
             table = table.append_column(name, pa.repeat(value, len(table)))
+        table = table.replace_schema_metadata({STOP: str(stop)})
         texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
         aside = self.folder / "part.tmp"
         with aside.open("wb") as file:
@@ -67,6 +82,7 @@ class Parts:
             os.fsync(file.fileno())
         aside.rename(self.folder / f"part-{self._count:05d}.parquet")
         self._count, self._waiting = self._count + 1, []
+        self.done, self._began = stop, time.monotonic()
 
 
 def part_files(folder: Path) -> list[Path]:

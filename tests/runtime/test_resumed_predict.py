@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -28,17 +29,19 @@ import sys
 from pathlib import Path
 from cvflow.config import Compute
 from cvflow.stages import parts, predict
-parts.PART_ROWS = int(sys.argv[5])
+parts.PART_ROWS, parts.PART_SECONDS = int(sys.argv[5]), float(sys.argv[7])
 compute = Compute(workers=int(sys.argv[4]), threads=1, device="cpu")
 predict.predict_path(Path(sys.argv[1]), "m/3", Path(sys.argv[2]), Path(sys.argv[3]), compute, batch_size=int(sys.argv[6]))
 """
 Source = Callable[[str], tuple[Path, list[str]]]
 
 
-def killed(model: Path, source: Path, out: Path, after: int, workers: int = 0, rows: int = ROWS, batch: int = 1) -> int:
+def killed(
+    model: Path, source: Path, out: Path, after: int, workers: int = 0, rows: int = ROWS, batch: int = 1, seconds: float = 60
+) -> int:
     """Predict in another process and kill it once there are so many parts; how many it left."""
     aside = out.with_name(f".{out.name}.partial")
-    arguments = [str(model), str(source), str(out), str(workers), str(rows), str(batch)]
+    arguments = [str(model), str(source), str(out), str(workers), str(rows), str(batch), str(seconds)]
     child = subprocess.Popen([sys.executable, "-c", CHILD, *arguments], stderr=subprocess.PIPE)
     while len(parts.part_files(aside)) < after:
         assert child.poll() is None, child.communicate()[1].decode()
@@ -83,6 +86,34 @@ def test_killed_and_begun_again(
     assert written.rows == len(ids)
     assert written.faults == sum(error is not None for error in whole["error"].to_pylist())
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
+
+
+def test_killed_after_parts_that_their_time_ended(source: Source, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, ids = source("prepared")
+    whole = pq.read_table(predict_path(model, "m/3", path, tmp_path / "whole", HERE, 3).path)
+    left = killed(model, path, tmp_path / "out", after=4, rows=10_000, batch=3, seconds=0)
+    table = pq.read_table(predict_path(model, "m/3", path, tmp_path / "out", HERE, 3).path)
+    assert f"{left * 3:,} of {len(ids):,} rows were answered before; going on" in capsys.readouterr().err
+    assert table["id"].to_pylist() == ids
+    assert table.equals(whole)
+
+
+def test_a_part_ends_between_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows with several answers or none, in tables that divide them; ended by time wherever that can be, or by their number."""
+    monkeypatch.setattr(parts, "PART_ROWS", 4)
+    monkeypatch.setattr(parts, "PART_SECONDS", 0.0)
+    schema = pa.schema({"row": pa.int64(), "id": pa.string(), "error": pa.string()})
+    tables = [
+        pa.table({"row": rows, "id": [f"{row}" for row in rows], "error": [None] * len(rows)}, schema=schema)
+        for rows in ([0, 0], [0, 1], [], [3], [3, 3, 4, 5, 8, 9], [9, 11])
+    ]
+    parts.Parts(tmp_path, schema, 12, {}).write(tables)
+    kept = [
+        (pq.read_table(part)["id"].to_pylist(), int(pq.read_metadata(part).metadata[parts.STOP])) for part in parts.part_files(tmp_path)
+    ]
+    assert kept == [(["0", "0", "0", "1"], 3), (["3", "3", "3", "4", "5"], 7), (["8", "9", "9"], 11), (["11"], 12)]
+    parts.part_files(tmp_path)[-1].unlink()
+    assert parts.Parts(tmp_path, schema, 12, {}).done == 11
 
 
 @pytest.mark.parametrize("changed", ["data", pytest.param("model version", marks=pytest.mark.slow)])
