@@ -23,6 +23,9 @@ def _verbs() -> None:
 @data.command()
 def check(
     source: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, zip, manifest or Parquet of annotated images.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="The format's options, as in data.format.faulty_rows=leave_out.")
+    ] = None,
     format_name: Annotated[str | None, typer.Option("--format", help="Its format; found out by default.")] = None,
     task: Annotated[str, typer.Option("--task", help="The vision task.")] = "classification",
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("data-check.html"),
@@ -30,13 +33,14 @@ def check(
 ) -> None:
     """Look at every image: counts, sizes, what cannot be read, duplicates across splits, doubtful labels; with samples of each class.
 
-    Findings are no failure: the exit code is 0.
+    Findings are no failure: the exit code is 0. Faulty rows of a table are refused, or listed with data.format.faulty_rows=leave_out.
 
     Example:  cvflow data check ~/flowers
     """
     from cvflow.stages.data_check import check_data
+    from cvflow.stages.project import parse_overrides
 
-    seen = check_data(source, format_name, task, out)
+    seen = check_data(source, format_name, task, out, parse_overrides(overrides or []))
     if as_json:
         print_json({"format": seen.format, "classes": seen.classes, "page": str(seen.page), **seen.validation.plain()})
         return

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from cvflow.data.records import Format
 from cvflow.errors import Fault, RequestError
-from cvflow.registry import Component, build, get, names
+from cvflow.registry import Component, build, check, get, names
 
 
-def recognise(data: Path) -> tuple[Component, Format]:
-    """The first format that reads the data, with its options. Raises RequestError with each format's objection."""
+def recognise(data: Path, where: str = "--data", options: Mapping[str, Any] | None = None) -> tuple[Component, Format]:
+    """The first format that reads the data, with its options. options: what the user sets of them. where: what the data are called.
+
+    Raises RequestError with the objections of the formats whose mark is there, else of all.
+    """
     if not data.exists():
-        raise RequestError(Fault("--data", f"'{data}'", "a folder or file that exists"))
-    faults: list[Fault] = []
+        raise RequestError(Fault(where, f"'{data}'", "a folder or file that exists"))
+    objections: dict[bool, list[Fault]] = {True: [], False: []}
     for name in names("format"):
         builder = cast(type[Format], get("format", name))
-        options = None if builder.built_in else builder.guess(data)
-        if options is None:
+        guessed = None if builder.built_in else builder.guess(data)
+        if guessed is None:
             continue
-        component = Component(name=name, **options)
+        component = Component(name=name, **{**guessed, **(options or {})})
         try:
-            reader: Format = build("format", component, data)
-            return component, reader
+            return component, read_as(component, data)
         except RequestError as error:
-            faults += error.faults
-    raise RequestError(*faults or [Fault("--data", f"'{data}'", f"data in one of the formats {', '.join(names('format'))}")])
+            objections[builder.by_mark] += error.faults
+    nothing = Fault(where, f"'{data}'", f"data in one of the formats {', '.join(names('format'))}")
+    raise RequestError(*objections[True] or objections[False] or [nothing])
+
+
+def read_as(component: Component, data: Path) -> Format:
+    """The reader of a format that is known, its options checked."""
+    if faults := check("format", component, "data.format")[1]:
+        raise RequestError(*faults)
+    reader: Format = build("format", component, data)
+    return reader

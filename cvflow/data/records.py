@@ -40,6 +40,8 @@ class Format(Protocol):
     classes: tuple[str, ...]
     built_in: bool = False
     """Whether it takes no source."""
+    by_mark: bool = False
+    """Whether ``guess`` goes by a mark of the format's own: where it is found, other formats' objections say nothing."""
 
     def __iter__(self) -> Iterator[Record]: ...
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cvflow.data.prepare import inspect
-from cvflow.data.recognise import recognise
+from cvflow.data.recognise import read_as, recognise
 from cvflow.data.validation import Validation
 from cvflow.errors import Fault, RequestError
-from cvflow.registry import Component, build
+from cvflow.registry import Component, build, get
 from cvflow.stages.data_page import data_page
 from cvflow.stages.place import check_file
 from cvflow.tasks.base import Task
@@ -27,25 +29,42 @@ class DataCheck:
 
 
 def check_data(
-    source: Path, format_name: str | None = None, task_name: str = "classification", out: Path = Path("data-check.html")
+    source: Path,
+    format_name: str | None = None,
+    task_name: str = "classification",
+    out: Path = Path("data-check.html"),
+    overrides: Mapping[str, Any] | None = None,
 ) -> DataCheck:
     """Look at every image of the source and write the page. The source is only read.
 
-    format_name: None = the first that reads it. RequestError where none does, or where the page cannot be written.
+    format_name: None = the first that reads it. overrides: its options, as ``data.format.<option>``. RequestError where none
+    reads it, or where the page cannot be written.
     """
+    get("task", task_name, "--task")
     task: Task = build("task", Component(name=task_name))
     _check_out(out, source)
+    options = _options(overrides or {})
     if format_name is None:
-        component, reader = recognise(source)
+        component, reader = recognise(source, "PATH", options)
     else:
-        component = Component(name=format_name)
-        reader = build("format", component, source)
+        get("format", format_name, "--format")
+        component = Component(name=format_name, **options)
+        reader = read_as(component, source)
     validation = inspect(reader, task.schema)
     classes = tuple(reader.classes)
     task.bind(DatasetInfo(task_name, classes, validation.counts, (), (), "", {"class_counts": validation.class_counts}))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(data_page(source.name or str(source), validation, task, f"Read as {component.name}"), encoding="utf-8")
     return DataCheck(component.name, classes, validation, out)
+
+
+def _options(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    start = "data.format."
+    if strange := [key for key in overrides if not key.startswith(start)]:
+        raise RequestError(
+            *(Fault(key, "a key that data check does not read", f"an option of the format, {start}OPTION") for key in strange)
+        )
+    return {key.removeprefix(start): value for key, value in overrides.items()}
 
 
 def _check_out(out: Path, source: Path) -> None:

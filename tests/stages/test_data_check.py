@@ -67,15 +67,32 @@ def test_as_json_and_in_words(raw: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": Path("nowhere")}, "--data: got 'nowhere', expected a folder or file that exists"),
-        ({"format_name": "image_foldr"}, "Did you mean 'image_folder'"),
-        ({"task_name": "clasification"}, "Did you mean 'classification'"),
+        ({"format_name": "torchvision"}, "data.format.dataset: got nothing, expected a value"),
+        ({"overrides": {"data.format.colour": 1}}, "data.format.colour: got the unknown key 'colour'"),
+        ({"overrides": {"train.epochs": 1}}, "train.epochs: got a key that data check does not read, expected an option of the format"),
+        ({"source": Path("nowhere")}, "PATH: got 'nowhere', expected a folder or file that exists"),
+        ({"format_name": "image_foldr"}, "--format: got 'image_foldr'.*Did you mean 'image_folder'"),
+        ({"task_name": "clasification"}, "--task: got 'clasification'.*Did you mean 'classification'"),
         ({"out": Path("raw/page.html")}, "inside the data"),
         ({"out": Path("/proc/page.html")}, "nothing can be written"),
         ({"out": Path("raw")}, "got 'raw', a folder"),
     ],
-    ids=["source", "format", "task", "inside", "no place", "folder"],
+    ids=["torchvision", "option", "key", "source", "format", "task", "inside", "no place", "folder"],
 )
 def test_what_is_refused(raw: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         check_data(**{"source": Path("raw"), **options})  # type: ignore[arg-type]
+
+
+def test_a_table_s_faults_are_said_alone_and_may_be_looked_past(raw: Path) -> None:
+    flat = raw.parent / "flat"
+    shutil.copytree(raw / "train/<dog>", flat)
+    (flat / "labels.csv").write_text("path,label\n0.png,cat\n2.png,dog\n../odd.png,cat\n")
+    said = CliRunner().invoke(app, ["data", "check", "flat"])
+    assert isinstance(said.exception, RequestError)
+    assert [fault.where for fault in said.exception.faults] == ["labels.csv:4"], "not what other formats miss"
+    said = CliRunner().invoke(app, ["data", "check", "flat", "data.format.faulty_rows=leave_out", "--json"])
+    answer = json.loads(said.stdout)
+    assert answer["counts"]["train"] == 2
+    assert [f["file"] for f in answer["findings"] if f["topic"] == "not a record"] == ["labels.csv:4"]
+    assert "labels.csv:4" in Path("data-check.html").read_text()

@@ -45,6 +45,8 @@ class HuggingFace(Format):
             _same_columns(path, schema, (self._image, self._label))
         self.classes = tuple(map(str, features.get(self._label, {}).get("names", ()))) or self._found()
 
+    by_mark = True
+
     @classmethod
     def guess(cls, source: Path) -> Mapping[str, Any] | None:
         return {} if source.suffix == ".parquet" or (source.is_dir() and any(source.rglob("*.parquet"))) else None

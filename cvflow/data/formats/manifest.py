@@ -62,13 +62,14 @@ class Manifest(Format):
         self._scan(faulty_rows)
         self._index = {name: i for i, name in enumerate(self.classes)}
 
+    by_mark = True
+
     @classmethod
     def guess(cls, source: Path) -> Mapping[str, Any] | None:
-        return (
-            {}
-            if source.suffix.lower() in SUFFIXES or (source.is_dir() and _tables(FolderTree(source))) or source.suffix == ".zip"
-            else None
-        )
+        try:
+            return {} if source.suffix.lower() in SUFFIXES or _tables(open_tree(source, "a table")) else None
+        except RequestError:  # neither folder nor whole zip
+            return None
 
     def __iter__(self) -> Iterator[Record]:
         for _, found in self._checked():

@@ -65,6 +65,8 @@ class TorchVision(Format):
         if len(self.classes) < 2:
             raise RequestError(Fault("data.format.dataset", f"{dataset} with {len(self.classes)} classes", "at least two"))
 
+    by_mark = True
+
     @classmethod
     def guess(cls, source: Path) -> Mapping[str, Any] | None:
         return next(({"dataset": name} for mark, name in MARKS.items() if (source / mark).exists()), None)
