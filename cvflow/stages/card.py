@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 from cvflow.data.dataset import PreparedDataset
+from cvflow.data.validation import SHARE
+from cvflow.runtime.tracking import flatten
 from cvflow.stages.run import Run, read_recipe
 from cvflow.types import DatasetInfo
 
@@ -31,7 +33,7 @@ def model_card(run: Run, model: str, run_id: str) -> str:
         f"Raw data: {recipe.data.source or recipe.data.format.name}. Prepared data: `{made_by['data_digest']}`.",
         counts(info),
         "## How good it is",
-        f"Measured on the {measured['split']} split of `{measured['data_digest']}`, which it was not trained on.",
+        f"Measured on the {measured['split']} split of `{measured['data_digest']}`, {apart(run, measured['split'])}.",
         table(["metric", "value"], sorted(measured["metrics"].items())),
         *[text for name, figure in details.items() for text in class_tables(name, figure)],
         "## Licence, use and limits",
@@ -54,8 +56,20 @@ def facts(run: Run) -> dict[str, Any]:
         "network": " ".join([recipe.model.name, *(f"{key}={_plain(value)}" for key, value in options.items())]),
         "weights": f"{_parameters(run.path('model') / 'model.safetensors'):,} numbers",
         "input": f"{height} x {width} pixels, {grey}; other sizes: {recipe.image.resize}",
-        "started from": recipe.model.weights or "random weights, or the network's own published ones",
+        "started from": recipe.model.weights or ("the network's published weights" if pretrained(run) else "random weights"),
     }
+
+
+def pretrained(run: Run) -> bool:
+    """Whether any part of the model is asked to fetch its published weights."""
+    return any(key.endswith("pretrained") and value == "true" for key, value in flatten(run.trained_by["model"]))
+
+
+def apart(run: Run, split: str) -> str:
+    """What prepare found of the split's images: none of them in train, or how many."""
+    findings = json.loads((run.path("data") / "validation.json").read_text())["findings"]
+    shared = sum(finding["topic"] == f"train and {split}{SHARE}" for finding in findings)
+    return f"{shared} of whose images are in train, too: the figures flatter" if shared else "which it was not trained on"
 
 
 def lineage(run: Run) -> Iterator[tuple[str, Any]]:

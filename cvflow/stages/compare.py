@@ -94,9 +94,10 @@ def metrics(runs: Sequence[Finished]) -> dict[str, list[Any]]:
 
 
 def recipes(runs: Sequence[Finished]) -> dict[str, list[Any]]:
-    """The recipe keys that differ."""
+    """The recipe keys that differ; what is empty in one run and filled in another is told by what fills it."""
     flat = [dict(flatten({k: v for k, v in done.run.trained_by.items() if k != "cvflow"})) for done in runs]
-    return {key: row for key, row in beside(flat).items() if len(set(row)) > 1}
+    differ = {key: row for key, row in beside(flat).items() if len(set(row)) > 1}
+    return {key: row for key, row in differ.items() if not any(other.startswith(f"{key}.") for other in differ)}
 
 
 def cost(runs: Sequence[Finished]) -> dict[str, list[Any]]:

@@ -50,11 +50,13 @@ class Task(Protocol):
     """One vision task. answers: the columns of its predictions, name -> Arrow type name.
 
     max_megapixels: the dataset's limit; larger images are not read.
+    quality_name: what ``quality`` is, in a word or two.
     """
 
     schema: Schema
     answers: Mapping[str, str]
     max_megapixels: float
+    quality_name: str
 
     def objective(self, cfg: Recipe) -> Objective: ...
 
@@ -118,6 +120,7 @@ class BaseTask:
     answers: Mapping[str, str]
     info: DatasetInfo
     max_megapixels: float = MAX_MEGAPIXELS
+    quality_name: str = "quality"
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
         raise NotImplementedError

@@ -37,6 +37,7 @@ class Classification(BaseTask):
 
     schema = Schema(images=("image",), annotations={"label": "int32", "weight": "float32"}, stratify="label", defaults={"weight": 1.0})
     answers: Mapping[str, str] = {"class": "string", "probabilities": "list<float>"}
+    quality_name = "the truth's share"
 
     def __init__(self, *, label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0, class_weights: ClassWeights = "none") -> None:
         self.label_smoothing, self.class_weights = label_smoothing, class_weights

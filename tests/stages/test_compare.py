@@ -73,6 +73,34 @@ def test_the_recipe_is_the_model_s_where_the_run_s_was_changed_since(compared: P
     assert "size:\n  - 12" in model_card(Run("good"), "good", "0")
 
 
+def test_what_is_empty_in_one_run_is_one_difference(compared: Path) -> None:
+    path = Path("runs/good/model/model.json")
+    made = json.loads(path.read_text())
+    made["recipe"]["train"]["augment"] = [{"name": "horizontal_flip"}]
+    path.unlink()
+    path.write_text(json.dumps(made))
+    bad = json.loads((other := Path("runs/bad/model/model.json")).read_text())
+    bad["recipe"]["train"]["augment"] = []
+    other.unlink()
+    other.write_text(json.dumps(bad))
+    augment = {key: row for key, row in compare(["good", "bad"]).recipe.items() if "augment" in key}
+    assert augment == {"train.augment.0.name": ["horizontal_flip", None]}
+
+
+def test_the_card_says_what_the_model_has_seen_and_started_from(compared: Path) -> None:
+    card = model_card(Run("good"), "good", "0")
+    assert "which it was not trained on" in card
+    assert "| started from | random weights |" in card
+    path = Path("runs/good/data/validation.json")
+    checked = json.loads(path.read_text())
+    checked["findings"].append({"file": "a.png", "what": "in test, too", "action": "kept", "topic": "train and test share"})
+    path.unlink()
+    path.write_text(json.dumps(checked))
+    card = model_card(Run("good"), "good", "0")
+    assert "1 of whose images are in train, too" in card
+    assert "not trained on" not in card
+
+
 def test_disagreements_are_joined_by_id_whatever_the_order(compared: Path) -> None:
     (before,) = compare(["good", "bad"]).disagreements
     answers = {name: pq.read_table(f"runs/{name}/evaluation/predictions.parquet").to_pylist() for name in ("good", "bad")}

@@ -34,6 +34,8 @@ def galleries(done: Finished) -> Iterator[Gallery]:
 def item(done: Finished, shown: Shown, answer: Mapping[str, Any]) -> Item:
     """One image with truth and answer."""
     caption = f"{done.task.caption(shown.truth)}, answered {done.task.caption(answer)}"
+    if not answer.get("right"):
+        caption += f", {done.task.quality_name} {answer['quality']:.2g}"  # what they are sorted by
     return Item(done.draw(shown, answer), caption, TONES[answer.get("right")], str(shown.row["path"]))
 
 
