@@ -20,11 +20,15 @@ _ENCRYPTED = 0x1
 _APPLE = "__MACOSX"
 
 
+Kind = Literal["folder", "file", "broken link", "special file"]
+"""special file: a pipe, socket or device, which is not to be opened."""
+
+
 class Entry(NamedTuple):
     """path: relative to the source, with '/'."""
 
     path: str
-    kind: Literal["folder", "file", "broken link"]
+    kind: Kind
 
     @property
     def name(self) -> str:
@@ -80,7 +84,7 @@ class FolderTree:
         with os.scandir(self.source / folder) as found:
             shown = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
         start = f"{folder}/" if folder else ""
-        return [Entry(start + e.name, "folder" if e.is_dir() else "file" if e.is_file() else "broken link") for e in shown]
+        return [Entry(start + e.name, _kind(e)) for e in shown]
 
     def open(self, path: str) -> BinaryIO:
         return (self.source / path).open("rb")
@@ -91,6 +95,12 @@ class FolderTree:
 
     def real(self, folder: str) -> str:
         return os.path.realpath(self.source / folder)
+
+
+def _kind(entry: os.DirEntry[str]) -> Kind:
+    if entry.is_dir():
+        return "folder"
+    return "file" if entry.is_file() else "broken link" if entry.is_symlink() and not os.path.exists(entry) else "special file"
 
 
 class ZipTree:

@@ -1,5 +1,7 @@
 """What each reader finds, and what it says where it finds nothing."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -70,11 +72,13 @@ def test_what_is_skipped(make_folder):
     (source / "a/.hidden.png").write_bytes(b"x")
     (source / "loose.png").write_bytes(b"x")
     (source / "a/gone.png").symlink_to(source / "nowhere.png")
+    os.mkfifo(source / "a/pipe.png")
     reader = ImageFolder(source)
     assert len(list(reader)) == 2
     assert sorted(reader.skipped()) == [
         ("a/gone.png", "a broken link"),
         ("a/notes.txt", "not an image's file name"),
+        ("a/pipe.png", "a special file"),
         ("loose.png", "outside the class folders"),
     ]
 

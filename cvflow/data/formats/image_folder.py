@@ -35,7 +35,7 @@ class ImageFolder(Format):
     def skipped(self) -> Iterator[tuple[str, str]]:
         for entry, _, _ in self._class_files():
             if not _is_image(entry):
-                yield entry.path, "a broken link" if entry.kind == "broken link" else "not an image's file name"
+                yield entry.path, "not an image's file name" if entry.kind == "file" else f"a {entry.kind}"
         for folder in dict.fromkeys(["", *self.roots]):
             for entry in self.tree.entries(folder):
                 if entry.path not in self.roots and not (folder in self.roots and entry.kind == "folder"):
