@@ -105,7 +105,8 @@ def get(kind: str, name: str, where: str = "") -> Callable[..., Any]:
     """The builder; raises RequestError with a suggestion when there is none of that name."""
     known = names(kind)
     if name not in known:
-        raise RequestError(Fault(where or kind, f"'{name}'", f"a {kind}: {one_of(known)}", did_you_mean(name, known)))
+        expected = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}: {one_of(known, len(known))}"
+        raise RequestError(Fault(where or kind, f"'{name}'", expected, did_you_mean(name, known)))
     return _builders[kind][name]
 
 
@@ -177,10 +178,14 @@ def _assign(target: Any, path: list[str], value: Any) -> None:
 def build(kind: str, component: Component, *given: Any) -> Any:
     """Call the component's builder with cvflow's arguments and the component's checked options.
 
-    Options of a Component type reach the builder as Component, for it to build with what it knows.
+    Options of a Component type reach the builder as Component, for it to build with what it knows. RequestError where options are wrong.
     """
     builder = get(kind, component.name)
-    options = options_model(builder).model_validate(component.options)
+    model = options_model(builder)
+    try:
+        options = model.model_validate(component.options)
+    except ValidationError as error:  # of one that was not checked before
+        raise RequestError(*faults_of(error, model, kind)) from error
     return builder(*given, **{k: getattr(options, k) for k in type(options).model_fields})
 
 
@@ -205,7 +210,7 @@ def faults_of(error: ValidationError, model: type[BaseModel], where: str = "") -
 def _expectation(message: str) -> str:
     for prefix in ("Input should be ", "Value error, "):
         message = message.removeprefix(prefix)
-    return message
+    return "a list, as in [a, b]" if message in ("a valid tuple", "a valid list") else message
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> Mapping[str, Any]:

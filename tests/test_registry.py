@@ -160,3 +160,16 @@ def test_a_request_error_crosses_processes_whole() -> None:
     again = pickle.loads(pickle.dumps(error))
     assert again.faults == error.faults
     assert str(again) == "a: got b, expected c. d\ne: got f, expected g."
+
+
+def test_an_unknown_name_is_answered_with_all_that_there_are() -> None:
+    with pytest.raises(RequestError, match="expected an optimizer: one of adagrad"):
+        get("optimizer", "sdg")
+    with pytest.raises(RequestError) as caught:
+        get("transform", "zom")
+    assert all(name in str(caught.value) for name in names("transform"))
+
+
+def test_options_that_were_not_checked_are_named_when_built() -> None:
+    with pytest.raises(RequestError, match="optimizer.lr: got -1, expected greater than 0"):
+        build("optimizer", Component(name="sgd", lr=-1), [])

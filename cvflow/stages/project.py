@@ -65,7 +65,8 @@ def adopt(recipe: Path) -> Path:
 
 def parse_overrides(arguments: list[str]) -> dict[str, Any]:
     """``key=value`` arguments as dotted keys with YAML values; every malformed one is named."""
-    faults = [Fault(f"'{a}'", "no '='", "key=value, as in train.epochs=3") for a in arguments if "=" not in a or a.startswith("=")]
+    wrong = [(a, "no key" if a.startswith("=") else "no '='") for a in arguments if "=" not in a or a.startswith("=")]
+    faults = [Fault(f"'{argument}'", got, "key=value, as in train.epochs=3") for argument, got in wrong]
     if faults:
         raise RequestError(*faults)
     parsed = {}

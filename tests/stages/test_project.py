@@ -38,7 +38,7 @@ def test_overrides_are_yaml() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["epochs", "=3", "a=1"], r"'epochs': got no '='.*\n'=3': got no '='"),
+        (["epochs", "=3", "a=1"], r"'epochs': got no '='.*\n'=3': got no key"),
         (["a=[1"], r"'a=\[1': got a value that is not YAML"),
     ],
 )
