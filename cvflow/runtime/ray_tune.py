@@ -19,7 +19,7 @@ from typing import Any
 import ray
 from ray import cloudpickle, tune
 from ray.tune.schedulers import TrialScheduler
-from ray.tune.search import Searcher
+from ray.tune.search import SearchAlgorithm, Searcher, SearchGenerator
 
 from cvflow.config import Compute, Search
 from cvflow.engine.search.conductor import Conductor
@@ -28,7 +28,7 @@ from cvflow.plugins import loaded_plugins
 from cvflow.runtime.interrupts import Interrupts
 from cvflow.runtime.ray_train import connect, resources, uses_gpu
 from cvflow.runtime.schedulers import EPOCH, SCORE
-from cvflow.runtime.trial import STOP, run_trial
+from cvflow.runtime.trial import RAY, STOP, own_folder, run_trial
 
 SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -72,7 +72,8 @@ class Asker(HereOnly, Searcher):
                 self.conductor.end(trial.number, "failed", str(error))
                 continue
             self.numbers[trial_id] = trial.number
-            return {"trial": trial.number, "params": trial.params}
+            own_folder(self.conductor.folder, trial_id, trial.number)
+            return {"params": trial.params}
         return Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -86,6 +87,29 @@ class Asker(HereOnly, Searcher):
         """Nothing: the journal is the state."""
 
     def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the journal is the state."""
+
+
+class Population(HereOnly, SearchAlgorithm):
+    """The same for population-based training, which Tune lets nothing ask that it knows for a searcher."""
+
+    def __init__(self, asker: Asker) -> None:
+        self._inner = SearchGenerator(asker)
+        self._inner.set_search_properties(SCORE, "max", {})
+
+    def add_configurations(self, experiments: Any) -> None:
+        self._inner.add_configurations(experiments)
+
+    def next_trial(self) -> Any:
+        return self._inner.next_trial()
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._inner.on_trial_complete(trial_id, result, error)
+
+    def is_finished(self) -> bool:
+        return bool(self._inner.is_finished())
+
+    def save_to_dir(self, dirpath: str, session_str: str) -> None:
         """Nothing: the journal is the state."""
 
 
@@ -189,14 +213,14 @@ def run_trials(
         "work": work, "recipe_of": recipe_of, "dataset": dataset, "folder": str(folder), "plugins": loaded_plugins(),
         "compute": compute.model_dump(mode="json"), "cpus": search.cpus, "metric": conductor.score_name, "sign": sign, "exploits": exploits,
     }  # fmt: skip
-    scratch, name = folder / "ray", uuid.uuid4().hex
+    scratch, name, room = folder / RAY, uuid.uuid4().hex, at_once(search, compute)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(run_trial, shared=shared), needs(search, compute)),
         tune_config=tune.TuneConfig(
-            search_alg=asker,
+            search_alg=Population(asker) if exploits else asker,
             scheduler=scheduler if exploits else Gentle(scheduler, asker, sign),
             num_samples=-1,
-            max_concurrent_trials=conductor.samples if exploits else at_once(search, compute),
+            max_concurrent_trials=None if exploits else room,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(storage_path=str(scratch), name=name, verbose=0, callbacks=[Listener(asker, sign)]),
@@ -228,9 +252,9 @@ def _fit(tuner: tune.Tuner, interrupts: Interrupts, conductor: Conductor) -> Non
 
 
 def needs(search: Search, compute: Compute) -> dict[str, float]:
-    """Resources of a trial. One on several workers holds none itself: they bring their own."""
+    """Resources of a trial. One on several workers holds next to none itself (Tune wants something): they bring their own."""
     if compute.most > 1:
-        return {"cpu": 0}
+        return {"memory": 1 << 20}
     gpu = {"gpu": search.gpus} if uses_gpu(compute) and search.gpus else {}
     return {"cpu": search.cpus, **gpu}
 

@@ -12,7 +12,7 @@ from ray import tune
 
 from cvflow.config import Compute
 from cvflow.engine.checkpoint import Checkpoint, CheckpointStore, read_checkpoint
-from cvflow.engine.history import History
+from cvflow.engine.history import History, read_history
 from cvflow.engine.session import Point, Progress
 from cvflow.errors import CvflowError, InterruptedRunError
 from cvflow.plugins import load_texts
@@ -22,6 +22,8 @@ from cvflow.runtime.schedulers import EPOCH, SCORE
 
 STOP = "stop"
 """A file of this name asks to stop: in the search's folder every trial, in a trial's folder that trial."""
+RAY = "ray"
+"""Below the search's folder: what Tune and its trials need while they run."""
 
 
 class TrialSession:
@@ -109,7 +111,7 @@ def asked_to_stop(folder: Path) -> bool:
 def run_trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
     """What Tune calls: trains the trial's recipe to its end, and says how it ended."""
     load_texts(shared["plugins"])
-    folder = Path(shared["folder"]) / "trials" / f"{config['trial']:04}"
+    folder = own_folder(Path(shared["folder"]), tune.get_context().get_trial_id())
     folder.mkdir(parents=True, exist_ok=True)
     compute = Compute.model_validate(shared["compute"])
     reporter = Reporter(shared["metric"], shared["sign"], shared["exploits"])
@@ -117,10 +119,19 @@ def run_trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
     if compute.most > 1:
         tune.report(ended(folder, lambda: nested(shared["work"], compute, folder, reporter, arguments)))
         return
-    session = TrialSession(compute, folder, reporter, shared["cpus"])
     if given := tune.get_checkpoint():
-        adopt(Path(given.path), session.checkpoints, config["params"])
+        adopt(Path(given.path), folder, config["params"])
+    session = TrialSession(compute, folder, reporter, shared["cpus"])
     tune.report(ended(folder, lambda: shared["work"](session, **arguments)))
+
+
+def own_folder(folder: Path, trial_id: str, number: int | None = None) -> Path:
+    """The trial's folder by Tune's id; number: noted for it. (Its config may come from another trial, number and all.)"""
+    note = folder / RAY / f"trial_{trial_id}"
+    if number is not None:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"{number:04}")
+    return folder / "trials" / note.read_text()
 
 
 def nested(work: Callable[..., Any], compute: Compute, folder: Path, reporter: Reporter, arguments: dict[str, Any]) -> None:
@@ -147,11 +158,18 @@ def ended(folder: Path, work: Callable[[], Any]) -> dict[str, str]:
     return {"end": "done"}
 
 
-def adopt(directory: Path, store: CheckpointStore, params: Mapping[str, Any]) -> None:
-    """Go on from another trial's checkpoint, with these params in its optimiser's groups (the loop sets the rate itself)."""
+def adopt(directory: Path, folder: Path, params: Mapping[str, Any]) -> None:
+    """Go on from another trial's checkpoint, with these params in its optimiser's groups (the loop sets the rate itself).
+
+    What the trial's history says of later steps is dropped.
+    """
     checkpoint = read_checkpoint(directory)
-    shutil.rmtree(store.root, ignore_errors=True)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     options = {key.removeprefix("train.optimizer."): value for key, value in params.items() if key.startswith("train.optimizer.")}
     for group in checkpoint.state.get("optimizer", {}).get("param_groups", ()):
         group |= {key: value for key, value in options.items() if group.get(key)}
-    CheckpointStore(store.root).save(checkpoint.state["step"], checkpoint)
+    CheckpointStore(folder / "checkpoints").save(checkpoint.state["step"], checkpoint)
+    history = folder / "history.jsonl"
+    kept = [point for _, point in read_history(history) if point.step <= checkpoint.state["step"]]
+    history.unlink(missing_ok=True)
+    History(history).append(kept)
