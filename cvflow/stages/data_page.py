@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 
 import numpy as np
 from PIL import Image
@@ -18,6 +19,8 @@ from cvflow.tasks.base import Task
 SHOWN = 200
 """Findings that the page lists of each topic; the JSON has all."""
 SIDE = 128
+ROW = 4
+"""Samples of a class that are worth a row of their own."""
 
 
 def data_page(title: str, validation: Validation, task: Task, subtitle: str = "") -> str:
@@ -26,10 +29,18 @@ def data_page(title: str, validation: Validation, task: Task, subtitle: str = ""
         Section("Images", list(_overview(validation))),
         Section("Findings", list(_findings(validation)) or [Text("Nothing.")]),
     ]
-    pictures = [item for record in validation.examples for item in _item(record, task)]
-    if pictures:
-        sections.append(Section("Samples", [Gallery(pictures, side=SIDE)], "The first of each class, as annotated."))
+    if samples := list(_samples(validation, task)):
+        sections.append(Section("Samples", samples, "The first of each class, as annotated."))
     return page(title, sections, subtitle)
+
+
+def _samples(validation: Validation, task: Task) -> Iterator[Block]:
+    """A gallery a class, so that each begins a row; one for all where there are too many classes for more than a few of each."""
+    by_class = groupby(validation.examples, lambda record: record.annotation.get(task.schema.stratify or ""))
+    classes = [list(records) for _, records in by_class]
+    for records in classes if max(map(len, classes), default=0) >= ROW else [validation.examples]:
+        if pictures := [item for record in records for item in _item(record, task)]:
+            yield Gallery(pictures, side=SIDE)
 
 
 def _overview(validation: Validation) -> Iterator[Block]:

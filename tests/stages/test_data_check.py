@@ -44,6 +44,7 @@ def test_the_page(raw: Path, project: Path) -> None:
     assert "<td>&lt;dog&gt;</td>" in html
     assert "<dog>" not in html
     assert html.count("data:image/png;base64,") == 16  # eight of each class
+    assert html.count('class="cards"') == 2
     assert "thumbnails do not tell these classes apart" in html
     assert "http://" not in html.replace("http://www.w3.org", "")
     assert before == {path: path.stat().st_mtime_ns for path in raw.rglob("*")}
