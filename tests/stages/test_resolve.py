@@ -46,7 +46,7 @@ def test_the_resolved_recipe_resolves_to_itself(project: Path, resolved: Callabl
     assert resolved(Path("again.yaml")).recipe == first
     given = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0005}
     assert first["train"]["optimizer"] == {**given, "nesterov": False, "decay": "all"}
-    assert first["cvflow"]["behaviour"].keys() == {"prepare", "train", "evaluate", "register", "predict", "report"}
+    assert first["cvflow"]["behaviour"].keys() == {"prepare", "train", "evaluate", "register", "predict", "report", "tune"}
 
 
 @pytest.mark.parametrize(
