@@ -1,0 +1,94 @@
+"""Two Ray workers, one of them killed at a random step: replaced, and in the end the bits of the unbroken training."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+from ray import cloudpickle
+
+from cvflow.config import Compute, Recipe
+from cvflow.data.dataset import PreparedDataset
+from cvflow.engine.checkpoint import CheckpointStore
+from cvflow.engine.history import read_history
+from cvflow.engine.loop import train
+from cvflow.engine.session import Session
+from cvflow.runtime.launch import launch
+from cvflow.runtime.ray_train import connect
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
+COMPUTE = Compute(workers=2, threads=1, device="cpu", checkpoint_minutes=1e-3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    connect(COMPUTE)
+    yield
+    ray.shutdown()
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def recipe() -> dict[str, Any]:
+    """40 steps in two phases, with momentum, dropout and augmentation."""
+    first = {"epochs": 1, "optimizer": {"name": "adamw", "lr": 0.005}, "warmup_epochs": 0.5}
+    second = {"epochs": 1, "optimizer": {"name": "sgd", "lr": 0.02}}
+    plan = {"batch_size": 16, "phases": [first, second], "ema": 0.9, "augment": [{"name": "random_crop", "padding": 1}]}
+    model = {"name": "classifier", "dropout": 0.3}
+    sections = {"task": "classification", "data": {"format": "digits"}, "image": {"size": (16, 16), "channels": 1}, "model": model}
+    found = Recipe.model_validate({**sections, "train": plan, "evaluate": {"batch_size": 64}, "tracking": {"every": 1}})
+    return found.model_dump(mode="json", by_alias=True)
+
+
+def doomed(session: Any, recipe: dict[str, Any], dataset: str, rank: int, step: int, mark: str) -> None:
+    """Train; the rank is killed the first time it has taken so many steps."""
+    taken, ask = 0, session.should_stop
+
+    def should_stop() -> bool:  # asked after every step
+        nonlocal taken
+        taken += 1
+        if session.rank == rank and taken == step and not Path(mark).exists():
+            Path(mark).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return bool(ask())
+
+    session.should_stop = should_stop
+    kept: Session = session
+    train(Recipe.model_validate(recipe), PreparedDataset(dataset), kept)
+
+
+def trained(root: Path, digits: PreparedDataset, rank: int = 0, step: int = 0) -> dict[str, torch.Tensor]:
+    launch(
+        doomed, COMPUTE, root / "checkpoints", root / "history.jsonl",
+        recipe=recipe(), dataset=str(digits.path), rank=rank, step=step, mark=str(root / "killed"),
+    )  # fmt: skip
+    last = CheckpointStore(root / "checkpoints").latest()
+    assert last is not None
+    return last.tensors["model"]
+
+
+def points(root: Path) -> list[Any]:
+    found = [point for _, point in read_history(root / "history.jsonl")]
+    return [(p.step, {k: v for k, v in p.metrics.items() if not k.startswith(("images_per_second", "seconds_"))}) for p in found]
+
+
+@pytest.mark.timeout(1800)
+def test_killed_at_thirty_random_steps(digits: PreparedDataset, tmp_path: Path) -> None:
+    draw, whole = random.Random(1), tmp_path / "whole"
+    whole.mkdir()
+    unbroken = trained(whole, digits)
+    for number in range(30):
+        root = tmp_path / f"broken-{number}"
+        root.mkdir()
+        found = trained(root, digits, rank=draw.randrange(2), step=draw.randrange(1, 40))
+        assert (root / "killed").exists()
+        assert all(torch.equal(found[k], unbroken[k]) for k in unbroken), f"kill {number}"
+        assert points(root) == points(whole)
