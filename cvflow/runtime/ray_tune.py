@@ -101,7 +101,7 @@ class Population(HereOnly, SearchAlgorithm):
         self._inner.add_configurations(experiments)
 
     def next_trial(self) -> Any:
-        return self._inner.next_trial()
+        return self._inner.next_trial()  # type: ignore[no-untyped-call]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._inner.on_trial_complete(trial_id, result, error)
@@ -109,7 +109,7 @@ class Population(HereOnly, SearchAlgorithm):
     def is_finished(self) -> bool:
         return bool(self._inner.is_finished())
 
-    def save_to_dir(self, dirpath: str, session_str: str) -> None:
+    def save_to_dir(self, dirpath: str, **kwargs: Any) -> None:
         """Nothing: the journal is the state."""
 
 

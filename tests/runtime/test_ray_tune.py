@@ -113,6 +113,7 @@ def test_however_a_trial_ends_it_is_taken_down_and_the_search_goes_on(tmp_path: 
     assert not (tmp_path / "search" / "ray").exists()
 
 
+@pytest.mark.slow
 def test_what_the_scheduler_stops_ends_by_itself_and_what_is_left_open_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     log, values = tmp_path / "log", [0.9, 0.5, 0.1, 0.95]
     options = {"scheduler": {"name": "asha", "reduction": 2}, "concurrency": 1}

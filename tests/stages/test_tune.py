@@ -26,6 +26,7 @@ from cvflow.stages.tune.result import read_results, write_results
 from cvflow.stages.tune.trial_recipe import WithoutTest, trial_recipe, with_params
 
 SPACE = {"search.space.train.optimizer.lr": "loguniform(1e-3, 1)", "search.space.model.backbone": "choice(lenet, mlp)"}
+SHARED = "All trials share one dataset"
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 
@@ -69,6 +70,7 @@ def test_params_that_make_no_recipe_together_are_refused() -> None:
         ({"predict.batch_size": [1]}, "search.space.predict.batch_size", "Type it as a plain value."),
         ({"task.name": ["a"]}, "search.space.task.name", "Type it as a plain value."),
         ({"seed": {"choice": [1], "when": {"train.epoch": 3}}}, "search.space.seed", ""),
+        ({"data.split.seed": [1]}, "search.space.data.split.seed", f"{SHARED}: type it as a plain value, for a search of its own."),
         ({"train.optimizer": ["sgdd", "adam"]}, "search.space.train.optimizer name", "Did you mean 'sgd'?"),
         ({"train.optimizer.momentum": {"choice": [0.5], "when": {"train.optimizer": "adam"}}}, "search.space.train.optimizer.momentum", ""),
     ],
@@ -80,6 +82,11 @@ def test_each_wrong_key_and_value_is_named(space: dict[str, Any], where: str, fi
     (fault,) = caught.value.faults
     assert fault.where == where
     assert fault.fix == fix
+
+
+def test_two_algorithms_options_are_not_mixed() -> None:
+    with pytest.raises(RequestError, match="population: got the unknown key 'population', expected one of startup"):
+        base(**SPACE, **{"search.algorithm": {"name": "tpe", "population": 4}})
 
 
 def test_a_condition_makes_a_key_right() -> None:
