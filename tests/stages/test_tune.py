@@ -144,7 +144,7 @@ def searched(run: Run, tmp_path: Path) -> Callable[[str], Conductor]:
 
 def test_what_a_search_leaves(run: Run, searched: Callable[[str], Conductor]) -> None:
     conductor = searched("random")
-    page = write_results(run, conductor, PreparedDataset(run.path("data")))
+    page = write_results(run, conductor)
     said = read_results(run)
     scores = [trial["score"] for trial in said["trials"]]
     assert scores[:11] == sorted(scores[:11], reverse=True)
@@ -167,7 +167,7 @@ def test_a_search_without_a_score_leaves_no_best(run: Run, tmp_path: Path) -> No
     conductor = Conductor(search, objective, algorithm_of(run.resolved, search), tmp_path / "none")
     conductor.ask()
     conductor.end(0, "failed", "no")
-    assert "no" in write_results(run, conductor, PreparedDataset(run.path("data")))
+    assert "no" in write_results(run, conductor)
     assert not (run.path("search") / "best.yaml").exists()
     assert yaml.safe_load((run.path("search") / "trials.json").read_text())["trials"][0]["reason"] == "no"
 

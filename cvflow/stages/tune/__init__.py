@@ -48,7 +48,7 @@ def search_in(run: Run, conductor: Conductor, dataset: PreparedDataset, key: str
             if not conductor.finished:
                 run_all(run, conductor, dataset)
         finally:
-            page = write_results(run, conductor, dataset)
+            page = write_results(run, conductor)
             tracker.log_page(page)
     if conductor.closed == "interrupted":
         raise InterruptedRunError("interrupted; the same command goes on from there")

@@ -86,7 +86,7 @@ def _conditions(base: Mapping[str, Any], search: Search) -> Iterator[Fault]:
 
 def _values(base: Mapping[str, Any], key: str, dimension: Dimension) -> Iterator[Fault]:
     """Each choice, and both ends of a range, put into the recipe with what its condition asks for."""
-    given = {other: wanted[0] if isinstance(wanted, list) and wanted else wanted for other, wanted in dimension.when.items()}
+    given = fulfilled(dimension)
     said: set[str] = set()
     for value in dimension.values:
         for fault in faults_with(base, {**given, key: value}):
@@ -95,6 +95,11 @@ def _values(base: Mapping[str, Any], key: str, dimension: Dimension) -> Iterator
                 below = fault.where.removeprefix(key).strip(".")
                 fix = fault.fix or (_elsewhere(base, key) if below in ("", key) else "")
                 yield Fault(" ".join(filter(None, (_at(key), below))), fault.got, fault.expected, fix)
+
+
+def fulfilled(dimension: Dimension) -> dict[str, Any]:
+    """Values under which the dimension's condition holds."""
+    return {key: wanted[0] if isinstance(wanted, list) and wanted else wanted for key, wanted in dimension.when.items()}
 
 
 def _elsewhere(base: Mapping[str, Any], key: str) -> str:
@@ -151,7 +156,7 @@ def check_models(base: Mapping[str, Any], search: Search, dataset: PreparedDatas
     for key, dimension in search.space.items():
         if key.split(".")[0] not in ("model", "image"):
             continue
-        given = {other: wanted[0] if isinstance(wanted, list) and wanted else wanted for other, wanted in dimension.when.items()}
+        given = fulfilled(dimension)
         for value in dimension.values:
             recipe = Recipe.model_validate(with_params(base, {**given, key: value}))
             try:

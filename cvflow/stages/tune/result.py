@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 
 from cvflow.config import merge
-from cvflow.data.dataset import PreparedDataset
 from cvflow.engine.search.conductor import Conductor, ranked
 from cvflow.engine.search.journal import Trial
 from cvflow.stages.recipe_file import nest
@@ -22,7 +21,7 @@ from cvflow.stages.tune.trial_recipe import nested
 BEST, TRIALS, PAGE = "best.yaml", "trials.json", "search.html"
 
 
-def write_results(run: Run, conductor: Conductor, dataset: PreparedDataset) -> str:
+def write_results(run: Run, conductor: Conductor) -> str:
     """Write ``runs/<name>/search``; gives the page. Without a trial that has a score there is no best.yaml."""
     out = run.path("search")
     out.mkdir(parents=True, exist_ok=True)
