@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
+from contextlib import chdir
 from pathlib import Path
 
 import yaml
@@ -34,8 +34,7 @@ RECIPE = {
 
 def main() -> None:
     """Both searches, one after the other."""
-    with tempfile.TemporaryDirectory() as scratch:
-        os.chdir(scratch)
+    with tempfile.TemporaryDirectory() as scratch, chdir(scratch):
         Path("small.yaml").write_text(yaml.safe_dump(RECIPE))
         full = search("small.yaml", {}, "full")
         asha = search("small.yaml", {"search.scheduler": "asha"}, "asha")

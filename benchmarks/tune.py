@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,13 @@ from cvflow.stages.search import search
 from cvflow.stages.tune.trial_recipe import trial_recipe
 
 AT_ONCE = 2
-OVERRIDES = {"train.epochs": 6, "compute.threads": 1, "compute.device": "cpu", "search.concurrency": AT_ONCE}
+OVERRIDES = {"train.epochs": 14, "compute.threads": 1, "compute.device": "cpu", "search.concurrency": AT_ONCE}
 
 
 def main(trials: int) -> None:
     """Search over seeds alone, so that every trial takes as long as another."""
     seeds = list(range(trials))
-    with tempfile.TemporaryDirectory() as scratch:
-        os.chdir(scratch)
+    with tempfile.TemporaryDirectory() as scratch, chdir(scratch):
         overrides = OVERRIDES | {"seed": f"grid({','.join(map(str, seeds))})", "search.algorithm": "grid"}
         search("digits", overrides | {"seed": "grid(1000)"}, "warm")  # prepares the data, and loads what is on disk
         started = time.perf_counter()
