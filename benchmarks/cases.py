@@ -7,6 +7,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 
+from PIL import Image
+
 from cvflow.config import Compute, Recipe, SplitRule
 from cvflow.data.dataset import SCHEMA_VERSION, PreparedDataset
 from cvflow.data.prepare import prepare
@@ -29,16 +31,26 @@ def cifar() -> PreparedDataset:
 
 
 def photographs() -> Path:
-    """Kangaroos, streets and blood cells in class folders: 670 JPEG files of about 640 x 480 pixels."""
+    """Kangaroos, streets and blood cells in class folders: 669 whole JPEG files of about 640 x 480 pixels."""
     sources = {"kangaroo": "kangaroo/images", "street": "camvid/CamVid/*[tl]", "blood": "bccd/JPEGImages"}
     folder = STATE / "photographs"
     for label, pattern in sources.items():
         (folder / label).mkdir(parents=True, exist_ok=True)
         for file in DATA.glob(f"{pattern}/*.jpg"):
             copy = folder / label / file.name
-            if not copy.exists():
+            if not copy.exists() and whole(file):
                 shutil.copyfile(file, copy)
     return folder
+
+
+def whole(file: Path) -> bool:
+    """One of them is truncated as published, which the bare loop does not survive."""
+    try:
+        with Image.open(file) as image:
+            image.load()
+        return True
+    except OSError:
+        return False
 
 
 def prepared(name: str, source: Path) -> PreparedDataset:
