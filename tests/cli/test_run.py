@@ -67,7 +67,7 @@ def test_every_stage_left_its_outputs(ran: Any) -> None:
 
 def test_unreadable_and_foreign_files_are_named_and_left_out(ran: Any) -> None:
     validation = json.loads((ran.path / "runs/squares/data/validation.json").read_text())
-    found = {f["file"]: f["action"] for f in validation["findings"]}
+    found = {f["file"]: f["action"] for f in validation["findings"] if f["topic"] != "tiny class"}
     assert found == {"dark/90.png": "left out", "light/notes.txt": "skipped"}
     assert sum(validation["counts"].values()) == 30
     assert "dark/90.png" in ran.run.stderr
