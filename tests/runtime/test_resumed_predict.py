@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,12 +24,21 @@ from cvflow.stages.predict import predict_path
 HERE = Compute(threads=1, device="cpu")
 ROWS = 20
 CHILD = """
-import sys
+import os, signal, sys
 from pathlib import Path
 from cvflow.config import Compute
 from cvflow.stages import parts, predict
 parts.PART_ROWS, parts.PART_SECONDS = int(sys.argv[5]), float(sys.argv[7])
 compute = Compute(workers=int(sys.argv[4]), threads=1, device="cpu")
+rename, last = Path.rename, f"part-{int(sys.argv[8]) - 1:05d}.parquet"
+
+def renamed(self, target):
+    done = rename(self, target)
+    if Path(target).name == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
+
+Path.rename = renamed
 predict.predict_path(Path(sys.argv[1]), "m/3", Path(sys.argv[2]), Path(sys.argv[3]), compute, batch_size=int(sys.argv[6]))
 """
 Source = Callable[[str], tuple[Path, list[str]]]
@@ -39,17 +47,12 @@ Source = Callable[[str], tuple[Path, list[str]]]
 def killed(
     model: Path, source: Path, out: Path, after: int, workers: int = 0, rows: int = ROWS, batch: int = 1, seconds: float = 60
 ) -> int:
-    """Predict in another process and kill it once there are so many parts; how many it left."""
-    aside = out.with_name(f".{out.name}.partial")
-    arguments = [str(model), str(source), str(out), str(workers), str(rows), str(batch), str(seconds)]
-    child = subprocess.Popen([sys.executable, "-c", CHILD, *arguments], stderr=subprocess.PIPE)
-    while len(parts.part_files(aside)) < after:
-        assert child.poll() is None, child.communicate()[1].decode()
-        time.sleep(0.001)
-    child.send_signal(signal.SIGKILL)
-    child.communicate()
+    """Predict in another process, which is killed once it has written so many parts; how many it left."""
+    arguments = [str(model), str(source), str(out), str(workers), str(rows), str(batch), str(seconds), str(after)]
+    child = subprocess.run([sys.executable, "-c", CHILD, *arguments], stderr=subprocess.PIPE, check=False)
+    assert child.returncode == -signal.SIGKILL, child.stderr.decode()
     assert not out.exists()
-    return len(parts.part_files(aside))
+    return len(parts.part_files(out.with_name(f".{out.name}.partial")))
 
 
 def many(source: Source, kind: str, tmp_path: Path) -> tuple[Path, list[str]]:
