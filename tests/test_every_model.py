@@ -14,7 +14,7 @@ from cvflow.config import Recipe
 from cvflow.data.images import encode_png
 from cvflow.errors import RequestError
 from cvflow.registry import Kind
-from cvflow.tasks.base import Task, iterate
+from cvflow.tasks.base import Task
 from cvflow.types import DatasetInfo, Row
 
 SIDE, CLASSES = 64, ("a", "b", "c")
@@ -70,7 +70,7 @@ def test_forward_losses_backward_decode(model: Mapping[str, Any]) -> None:
     name, task, net = build(model)
     recipe, info = tiny(model, name)
     fit = task.transforms(recipe, "test")
-    batch = task.collate([fit(sample) for sample in iterate(task, tiny_rows(name, task))])
+    batch = task.collate([fit(sample) for row in tiny_rows(name, task) for sample in task.samples(row)])
 
     losses = task.losses(net, batch)
     total = torch.stack([loss.sum / loss.count for loss in losses.values()]).sum()
@@ -85,7 +85,7 @@ def test_forward_losses_backward_decode(model: Mapping[str, Any]) -> None:
         answers = task.decode(task.forward(net, batch), batch)
     assert [answer.id for answer in answers] == ["0", "1"]
     metric = task.metric(info)
-    metric.update(answers, [sample.target for sample in iterate(task, tiny_rows(name, task))])
+    metric.update(answers, [sample.target for row in tiny_rows(name, task) for sample in task.samples(row)])
     assert np.isfinite(metric.compute()[task.objective(recipe).metric])
 
 

@@ -5,7 +5,7 @@ What differs between tasks is a method here, never a branch elsewhere. Shapes: B
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -182,9 +182,3 @@ def no_linear_layer(model: nn.Module) -> RequestError:
 
 def _stack(values: list[Any]) -> Any:
     return torch.stack(values) if isinstance(values[0], Tensor) else values
-
-
-def iterate(task: Task, rows: Iterable[Row]) -> Iterator[Sample]:
-    """Every sample of every row."""
-    for row in rows:
-        yield from task.samples(row)
