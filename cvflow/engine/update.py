@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -14,7 +16,7 @@ from cvflow.engine.closures import passed_over
 from cvflow.engine.job import Job
 from cvflow.engine.meter import Clock
 from cvflow.engine.step import Step, counted, reduce, some
-from cvflow.errors import RequestError
+from cvflow.errors import Fault, RequestError
 from cvflow.types import Batch, Loss
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -30,6 +32,8 @@ class Update:
         self.needs_closure = getattr(optimizer, "needs_closure", False)
         if self.needs_closure and (faults := passed_over(self.train)):
             raise RequestError(*faults)
+        if self.train.compile:
+            check_compiler()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.train.precision == "fp16")
         step = Step(job.model, job.task)
         self.wrapped = DistributedDataParallel(step, broadcast_buffers=False) if self.world_size > 1 else step
@@ -108,6 +112,13 @@ class Update:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return True
+
+
+def check_compiler() -> None:
+    """Raise RequestError where torch.compile would find no C++ compiler; it looks at CXX, g++ and clang++ on the PATH."""
+    if not any(map(shutil.which, (os.environ.get("CXX") or "g++", "g++", "clang++"))):
+        fix = "Install one (g++, say), or type train.compile=false."
+        raise RequestError(Fault("train.compile", "true, without a C++ compiler on the PATH", "a C++ compiler", fix))
 
 
 def seed_all(seed: int, device: torch.device) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,3 +125,12 @@ def test_loading_in_this_process_or_another_is_the_same_training(digits: Prepare
     apart = session("apart")
     apart.loader_workers = 1
     assert distance(trained(plan, digits, session("here")), trained(plan, digits, apart)) == 0
+
+
+def test_compile_without_a_compiler_says_what_to_type(
+    digits: PreparedDataset, recipe: Make, session: Sessions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(RequestError, match=r"train\.compile: got true, without a C\+\+ compiler.*type train\.compile=false"):
+        train(recipe(epochs=1, compile=True), digits, session())
