@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from cvflow.config import Recipe, SplitRule
+from cvflow.config import Compute, Recipe, SplitRule
 from cvflow.data.dataset import PreparedDataset
 from cvflow.data.prepare import prepare
 from cvflow.engine.export import write_model
@@ -79,3 +79,18 @@ def source(tmp_path: Path, digits: PreparedDataset, pictures: list[bytes]) -> Ca
         return file, names
 
     return make
+
+
+@pytest.fixture(scope="module")
+def local_ray(request: pytest.FixtureRequest) -> Iterator[None]:
+    """One local Ray for the module; functions of its file travel to the workers as they stand."""
+    import ray
+    from ray import cloudpickle
+
+    from cvflow.runtime.ray_train import connect
+
+    cloudpickle.register_pickle_by_value(request.module)
+    connect(Compute())
+    yield
+    ray.shutdown()
+    cloudpickle.unregister_pickle_by_value(request.module)

@@ -5,32 +5,23 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 import torch.distributed
-from ray import cloudpickle
 
 from cvflow.config import Compute
 from cvflow.engine.session import Session
 from cvflow.errors import CvflowError
 from cvflow.runtime.launch import launch
-from cvflow.runtime.ray_train import connect
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    connect(Compute(workers=2))
-    yield
-    ray.shutdown()
-    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.usefixtures("local_ray"),
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+]
 
 
 def trouble(session: Session, what: str, log: str, times: int = 99) -> str:

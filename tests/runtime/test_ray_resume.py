@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import torch
-from ray import cloudpickle
 
 from cvflow.config import Compute, Recipe
 from cvflow.data.dataset import PreparedDataset
@@ -22,19 +18,14 @@ from cvflow.engine.history import read_history
 from cvflow.engine.loop import train
 from cvflow.engine.session import Session
 from cvflow.runtime.launch import launch
-from cvflow.runtime.ray_train import connect
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.usefixtures("local_ray"),
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+]
 COMPUTE = Compute(workers=2, threads=1, device="cpu", checkpoint_minutes=1e-3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    connect(COMPUTE)
-    yield
-    ray.shutdown()
-    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 def recipe() -> dict[str, Any]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +25,13 @@ from cvflow.engine.session import Session
 from cvflow.errors import CvflowError, Fault, RequestError
 from cvflow.runtime.launch import launch
 from cvflow.runtime.ray_faults import unwrap
-from cvflow.runtime.ray_train import connect
 from cvflow.stages.evaluate import measure
 from cvflow.stages.train import train_worker
 
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray"), pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
 LENET = {"name": "classifier"}
 RESNET = {"name": "classifier", "backbone": {"name": "cifar_resnet", "depth": 20}}
 FAULT = Fault("model.backbone", "'nothing'", "something", "Type something.")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    """One local Ray for the module; functions of this file travel to its workers as they stand."""
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    connect(Compute(workers=2))
-    yield
-    ray.shutdown()
-    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 def recipe_of(model: Any) -> Recipe:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 import torch
-from ray import cloudpickle
 
 from cvflow.config import Compute
 from cvflow.engine.checkpoint import Checkpoint
@@ -22,28 +19,18 @@ from cvflow.engine.search.space import Space
 from cvflow.engine.session import Point, Session
 from cvflow.errors import CvflowError, Fault, InterruptedRunError, RequestError
 from cvflow.registry import build
-from cvflow.runtime.ray_train import connect
 from cvflow.runtime.ray_tune import at_once, run_trials
 from cvflow.space import Search
 from cvflow.types import Objective
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.usefixtures("local_ray"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 ACCURACY = Objective("accuracy", "max")
 COMPUTE = Compute(threads=1, device="cpu")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    """One local Ray for the module; functions of this file travel to its workers as they stand."""
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    connect(COMPUTE)
-    yield
-    ray.shutdown()
-    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 def recipe_of(params: dict[str, Any]) -> dict[str, Any]:
