@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +32,11 @@ class RowSource(Protocol):
         """The hash of the contents: the same images under the same names have the same, wherever they lie."""
         ...
 
+    @property
+    def passed_over(self) -> Sequence[str]:
+        """What lies there and is not read, though it may be thought to be: each with its name and why."""
+        ...
+
     def __len__(self) -> int: ...
 
     def rows(self, start: int, stop: int) -> Iterator[Row]: ...
@@ -52,6 +57,7 @@ class PreparedSource:
     path: Path
     split: str
     images: tuple[str, ...]
+    passed_over: Sequence[str] = field(init=False, default=())
 
     def __post_init__(self) -> None:
         self._reader = PreparedDataset(self.path).split(self.split)
@@ -72,19 +78,25 @@ class PreparedSource:
 
 @dataclass
 class FolderSource:
-    """Every image below a folder, sorted; id = path relative to it, bytes of it that are no UTF-8 written out."""
+    """Every image below a folder, sorted; id = path relative to it, bytes of it that are no UTF-8 written out.
+
+    Links to images are followed, links to folders are not.
+    """
 
     root: Path
     images: tuple[str, ...]
     files: list[str] = field(init=False)
+    passed_over: Sequence[str] = field(init=False)
 
     def __post_init__(self) -> None:
         found = [self.root] if self.root.is_file() else self.root.rglob("*")
-        base = self.root.parent if self.root.is_file() else self.root
-        self._base = base
-        self.files = sorted(str(p.relative_to(base)) for p in found if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        self._base = self.root.parent if self.root.is_file() else self.root
+        kinds = {str(path.relative_to(self._base)): _kind(path) for path in found}
+        self.files = sorted(name for name, kind in kinds.items() if kind == IMAGE)
+        self.passed_over = [f"{printable(name)} ({kind})" for name, kind in sorted(kinds.items()) if kind not in (IMAGE, "")]
         if not self.files:
-            raise RequestError(Fault(str(self.root), "no images", f"images ({one_of(IMAGE_SUFFIXES)})"))
+            got = ", ".join(["no images", *(f"but {name}" for name in self.passed_over[:1])])
+            raise RequestError(Fault(str(self.root), got, f"images ({one_of(IMAGE_SUFFIXES)})"))
 
     @property
     def digest(self) -> str:
@@ -106,12 +118,26 @@ class FolderSource:
         return even_ranges(len(self), size)
 
 
+IMAGE = "an image"
+
+
+def _kind(path: Path) -> str:
+    """``IMAGE``, or what is not read: a link to a folder, and what only has an image's name; '' of all else."""
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        if path.is_file():
+            return IMAGE
+        if not path.is_dir():
+            return "a special file" if path.exists() else "a broken link"
+    return "a link to a folder" if path.is_symlink() and path.is_dir() else ""
+
+
 @dataclass
 class ParquetSource:
     """Encoded images in a binary column (or ``{bytes}`` as Hugging Face writes them); id = column ``id``, else the row's number."""
 
     path: Path
     images: tuple[str, ...]
+    passed_over: Sequence[str] = field(init=False, default=())
 
     def __post_init__(self) -> None:
         with _named(self.path):

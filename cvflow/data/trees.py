@@ -20,8 +20,8 @@ _ENCRYPTED = 0x1
 _APPLE = "__MACOSX"
 
 
-Kind = Literal["folder", "file", "broken link", "special file"]
-"""special file: a pipe, socket or device, which is not to be opened."""
+Kind = Literal["folder", "file", "broken link", "special file", "link to a folder above it"]
+"""special file: a pipe, socket or device, which is not to be opened. The last kind is of formats that follow links."""
 
 
 class Entry(NamedTuple):

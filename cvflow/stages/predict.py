@@ -27,6 +27,9 @@ from cvflow.stages.parts import JOURNAL, Parts, count, resumable
 from cvflow.stages.place import check_folder
 from cvflow.stages.run import Run
 
+NAMED = 5
+"""Names that a message lists."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -70,6 +73,7 @@ def predict_path(
     trained = read_model(model)
     # Ray's workers run in directories of their own
     rows = open_source(source.absolute() if compute.workers else source, trained.task.schema.images, split)
+    say_passed_over(rows.passed_over)
     out, digest = out.absolute(), rows.digest
     aside = out.with_name(f".{out.name}.partial")
     key = {"model": model_digest(model), "model version": version, "data": digest, "split": split, "cvflow version": cvflow.__version__}
@@ -88,6 +92,12 @@ def predict_path(
         shutil.rmtree(out, ignore_errors=True)
         aside.rename(out)
     return Written(out, answered, faults)
+
+
+def say_passed_over(names: Sequence[str]) -> None:
+    if names:
+        more = ", ..." if len(names) > NAMED else ""
+        sys.stderr.write(f"{len(names):,} passed over: {', '.join(names[:NAMED])}{more}\n")
 
 
 def check_out(out: Path) -> None:

@@ -89,7 +89,9 @@ def test_link_loops_end_and_links_are_followed(make_folder, tmp_path):
     (source / "a/loop").symlink_to(source / "a")
     (source / "a/up").symlink_to(source)
     (source / "c").symlink_to(elsewhere)
-    assert [r.id for r in ImageFolder(source)] == ["a/000.png", "b/000.png", "c/000.png", "c/001.png"]
+    reader = ImageFolder(source)
+    assert [r.id for r in reader] == ["a/000.png", "b/000.png", "c/000.png", "c/001.png"]
+    assert list(reader.skipped()) == [(name, "a link to a folder above it") for name in ("a/loop", "a/up")]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,24 @@ def test_every_row_is_answered_in_order(
     assert {row["model_version"] for row in rows} == {"m/3"}
 
 
+def test_what_a_folder_s_names_promise_and_do_not_hold_is_said(
+    source: Source, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, ids = source("folder")
+    (path / "gone.png").symlink_to(path / "nowhere.png")
+    os.mkfifo(path / "pipe.jpg")
+    (path / "up").symlink_to(path.parent)
+    (path / "linked.png").symlink_to(path / ids[0])
+    written = predict_path(model, "m/3", path, tmp_path / "out", HERE)
+    assert written.rows == len(ids) + 1
+    said = capsys.readouterr().err
+    assert "3 passed over: gone.png (a broken link), pipe.jpg (a special file), up (a link to a folder)\n" in said
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/gone.png").symlink_to("nowhere")
+    with pytest.raises(RequestError, match=r"got no images, but gone.png \(a broken link\), expected images"):
+        predict_path(model, "m/3", tmp_path / "links", tmp_path / "other", HERE)
+
+
 def test_a_split_of_a_prepared_dataset(source: Source, model: Path, digits: PreparedDataset, tmp_path: Path) -> None:
     path, ids = source("prepared")
     rows = table(predict_path(model, "m/3", path, tmp_path / "out", HERE).path)

@@ -99,9 +99,10 @@ class ImageFolder(Format):
                     yield entry, split, folder.name
 
     def _files(self, folder: str, above: frozenset[str]) -> Iterator[Entry]:
-        """Every file below, links followed, save those that lead back to a folder above."""
+        """Every file below, links followed, save those that lead back to a folder above, which come as entries of that kind."""
         real = self.tree.real(folder)
         if real in above:
+            yield Entry(folder, "link to a folder above it")
             return
         for entry in self.tree.entries(folder):
             if entry.kind == "folder":
