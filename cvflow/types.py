@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Row = Mapping[str, Any]
 """One prepared row: ``id``, encoded image bytes by image name, annotation columns."""
@@ -42,13 +43,57 @@ class Objective(NamedTuple):
         return a > b if self.direction == "max" else a < b
 
 
+@dataclass(frozen=True)
+class Placement:
+    """How an image lies in what the model sees: model pixel edge = original edge * scale + offset.
+
+    size: height and width of the original. scale: (y, x). offset: (top, left), negative where a crop cut off the rest.
+    """
+
+    size: tuple[int, int]
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+
+    def map_back(self, map_CHW: Tensor) -> Tensor:
+        """A map of what the model sees, of its height and width, at the original's: bilinear, of integers the nearest.
+
+        Where a crop cut the original off, the nearest edge goes on; borders that were padded are gone.
+        """
+        if not map_CHW.is_floating_point():
+            centres = ((torch.arange(n) + 0.5) * s + o for n, s, o in zip(self.size, self.scale, self.offset, strict=True))
+            rows, columns = (_within(c.floor(), length) for c, length in zip(centres, map_CHW.shape[1:], strict=True))
+            return map_CHW[:, rows][:, :, columns]
+        edges = [(round(o), round(o + n * s)) for n, s, o in zip(self.size, self.scale, self.offset, strict=True)]
+        rows, columns = (_within(torch.arange(*pair), length) for pair, length in zip(edges, map_CHW.shape[1:], strict=True))
+        part = map_CHW if edges == [(0, length) for length in map_CHW.shape[1:]] else map_CHW[:, rows][:, :, columns]
+        return F.interpolate(part[None], self.size, mode="bilinear", align_corners=False)[0]
+
+    def box_back(self, boxes_N4: Tensor) -> Tensor:
+        """Boxes xyxy in model pixels, as they lie in the original; cut off at its border."""
+        (height, width), (sy, sx), (top, left) = self.size, self.scale, self.offset
+        boxes = (boxes_N4 - boxes_N4.new_tensor([left, top, left, top])) / boxes_N4.new_tensor([sx, sy, sx, sy])
+        return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+
+
+def _within(places: Tensor, length: int) -> Tensor:
+    return places.long().clamp(0, length - 1)
+
+
 @dataclass
 class Sample:
-    """One training or test example. images: name -> uint8 tensor CHW, 0..255."""
+    """One training or test example. images: name -> uint8 tensor CHW, 0..255.
+
+    target: what the loss reads; what moves with the pixels is a ``torchvision.tv_tensors.TVTensor``.
+    truth: the annotation in the original's pixels, as numpy arrays and numbers, for the metric; training has none.
+    placed: how the original lies in the images. swaps: names of images and targets that change places where left and right do.
+    """
 
     id: str
     images: dict[str, Tensor]
     target: dict[str, Any] = field(default_factory=dict)
+    truth: dict[str, Any] = field(default_factory=dict)
+    placed: Placement | None = None
+    swaps: Mapping[str, str] = field(default_factory=dict)
 
 
 class Mixed(NamedTuple):
@@ -60,12 +105,17 @@ class Mixed(NamedTuple):
 
 @dataclass
 class Batch:
-    """Samples of one size, stacked. images: name -> uint8 BCHW; targets: tensors or lists of length B; mixed: where images are mixed."""
+    """Samples of one size, stacked. images: name -> uint8 BCHW; targets: tensors or lists of length B; mixed: where images are mixed.
+
+    placed, truths: of each sample; where there are any.
+    """
 
     ids: list[str]
     images: dict[str, Tensor]
     targets: dict[str, Any] = field(default_factory=dict)
     mixed: Mixed | None = None
+    placed: Sequence[Placement] = ()
+    truths: Sequence[Mapping[str, Any]] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -94,12 +144,13 @@ class Batch:
         """Some of the samples."""
         images, targets = ({k: v[which] for k, v in named.items()} for named in (self.images, self.targets))
         mixed = self.mixed and self.mixed._replace(targets={k: v[which] for k, v in self.mixed.targets.items()})
-        return replace(self, ids=self.ids[which], images=images, targets=targets, mixed=mixed)
+        placed, truths = self.placed[which], self.truths[which]
+        return replace(self, ids=self.ids[which], images=images, targets=targets, mixed=mixed, placed=placed, truths=truths)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one id, in the units of the original image; ``values`` become Parquet columns."""
+    """The answer for one id, in the units of the original image; ``values`` become Parquet columns, maps as their canonical bytes."""
 
     id: str
     values: Mapping[str, Any]
@@ -111,13 +162,15 @@ class Schema:
 
     images: names of the encoded image columns. annotations: column -> Arrow type name.
     stratify: the annotation whose values are spread evenly over the splits, if any.
-    defaults: annotation -> value where the raw data has none.
+    defaults: annotation -> value where the raw data has none. kinds: annotation -> its kind in ``cvflow.data.annotations``, where
+    it lies in the pixels; maps are columns of type ``binary``.
     """
 
     images: tuple[str, ...]
     annotations: Mapping[str, str]
     stratify: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

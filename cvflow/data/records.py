@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ class Record:
     images: image name -> reader of the encoded bytes. annotation: column -> value.
     split: where the data gives one. group: records of one group (a person, a sequence) stay in one split.
     line: where the annotation stands, as ``labels.csv:12``, if it stands in a file.
+    maps: column -> reader of its canonical bytes, for annotations that are maps; it raises ImageFault where there are none.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Record:
     split: Split | None = None
     group: str | None = None
     line: str | None = None
+    maps: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
 
     @property
     def where(self) -> str:

@@ -47,12 +47,13 @@ def evaluate(job: Job, split: str, batch_size: int, keep_predictions: bool = Fal
 
 
 def target_rows(batch: Batch) -> list[dict[str, Any]]:
-    """The batch's targets, one mapping a sample; tensors of one element become numbers."""
+    """The batch's targets and over them its truths, one mapping a sample; tensors of one element become numbers."""
 
     def item(value: Any) -> Any:
         return value.item() if isinstance(value, torch.Tensor) and value.ndim == 0 else value
 
-    return [{k: item(v[i]) for k, v in batch.targets.items()} for i in range(len(batch))]
+    truths = batch.truths or [{}] * len(batch)
+    return [{**{k: item(v[i]) for k, v in batch.targets.items()}, **truth} for i, truth in enumerate(truths)]
 
 
 @torch.no_grad()

@@ -105,7 +105,11 @@ class Task(Protocol):
         ...
 
     def draw(self, image: Pixels, answer: Mapping[str, Any]) -> Pixels:
-        """The image (HxWxC uint8) with the answer drawn on it, where there is something to draw."""
+        """The image (HxWxC uint8) with an answer or a record's annotation drawn on it, where there is something to draw."""
+        ...
+
+    def files(self, prediction: Prediction) -> Mapping[str, bytes]:
+        """What the field uses for such an answer, beside Parquet: suffix (``.png``) -> contents of a file."""
         ...
 
     def bind(self, info: DatasetInfo) -> None:
@@ -143,6 +147,9 @@ class BaseTask:
     def draw(self, image: Pixels, answer: Mapping[str, Any]) -> Pixels:
         return image
 
+    def files(self, prediction: Prediction) -> Mapping[str, bytes]:
+        return {}
+
     def transforms(self, cfg: Recipe, split: str) -> Transform:
         """The recipe's random transforms for train, then (or before: see Fit) the model's size."""
         augment = cfg.train.augment if split == "train" else ()
@@ -156,6 +163,8 @@ class BaseTask:
             ids=[s.id for s in samples],
             images={k: torch.stack([s.images[k] for s in samples]) for k in samples[0].images},
             targets={k: _stack([s.target[k] for s in samples]) for k in samples[0].target},
+            placed=[s.placed for s in samples if s.placed],
+            truths=[s.truth for s in samples],
         )
 
     def measure(self, model: nn.Module, batch: Batch) -> tuple[dict[str, Loss], Raw]:

@@ -1,14 +1,18 @@
-"""The same change to every image of a sample; annotations that move with the pixels (boxes, masks) will join here."""
+"""One change to every image of a sample, and, where it moves pixels, to the annotations that lie in them.
+
+Photometric changes go through ``on_images`` or ``drawn_alike``, geometric ones through ``moved``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
+from torchvision.tv_tensors import TVTensor
 
 from cvflow.types import Sample
 
@@ -41,6 +45,24 @@ def drawn_alike(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
         return change(image)
 
     return on_images(sample, again)
+
+
+def moved(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
+    """change: of an image (uint8 CHW, a plain tensor) or of an annotation (a TVTensor of any kind), as ``geometry`` has them."""
+
+    def follow(value: Any) -> Any:
+        return change(value) if isinstance(value, TVTensor) else value
+
+    return replace(on_images(sample, change), target={name: follow(value) for name, value in sample.target.items()})
+
+
+def mirrored(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
+    """``moved`` by a change that exchanges left and right; names that change places with them do so."""
+    after = moved(sample, change)
+    if not sample.swaps:
+        return after
+    images, target = ({sample.swaps.get(name, name): value for name, value in named.items()} for named in (after.images, after.target))
+    return replace(after, images=images, target=target)
 
 
 def uniform(least: float, most: float) -> float:

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from cvflow.config import Image
-from cvflow.data.transforms.apply import on_images
-from cvflow.types import Sample
+from cvflow.data.transforms.apply import moved, on_images
+from cvflow.data.transforms.geometry import resized, window
+from cvflow.types import Placement, Sample
 
 
 class Fit:
-    """Antialiased resize by the recipe's ``image.resize``, then grey or RGB."""
+    """Antialiased resize by the recipe's ``image.resize``, then grey or RGB. The sample knows how the images it had now lie."""
 
     def __init__(self, image: Image) -> None:
         self.size, self.channels, self.resize = image.size, image.channels, image.resize
 
     def __call__(self, sample: Sample) -> Sample:
-        return on_images(sample, self._fit)
+        height, width = next(iter(sample.images.values())).shape[1:]
+        placed = self.placement(height, width)
+        if (height, width) != self.size:
+            sample = moved(sample, lambda x: self._placed(x, placed))
+        return replace(on_images(sample, self._coloured), placed=placed)
 
-    def _fit(self, image: Tensor) -> Tensor:
-        if tuple(image.shape[1:]) != self.size:
-            image = self._resized(image)
+    def placement(self, height: int, width: int) -> Placement:
+        """Of an image of this size: stretched, or scaled by one factor and cut or bordered evenly (the odd pixel at the end)."""
+        new = list(self.size)
+        if self.resize != "stretch":
+            ratios = self.size[0] / height, self.size[1] / width
+            scale = max(ratios) if self.resize == "crop" else min(ratios)
+            new = [max(1, round(length * scale)) for length in (height, width)]
+        tops = [-((n - have) // 2) if n > have else (have - n) // 2 for n, have in zip(new, self.size, strict=True)]
+        return Placement((height, width), (new[0] / height, new[1] / width), (tops[0], tops[1]))
+
+    def _placed(self, x: Tensor, placed: Placement) -> Tensor:
+        new = [round(length * scale) for length, scale in zip(placed.size, placed.scale, strict=True)]
+        result = resized(x, new)
+        if tuple(new) == self.size:
+            return result
+        top, left = (-round(offset) for offset in placed.offset)
+        return window(result, top, left, self.size)
+
+    def _coloured(self, image: Tensor) -> Tensor:
         if image.shape[0] == self.channels:
             return image
         result: Tensor = F.rgb_to_grayscale(image) if self.channels == 1 else image.expand(3, -1, -1)
-        return result
-
-    def _resized(self, image: Tensor) -> Tensor:
-        """Of this size: stretched, or scaled by one factor and cut or bordered evenly (the odd pixel at the end)."""
-        height, width = self.size
-        new = [height, width]
-        if self.resize != "stretch":
-            ratios = height / image.shape[1], width / image.shape[2]
-            scale = max(ratios) if self.resize == "crop" else min(ratios)
-            new = [max(1, round(length * scale)) for length in image.shape[1:]]
-        result: Tensor = F.resize(image, new, antialias=True)
-        if self.resize == "crop":
-            result = F.crop(result, (new[0] - height) // 2, (new[1] - width) // 2, height, width)
-        elif self.resize == "pad":
-            above, left = (height - new[0]) // 2, (width - new[1]) // 2
-            result = F.pad(result, [left, above, width - new[1] - left, height - new[0] - above])
         return result

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import torch
+from torchvision.transforms.v2 import functional as F
 
 from cvflow.config import Image
-from cvflow.data.transforms.apply import Probability, on_images
+from cvflow.data.transforms.apply import Probability, mirrored, moved
 from cvflow.registry import register
 from cvflow.types import Sample
 
 
-class Flip:
-    axis: int
+@register("transform", "horizontal_flip")
+class HorizontalFlip:
+    """Left and right exchanged. p: probability."""
 
     def __init__(self, image: Image, *, p: Probability = 0.5) -> None:
         self.p = p
 
     def __call__(self, sample: Sample) -> Sample:
-        return on_images(sample, lambda image: image.flip(self.axis)) if torch.rand(()) < self.p else sample
-
-
-@register("transform", "horizontal_flip")
-class HorizontalFlip(Flip):
-    """Left and right exchanged. p: probability."""
-
-    axis = -1
+        return mirrored(sample, F.horizontal_flip) if torch.rand(()) < self.p else sample
 
 
 @register("transform", "vertical_flip")
-class VerticalFlip(Flip):
+class VerticalFlip:
     """Top and bottom exchanged. p: probability."""
 
-    axis = -2
+    def __init__(self, image: Image, *, p: Probability = 0.5) -> None:
+        self.p = p
+
+    def __call__(self, sample: Sample) -> Sample:
+        return moved(sample, F.vertical_flip) if torch.rand(()) < self.p else sample

@@ -10,7 +10,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from cvflow.config import Image
-from cvflow.data.transforms.apply import Range, on_images, ordered
+from cvflow.data.transforms.apply import Range, moved, ordered
+from cvflow.data.transforms.geometry import resized
 from cvflow.registry import register
 from cvflow.types import Sample
 
@@ -36,8 +37,7 @@ class RandomResizedCrop:
         first = next(iter(sample.images.values()))
         part = torchvision.transforms.RandomResizedCrop.get_params(first, self.scale, self.ratio)
 
-        def cut(image: Tensor) -> Tensor:
-            result: Tensor = F.resized_crop(image, *part, size=self.size, antialias=True)
-            return result
+        def cut(x: Tensor) -> Tensor:
+            return resized(F.crop(x, *part), self.size)
 
-        return on_images(sample, cut)
+        return moved(sample, cut)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
 from cvflow.config import Image
-from cvflow.data.transforms.apply import on_images, uniform
+from cvflow.data.transforms.apply import moved, uniform
+from cvflow.data.transforms.geometry import rotated
 from cvflow.registry import register
 from cvflow.types import Sample
 
@@ -24,9 +22,4 @@ class Rotate:
 
     def __call__(self, sample: Sample) -> Sample:
         angle = uniform(-self.degrees, self.degrees)
-
-        def turned(image: Tensor) -> Tensor:
-            result: Tensor = F.rotate(image, angle, interpolation=InterpolationMode.BILINEAR)
-            return result
-
-        return on_images(sample, turned)
+        return moved(sample, lambda x: rotated(x, angle))

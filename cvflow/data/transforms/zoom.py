@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
-
 from cvflow.config import Image
-from cvflow.data.transforms.apply import Range, on_images, uniform
+from cvflow.data.transforms.apply import Range, moved, uniform
+from cvflow.data.transforms.geometry import zoomed
 from cvflow.registry import register
 from cvflow.types import Sample
 
@@ -21,10 +18,4 @@ class Zoom:
 
     def __call__(self, sample: Sample) -> Sample:
         scale = uniform(*self.scale)
-
-        def zoomed(image: Tensor) -> Tensor:
-            still = {"angle": 0.0, "translate": [0.0, 0.0], "shear": [0.0, 0.0]}
-            result: Tensor = F.affine(image, scale=scale, interpolation=InterpolationMode.BILINEAR, **still)
-            return result
-
-        return on_images(sample, zoomed)
+        return moved(sample, lambda x: zoomed(x, scale))
