@@ -129,6 +129,7 @@ def compare(
     Example:  cvflow compare digits quick
     """
     from cvflow.stages.compare import compare as compare_runs
+    from cvflow.stages.compare import short
 
     found = compare_runs(runs, out)
     if as_json:
@@ -138,7 +139,7 @@ def compare(
         print_table((title, *found.runs), [(key, *map(plain, row)) for key, row in table.items()])
         typer.echo()
     if not found.same_data:
-        typer.echo(f"not measured on the same data: {', '.join(found.measured_on)}")
+        typer.echo(f"not measured on the same data: {', '.join(map(short, found.measured_on))}")
     for pair in found.disagreements:
         typer.echo(said(pair))
     typer.echo(f"page  {found.page}")

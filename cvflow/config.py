@@ -15,6 +15,7 @@ from pydantic import (
     PositiveInt,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
     model_validator,
 )
@@ -45,10 +46,26 @@ class Data(Section):
     max_megapixels: float = Field(200.0, gt=0, description="Larger images are left out and named; a small file may claim any size.")
 
 
+Size = tuple[PositiveInt, PositiveInt]
+
+
+def _two_sides(key: str) -> WrapValidator:
+    """One error for whatever is no height and width, that says what to type."""
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            side = value if isinstance(value, int) and value > 0 else 224
+            raise ValueError(f"[height, width], two counts of pixels. Type {key}=[{side},{side}]") from None
+
+    return WrapValidator(check)
+
+
 class Image(Section):
     """What the model sees."""
 
-    size: tuple[int, int] = Field((224, 224), description="Height and width in pixels.")
+    size: Annotated[Size, _two_sides("image.size")] = Field((224, 224), description="Height and width in pixels.")
     channels: Literal[1, 3] = Field(3, description="1 = grey, 3 = RGB.")
     resize: Literal["stretch", "crop", "pad"] = Field(
         "stretch", description="stretch: to the size; crop: shorter side, then centre crop; pad: longer side, then black borders."
@@ -75,7 +92,7 @@ class Phase(Section):
     optimizer: Annotated[Component, Kind("optimizer")] = Field(Component(name="sgd"), description="The optimiser.")
     schedule: Annotated[Component, Kind("schedule")] = Field(Component(name="cosine"), description="The learning rate over the phase.")
     warmup_epochs: float = Field(0.0, ge=0, description="Linear warm-up to the optimiser's lr, in epochs.")
-    image_size: tuple[PositiveInt, PositiveInt] | None = Field(
+    image_size: Annotated[Size | None, _two_sides("train.image_size")] = Field(
         None, description="Height and width in this phase, to start small; image.size by default."
     )
     patience: int | None = Field(

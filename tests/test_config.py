@@ -72,11 +72,22 @@ def test_all_faults_come_together_with_their_paths() -> None:
         }
     )
     by_key = {fault.where: fault for fault in found}
-    assert set(by_key) == {"data.split.vall", "trian", "train.epochs", "train.batch_size", "image.size.1"}
+    assert set(by_key) == {"data.split.vall", "trian", "train.epochs", "train.batch_size", "image.size"}
     assert by_key["data.split.vall"].fix == "Did you mean 'val'?"
     assert by_key["trian"].fix == "Did you mean 'train'?"
     assert by_key["train.epochs"] == Fault("train.epochs", "-1", "greater than or equal to 0")
     assert by_key["train.batch_size"].got == "'many'"
+
+
+@pytest.mark.parametrize("size", [20, [224], "20x30", [0, 9], None])
+def test_a_size_that_is_none_says_what_to_type(size: object) -> None:
+    typed = "[20,20]" if size == 20 else "[224,224]"
+    (fault,) = faults({"task": "t", "data": {"format": "f"}, "image": {"size": size}})
+    assert str(fault) == f"image.size: got {size!r}, expected [height, width], two counts of pixels. Type image.size={typed}."
+    if size is not None:
+        (fault,) = faults({"task": "t", "data": {"format": "f"}, "train": {"phases": [{"image_size": size}]}})
+        assert fault.where == "train.phases.0.image_size"
+        assert fault.expected.startswith("[height, width]")
 
 
 def test_what_is_required_is_asked_for() -> None:

@@ -7,9 +7,9 @@ from cvflow.draw.matrix import Matrix
 from cvflow.draw.page import Section, page
 from cvflow.draw.reliability import Reliability
 from cvflow.draw.shares import Shares
-from cvflow.draw.table import Table
+from cvflow.draw.table import Short, Table
 
 __all__ = [
-    "Block", "Curves", "Facts", "Gallery", "Item", "Link", "Matrix", "Numbers", "Reliability", "Section", "Shares", "Strips", "Table",
-    "Text", "block_of", "page", "thumbnail",
+    "Block", "Curves", "Facts", "Gallery", "Item", "Link", "Matrix", "Numbers", "Reliability", "Section", "Shares", "Short", "Strips",
+    "Table", "Text", "block_of", "page", "thumbnail",
 ]  # fmt: skip

@@ -13,11 +13,19 @@ SHOWN = 300
 """Rows drawn; a longer table says how many it has."""
 
 
+class Short(NamedTuple):
+    """A value too long to be read; the whole is shown on hover."""
+
+    text: str
+    whole: str
+
+
 class Cell(NamedTuple):
-    """bar: percent of the cell's width, None where there is none."""
+    """bar: percent of the cell's width, None where there is none. whole: shown on hover, '' where the text is all there is."""
 
     text: str
     bar: float | None
+    whole: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,8 @@ class Table:
 
 
 def _cell(value: Any, scale: float | None) -> Cell:
+    if isinstance(value, Short):
+        return Cell(value.text, None, value.whole)
     return Cell(number(value, 3), None if scale is None or value is None else round(100 * value / scale, 1))
 
 

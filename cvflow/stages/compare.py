@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from cvflow.draw import Block, Curves, Section, Table, Text, page
+from cvflow.draw import Block, Curves, Section, Short, Table, Text, page
 from cvflow.errors import Fault, RequestError
 from cvflow.runtime.tracking import flatten
 from cvflow.stages.disagreement import Disagreement
@@ -18,6 +19,8 @@ from cvflow.stages.place import check_file
 from cvflow.stages.run import Run, find_entry
 
 NEEDED = ("data", "model", "history.jsonl", "evaluation")
+
+FINGERPRINT = "training fingerprint"
 
 
 @dataclass(frozen=True)
@@ -114,23 +117,29 @@ def costs(done: Finished) -> Iterator[tuple[str, Any]]:
     yield "model, MB", sum(file.stat().st_size for file in done.run.path("model").iterdir()) / 1e6
     registered = done.run.path("registered.json")
     yield "model version", json.loads(registered.read_text())["uri"] if registered.exists() else None
-    yield "training fingerprint", done.read("model/model.json")["fingerprint"]
+    yield FINGERPRINT, done.read("model/model.json")["fingerprint"]
     yield "cvflow", done.run.resolved["cvflow"]["version"]
 
 
 def sections(found: Comparison, runs: Sequence[Finished], pairs: Sequence[Disagreement]) -> Iterator[Section]:
-    where = f"All measured on {found.measured_on[0]}." if found.same_data else "Not measured on the same data: the figures do not compare."
-    results: list[Block] = [table("measure", found, {name.replace("_", " "): row for name, row in found.metrics.items()})]
-    if not found.same_data:
-        results.append(table("", found, {"measured on": found.measured_on}))
+    at = [Short(short(place), place) for place in found.measured_on]
+    where = f"All measured on {at[0].text}." if found.same_data else "Not measured on the same data: the figures do not compare."
+    rows = {name.replace("_", " "): row for name, row in found.metrics.items()}
+    results: list[Block] = [table("measure", found, rows), table("", found, {"measured on": at})]
     yield Section("Results", results, where)
     differ: list[Block] = [table("key", found, found.recipe)] if found.recipe else [Text("The recipes are the same.")]
     yield Section("What differs", differ, "Recipe keys that are not the same in all runs.")
     yield Section("Training", list(curves(runs)))
-    yield Section("Cost", [table("", found, found.cost)])
+    made = {key: [Short(short(value), value) if key == FINGERPRINT else value for value in row] for key, row in found.cost.items()}
+    yield Section("Cost", [table("", found, made)])
     for pair in pairs:
         note = "" if pair.same_data else "Not measured on the same data: images are joined by their ids."
         yield Section(f"Disagreement of {pair.names[0]} and {pair.names[1]}", list(pair.blocks()), note)
+
+
+def short(text: str) -> str:
+    """The text, of each digest in it the first eight digits."""
+    return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{24}(\.dir)?\b", r"\1", text)
 
 
 def table(what: str, found: Comparison, rows: Mapping[str, Sequence[Any]]) -> Table:

@@ -17,6 +17,7 @@ from cvflow.draw import (
     Reliability,
     Section,
     Shares,
+    Short,
     Strips,
     Table,
     Text,
@@ -64,7 +65,7 @@ def blocks(word="cat"):
     image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     return [
         Numbers({word: 0.5, "images": 61706, "none": None, "said": word}),
-        Table([word, "n"], [[word, 1], ["b", None]], title=word),
+        Table([word, "n"], [[word, 1], [Short("b", word), None]], title=word),
         Curves(word, {word: [(1, 0.5), (2, 0.7)], "b": []}, x_label=word, y_label=word, best={word: "max"}),
         Matrix([word, "b"], [[3, 1], [0, 9]], title=word),
         Gallery([Item(image, word, "good", word), Item(image, word, "bad")], title=word),

@@ -58,6 +58,10 @@ def test_a_comparison_has_the_runs_own_figures(compared: Path) -> None:
     html = Path("runs/compare-good-bad.html").read_text()
     for said in ("good right, bad wrong", "McNemar", "Validation accuracy", "train.epochs", "All measured on test of"):
         assert said in html, said
+    digest = read("good", "evaluation/metrics.json")["data_digest"]
+    assert f'<td title="test of {digest}">test of {digest[:8]}</td>' in html
+    assert f"All measured on test of {digest[:8]}." in html
+    assert found.cost["training fingerprint"][0][:8] in html
     json.dumps(found.plain())
     assert found.plain()["recipe"]["train.epochs"] == {"good": "8", "bad": "0"}
 
