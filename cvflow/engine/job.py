@@ -47,7 +47,7 @@ class Job:
 def make_job(recipe: Recipe, dataset: PreparedDataset, session: Session) -> Job:
     """The task bound to the data, and its model as initialised by the recipe's seed and weights file."""
     if recipe.train.deterministic:
-        make_deterministic()
+        make_deterministic(recipe.train.compile)
     task = make_task(recipe, dataset.info)
     torch.manual_seed(recipe.seed)
     model = task.build(recipe, dataset.info)
@@ -68,9 +68,12 @@ def make_task(recipe: Recipe, info: DatasetInfo) -> Task:
     return task
 
 
-def make_deterministic() -> None:
+def make_deterministic(compiled: bool = False) -> None:
     """Only reproducible operations; one that has no such kernel raises. cuBLAS reads its variable when it starts."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=False)
+    if compiled:
+        torch.use_deterministic_algorithms(True)
+    else:  # the same, but for the compiler, whose import takes a second and more
+        torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would write every new tensor twice
     torch.backends.cudnn.benchmark = False

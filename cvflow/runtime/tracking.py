@@ -208,7 +208,7 @@ class Tail:
             sys.stderr.write(f"not all points are in MLflow yet; they are kept in {self.history}\n")
 
     def _work(self) -> None:
-        last, wait = False, 0.0
+        last, wait = False, self._every  # at first the training needs the processor for its own start
         while not last:
             last = self._done.wait(wait)
             try:
