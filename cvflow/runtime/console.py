@@ -34,16 +34,17 @@ class Console:
             self._write(text.format(f"step {at.step}/{at.steps}") + "\n")
 
     def point(self, point: Point) -> None:
-        """A line for an epoch's summary: the last training loss, the first metric and the loss on val, the speed."""
+        """A line for an epoch's summary: the last training loss, the first metric and the loss on val, the speed where it was measured."""
         if "epoch" not in point.metrics:
             self._losses = {k: v for k, v in point.metrics.items() if k != "lr"}
             return
         first = [k for k in point.metrics if k.startswith("val_")][:1]
         shown = dict.fromkeys([*first, *(f"val_{k}" for k in self._losses)])
         scores = words({k: point.metrics[k] for k in shown if k in point.metrics})
-        speed, epoch = point.metrics["images_per_second"], point.metrics["epoch"]
+        epoch, speed = point.metrics["epoch"], point.metrics.get("images_per_second")
         start = "\r\x1b[K" if self.stream.isatty() else ""
-        self._write(f"{start}epoch {epoch:3.0f}  {words(self._losses)}  {scores}  {speed:,.0f} images/s  {self._eta}\n")
+        fast = "" if speed is None else f"{speed:,.0f} images/s"
+        self._write(f"{start}epoch {epoch:3.0f}  {words(self._losses)}  {scores}  {fast}  {self._eta}\n")
 
     def say(self, text: str) -> None:
         """A line of its own."""

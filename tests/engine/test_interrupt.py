@@ -91,6 +91,23 @@ def test_stopped_again_and_again(
     assert same(*kept)
 
 
+def test_an_epoch_that_goes_on_with_its_evaluation_has_no_speed(digits: PreparedDataset, recipe: Make, tmp_path: Path) -> None:
+    """Stopped between its last step and its evaluation; 0 images a second would be no measurement."""
+    plan = recipe(epochs=2, batch_size=64, every=100)
+    steps = digits.info.counts["train"] // 64
+    with pytest.raises(InterruptedRunError):
+        train(plan, digits, stopping(tmp_path / "run", steps - 1))
+    store = CheckpointStore(tmp_path / "run/checkpoints")
+    stopped = store.latest()
+    assert stopped is not None
+    assert (stopped.state["batch"], stopped.state["epoch"]) == (steps, 0)
+    went_on = stopping(tmp_path / "run", 10**9)
+    train(plan, digits, went_on)
+    first, second = (p.metrics for _, p in read_history(tmp_path / "run/history.jsonl") if "epoch" in p.metrics)
+    assert "images_per_second" not in first
+    assert second["images_per_second"] > 0
+
+
 def test_a_checkpoint_within_an_epoch_when_it_is_time(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
     one = session()
     one.checkpoint_seconds = 0.0

@@ -137,7 +137,8 @@ class Sgd:
 
     def _finish(self, points: list[Point]) -> None:
         """Evaluate on val, report the epoch, write the checkpoint."""
-        cursor, speed = self.cursor, self.meter.speed
+        cursor = self.cursor
+        speed = {"images_per_second": self.meter.speed} if self.meter.images else {}  # none where it was stopped just here
         self._report(points)
         try:
             scores, improved = validate(self.job, cursor)
@@ -146,7 +147,7 @@ class Sgd:
             raise
         self.clock.lap("evaluation")
         cursor.epoch, cursor.epochs_done, cursor.batch = cursor.epoch + 1, cursor.epochs_done + 1, 0
-        summary = {"epoch": float(cursor.epochs_done), "images_per_second": speed, **scores, **self.clock.seconds()}
+        summary = {"epoch": float(cursor.epochs_done), **speed, **scores, **self.clock.seconds()}
         if cursor.skipped:
             summary["skipped_steps"] = float(cursor.skipped)
         self.clock.restart()  # this report and checkpoint are in the next epoch's times
