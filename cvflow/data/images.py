@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Literal
 
@@ -50,13 +52,26 @@ def read(data: bytes, mode: Literal["L", "RGB"] = "RGB", max_megapixels: float =
 
     Of an animation, the first frame. Raises ImageFault.
     """
+    image = load(data, max_megapixels)
+    with _in_plain_words():
+        image = _plain(image)
+        return image if image.mode == mode else image.convert(mode)  # convert copies even where there is nothing to do
+
+
+def load(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
+    """The image in the file's own mode, upright by EXIF. Of an animation, the first frame. Raises ImageFault."""
     if not data:
         raise ImageFault("empty file")
-    try:
+    with _in_plain_words():
         image = _open(data)
         _check_size(image, max_megapixels)
-        image = _plain(_upright(image))
-        return image if image.mode == mode else image.convert(mode)  # convert copies even where there is nothing to do
+        return _upright(image)
+
+
+@contextmanager
+def _in_plain_words() -> Iterator[None]:
+    try:
+        yield
     except ImageFault:
         raise
     except UnidentifiedImageError as error:  # its own text holds a memory address

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal, NamedTuple, Protocol
 
+from cvflow.data.images import IMAGE_SUFFIXES
 from cvflow.errors import Fault, RequestError
 
 MOST_EXPANDED = 200
@@ -65,6 +66,17 @@ def open_tree(source: Path | None, expected: str) -> Tree:
         return ZipTree(source)
     got = "nothing" if source is None else f"'{source}', " + ("a file" if source.exists() else "which does not exist")
     raise RequestError(Fault("data.source", got, f"{expected}, or a .zip of it", "Type data.source=<path>."))
+
+
+def is_folder(tree: Tree, path: str) -> bool:
+    """Whether there is a folder of that name; '' is the root."""
+    above, _, name = path.strip("/").rpartition("/")
+    return not name or (is_folder(tree, above) and any(e.name == name and e.kind == "folder" for e in tree.entries(above)))
+
+
+def is_image(entry: Entry) -> bool:
+    """By its name."""
+    return entry.kind == "file" and entry.name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def leads_out(path: str, allowed: str = "") -> bool:

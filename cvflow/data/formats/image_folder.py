@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
 
-from cvflow.data.images import IMAGE_SUFFIXES
 from cvflow.data.records import Format, Record
-from cvflow.data.trees import Entry, Tree, open_tree
+from cvflow.data.trees import Entry, Tree, is_image, open_tree
 from cvflow.errors import Fault, RequestError, one_of
 from cvflow.registry import register
 from cvflow.types import Split
@@ -28,13 +27,13 @@ class ImageFolder(Format):
 
     def __iter__(self) -> Iterator[Record]:
         for entry, split, label in self._class_files():
-            if _is_image(entry):
+            if is_image(entry):
                 read = partial(self.tree.read, entry.path)
                 yield Record(entry.path, entry.path, {"image": read}, {"label": self._index[label]}, split)
 
     def skipped(self) -> Iterator[tuple[str, str]]:
         for entry, _, _ in self._class_files():
-            if not _is_image(entry):
+            if not is_image(entry):
                 yield entry.path, "not an image's file name" if entry.kind == "file" else f"a {entry.kind}"
         for folder in dict.fromkeys(["", *self.roots]):
             for entry in self.tree.entries(folder):
@@ -60,7 +59,7 @@ class ImageFolder(Format):
         return given
 
     def _checked_classes(self) -> tuple[str, ...]:
-        if not any(_is_image(entry) for entry, _, _ in self._class_files()):
+        if not any(is_image(entry) for entry, _, _ in self._class_files()):
             fix = "Put the images into one folder per class, or type another data.source=<path>."
             raise RequestError(Fault(str(self.source), "no images in class folders", "<class>/<image file>", fix))
         trained = {e.name for root, split in self.roots.items() if split in (None, "train") for e in self._folders(root)}
@@ -86,7 +85,7 @@ class ImageFolder(Format):
         """The classes with a training image; one look into each folder tells."""
         above = self._above()
         trained = (folder for root, split in self.roots.items() if split in (None, "train") for folder in self._folders(root))
-        return {folder.name for folder in trained if any(map(_is_image, self._files(folder.path, above)))}
+        return {folder.name for folder in trained if any(map(is_image, self._files(folder.path, above)))}
 
     def _above(self) -> frozenset[str]:
         return frozenset(map(self.tree.real, ["", *self.roots]))
@@ -109,7 +108,3 @@ class ImageFolder(Format):
                 yield from self._files(entry.path, above | {real})
             else:
                 yield entry
-
-
-def _is_image(entry: Entry) -> bool:
-    return entry.kind == "file" and entry.name.lower().endswith(IMAGE_SUFFIXES)
