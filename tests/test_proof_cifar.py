@@ -58,3 +58,14 @@ def test_every_stage_on_two_workers(cifar: Path, project: Path) -> None:
     assert table.num_rows == len(set(table["id"].to_pylist())) == 2000
     assert table["error"].null_count == 2000
     assert "<html" in Path("runs/cifar10/report.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_best_recipe_from_scratch_reaches_its_floor(cifar: Path, project: Path) -> None:
+    """About ten minutes on two free cores: the floor stands in the recipe, and only what reaches it becomes champion."""
+    done = subprocess.run([CVFLOW, "run", str(RECIPES / "cifar10_best.yaml"), "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert outcome["metrics"]["accuracy"] >= 0.72
+    assert outcome["champion"]
