@@ -43,7 +43,6 @@ def prepare(
         extra = {"class_counts": tally.class_counts, "max_megapixels": max_megapixels}
         info = DatasetInfo(task, tuple(reader.classes), tally.counts, mean, std, tally.source_digest, extra)
         write_description(directory, Description(info, shards))
-        validation.write(directory)
     return validation
 
 

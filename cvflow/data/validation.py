@@ -61,6 +61,6 @@ class Validation:
         findings = [asdict(finding) for finding in self.findings]
         return {"counts": self.counts, "class_counts": self.class_counts, "facts": self.facts, "findings": findings}
 
-    def write(self, directory: Path) -> None:
-        """``validation.json``."""
-        (directory / "validation.json").write_text(json.dumps(self.plain(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    def write(self, path: Path) -> None:
+        """As a JSON file."""
+        path.write_text(json.dumps(self.plain(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

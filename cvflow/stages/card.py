@@ -67,7 +67,7 @@ def pretrained(run: Run) -> bool:
 
 def apart(run: Run, split: str) -> str:
     """What prepare found of the split's images: none of them in train, or how many."""
-    findings = json.loads((run.path("data") / "validation.json").read_text())["findings"]
+    findings = json.loads(run.path("validation.json").read_text())["findings"]
     shared = sum(finding["topic"] == f"train and {split}{SHARE}" for finding in findings)
     return f"{shared} of whose images are in train, too: the figures flatter" if shared else "which it was not trained on"
 

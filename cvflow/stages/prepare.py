@@ -13,9 +13,9 @@ from cvflow.tasks.base import Task
 
 
 def prepare(run: Run) -> None:
-    """Write ``runs/<name>/data`` and the page ``data.html``; what was left out is named in both, and here in short.
+    """Write ``runs/<name>/data``, ``validation.json`` and the page ``data.html``, which name what was left out; here it is in short.
 
-    The page lies beside the data: how it looks is in no digest.
+    They lie beside the data: what is said of it, and how, is in no digest.
     """
     recipe, out = run.recipe, run.path("data")
     data = recipe.data
@@ -23,5 +23,6 @@ def prepare(run: Run) -> None:
     reader = build("format", data.format, data.source)
     validation = prepare_data(reader, task.schema, recipe.task.name, data.split, out, data.shard_mb, data.max_megapixels)
     task.bind(PreparedDataset(out).info)
+    validation.write(run.path("validation.json"))
     run.path("data.html").write_text(data_page("Validation", validation, task), encoding="utf-8")
     sys.stderr.write(f"{validation.summary()}\n")

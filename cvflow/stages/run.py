@@ -38,16 +38,16 @@ class Stage:
 
 
 STAGES = (
-    Stage("prepare", 3, ("task.name", "data"), (), ("data", "data.html")),
+    Stage("prepare", 4, ("task.name", "data"), (), ("data", "validation.json", "data.html")),
     Stage("train", 2, ("task", "image", "model", "train", "seed", "cvflow.weights"), ("data",), ("model", "history.jsonl")),
     Stage("evaluate", 2, ("evaluate",), ("data", "model"), ("evaluation",)),
-    Stage("register", 2, ("register", "evaluate"), ("model", "evaluation"), ("registered.json", "card.md")),
+    Stage("register", 2, ("register", "evaluate"), ("validation.json", "model", "evaluation"), ("registered.json", "card.md")),
     Stage("predict", 1, ("predict",), ("data", "model", "registered.json"), ("predictions",)),
     Stage(
         "report",
         3,
         ("description",),
-        ("data", "data.html", "model", "history.jsonl", "evaluation", "registered.json", "predictions"),
+        ("data", "validation.json", "data.html", "model", "history.jsonl", "evaluation", "registered.json", "predictions"),
         ("report.html",),
     ),  # fmt: skip
 )

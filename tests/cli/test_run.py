@@ -61,12 +61,12 @@ def test_every_stage_left_its_outputs(ran: Any) -> None:
     assert set(table["model_version"].to_pylist()) == {"squares/1"}
     measured = json.loads((root / "evaluation" / "metrics.json").read_text())
     assert set(table["data_hash"].to_pylist()) == {measured["data_digest"]}
-    assert len(table) == json.loads((root / "data" / "validation.json").read_text())["counts"]["test"]
+    assert len(table) == json.loads((root / "validation.json").read_text())["counts"]["test"]
     assert not list((ran.path / ".cvflow").glob("train/*/checkpoints/*")), "a finished training leaves no checkpoints"
 
 
 def test_unreadable_and_foreign_files_are_named_and_left_out(ran: Any) -> None:
-    validation = json.loads((ran.path / "runs/squares/data/validation.json").read_text())
+    validation = json.loads((ran.path / "runs/squares/validation.json").read_text())
     found = {f["file"]: f["action"] for f in validation["findings"] if f["topic"] != "tiny class"}
     assert found == {"dark/90.png": "left out", "light/notes.txt": "skipped"}
     assert sum(validation["counts"].values()) == 30

@@ -1,6 +1,5 @@
 """Prepare as a whole: damaged files named, same bytes, honest statistics, clear refusals."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -89,7 +88,7 @@ def test_damaged_files_are_named_and_left_out(make_folder, run):
     assert found["a/001.png"][0].startswith("damaged image")
     assert found["b/000.png"] == ("not an image", "left out")
     assert found["b/notes.txt"] == ("not an image's file name", "skipped")
-    assert json.loads((dataset.path / "validation.json").read_text())["findings"][0]["file"] == "a/000.png"
+    assert validation.plain()["findings"][0]["file"] == "a/000.png"
     assert "3 left out; 2 noticed; 1 skipped\n  a/000.png: empty file" in validation.summary()
 
 

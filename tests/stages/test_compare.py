@@ -95,7 +95,7 @@ def test_the_card_says_what_the_model_has_seen_and_started_from(compared: Path) 
     card = model_card(Run("good"), "good", "0")
     assert "which it was not trained on" in card
     assert "| started from | random weights |" in card
-    path = Path("runs/good/data/validation.json")
+    path = Path("runs/good/validation.json")
     checked = json.loads(path.read_text())
     checked["findings"].append({"file": "a.png", "what": "in test, too", "action": "kept", "topic": "train and test share"})
     path.unlink()

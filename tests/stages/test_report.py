@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from cvflow.data import findings
 from cvflow.data.loader import train_batches
 from cvflow.draw import Gallery, Shares, Strips
 from cvflow.stages import data_page
@@ -124,7 +125,7 @@ def test_mlflow_has_the_report_once_and_the_latest(done: Finished, tmp_path: Pat
     assert (kept / linked[0]).read_text() == Path("runs/good/data.html").read_text()
 
 
-def test_how_the_page_about_the_data_looks_is_not_in_the_data_s_digest(
+def test_what_is_said_of_the_data_and_how_is_not_in_the_data_s_digest(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(finished / "runs/good", tmp_path / "runs/good")
@@ -132,11 +133,13 @@ def test_how_the_page_about_the_data_looks_is_not_in_the_data_s_digest(
         shutil.copytree(finished / part, tmp_path / part)
     shutil.copy(finished / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    page = Path("runs/good/data.html").read_text()
+    page, said = (Path("runs/good", name).read_text() for name in ("data.html", "validation.json"))
     digest = Finished(Run("good")).dataset.digest
     monkeypatch.setattr(data_page, "SIDE", 40)
+    monkeypatch.setattr(findings, "TINY", 1000)
     run_stage("prepare", "good")
     assert Path("runs/good/data.html").read_text() != page
+    assert Path("runs/good/validation.json").read_text() != said
     assert Finished(Run("good")).dataset.digest == digest
 
 

@@ -14,7 +14,7 @@ SIZES = 4
 
 
 def data_blocks(done: Finished) -> Iterator[Block]:
-    info, checked = done.dataset.info, done.read("data/validation.json")
+    info, checked = done.dataset.info, done.read("validation.json")
     yield Numbers({**info.counts, "classes": len(info.classes) or None})
     yield Facts(facts(done, checked.get("facts", {})), "Images")
     by_class = info.extra.get("class_counts", {})
