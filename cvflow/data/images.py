@@ -34,6 +34,7 @@ IMAGE_SUFFIXES = (
 """File names that are taken for images."""
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")  # of the others, EPS would run Ghostscript
 _ORIENTATION = 0x0112  # EXIF tag; 1 = upright
+_LYING = (5, 6, 7, 8)
 _opening = threading.Lock()
 
 
@@ -66,6 +67,13 @@ def load(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
         image = _open(data)
         _check_size(image, max_megapixels)
         return _upright(image)
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height once upright, by the file's header. Raises ImageFault."""
+    with _in_plain_words():
+        image = _open(data)
+        return image.size[::-1] if image.getexif().get(_ORIENTATION, 1) in _LYING else image.size
 
 
 @contextmanager
