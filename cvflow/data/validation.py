@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -60,7 +59,3 @@ class Validation:
         """All but the examples, as JSON data."""
         findings = [asdict(finding) for finding in self.findings]
         return {"counts": self.counts, "class_counts": self.class_counts, "facts": self.facts, "findings": findings}
-
-    def write(self, path: Path) -> None:
-        """As a JSON file."""
-        path.write_text(json.dumps(self.plain(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

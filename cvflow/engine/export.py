@@ -46,7 +46,7 @@ def write_model(
     save_file({k: v.contiguous() for k, v in sorted(tensors.items())}, directory / "model.safetensors")
     content = {
         "format": FORMAT,
-        "recipe": {section: recipe[section] for section in SECTIONS} | {"model": {**recipe["model"], "weights": None}},
+        "recipe": {section: recipe[section] for section in SECTIONS},
         "dataset": asdict(info),
         "fingerprint": fingerprint,
         "data_digest": data_digest,

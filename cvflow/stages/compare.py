@@ -18,7 +18,7 @@ from cvflow.stages.finished import Finished
 from cvflow.stages.place import check_file
 from cvflow.stages.run import Run, find_entry
 
-NEEDED = ("data", "model", "history.jsonl", "evaluation")
+NEEDED = ("data", "validation.json", "model", "history.jsonl", "evaluation")
 
 FINGERPRINT = "training fingerprint"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 from cvflow.data.dataset import PreparedDataset
@@ -23,6 +24,7 @@ def prepare(run: Run) -> None:
     reader = build("format", data.format, data.source)
     validation = prepare_data(reader, task.schema, recipe.task.name, data.split, out, data.shard_mb, data.max_megapixels)
     task.bind(PreparedDataset(out).info)
-    validation.write(run.path("validation.json"))
+    content = {"data": run.resolved["data"], **validation.plain()}
+    run.path("validation.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     run.path("data.html").write_text(data_page("Validation", validation, task), encoding="utf-8")
     sys.stderr.write(f"{validation.summary()}\n")

@@ -91,10 +91,17 @@ class Run:
 
     @cached_property
     def trained_by(self) -> dict[str, Any]:
-        """``resolved``, save that what made the model is as the model has it: ``recipe.yaml`` may have been changed since."""
+        """``resolved``, save that what made data and model is as these have it: ``recipe.yaml`` may have been changed since."""
         made: dict[str, Any] = json.loads((self.path("model") / "model.json").read_text())["recipe"]
-        now = {**self.resolved, "model": {**self.resolved["model"], "weights": None}}  # a model does not keep where it started from
+        made["data"] = json.loads(self.path("validation.json").read_text())["data"]
+        now = self.portable
         return {**self.resolved, **{section: value for section, value in made.items() if value != now[section]}}
+
+    @property
+    def portable(self) -> dict[str, Any]:
+        """``resolved`` as a model keeps it: the weights that it started from by their content, not by their path."""
+        digest = self.resolved["cvflow"]["weights"]
+        return {**self.resolved, "model": {**self.resolved["model"], "weights": digest and f"sha256:{digest}"}}
 
     def needs(self, stage: str) -> None:
         """Raise RequestError where an input of the stage is missing, naming the stage that makes it."""

@@ -53,7 +53,7 @@ def train_in(state: Path, run: Run, dataset: PreparedDataset, fingerprint: str, 
             train_worker, run.recipe.compute, store.root, history,
             recipe=as_shipped(run.recipe), dataset=str(dataset.path.absolute()),
         )  # fmt: skip
-    write_model(run.path("model"), exported(store, run.recipe), run.resolved, dataset.info, fingerprint, digest)
+    write_model(run.path("model"), exported(store, run.recipe), run.portable, dataset.info, fingerprint, digest)
     history.touch()
     shutil.copyfile(history, run.path("history.jsonl"))
     shutil.rmtree(state)

@@ -69,12 +69,16 @@ def test_a_comparison_has_the_runs_own_figures(compared: Path) -> None:
 def test_the_recipe_is_the_model_s_where_the_run_s_was_changed_since(compared: Path) -> None:
     path = Path("runs/good/recipe.yaml")
     changed = yaml.safe_load(path.read_text())
-    changed["train"]["epochs"], changed["image"]["size"] = 3, [10, 10]
+    changed["train"]["epochs"], changed["image"]["size"], changed["data"]["split"]["val"] = 3, [10, 10], 0.3
+    changed["model"]["weights"], changed["cvflow"]["weights"] = "other.safetensors", "0" * 64
     path.unlink()
     path.write_text(yaml.safe_dump(changed))
     assert compare(["good", "bad"]).recipe == {"train.epochs": ["8", "0"]}
     assert Finished(Run("good")).recipe.image.size == (12, 12)
-    assert "size:\n  - 12" in model_card(Run("good"), "good", "0")
+    card = model_card(Run("good"), "good", "0")
+    assert "size:\n  - 12" in card
+    assert "val: 0.2" in card
+    assert "| started from | random weights |" in card
 
 
 def test_what_is_empty_in_one_run_is_one_difference(compared: Path) -> None:
