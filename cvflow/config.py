@@ -110,8 +110,9 @@ class Train(Phase):
     """Training. The phase keys here hold for every phase; `phases` overrides them one by one."""
 
     batch_size: int = Field(64, gt=0, description="Samples an optimiser step, over all workers.")
-    sampler: Annotated[Component, Kind("sampler")] = Field(
-        Component(name="shuffle"), description="Which rows make up an epoch, and in what order."
+    sampler: Annotated[Component, Kind("sampler")] | None = Field(
+        None,
+        description="Which rows make up an epoch, and in what order; none = the task's own: identities for an embedding, else shuffle.",
     )
     images_per_class: int | None = Field(
         None, gt=0, description="Only so many rows of each class are trained on, the same ones and more for a greater number; none = all."

@@ -28,6 +28,7 @@ PACKAGES = {
     "transform": "cvflow.data.transforms",
     "sampler": "cvflow.data.samplers",
     "mix": "cvflow.data.mixing",
+    "pair_loss": "cvflow.losses",
     "model": "cvflow.models",
     "backbone": "cvflow.models.backbones",
     "init": "cvflow.models.initialisation",

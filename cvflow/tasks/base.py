@@ -15,7 +15,7 @@ from cvflow.config import Recipe
 from cvflow.data.images import MAX_MEGAPIXELS, Pixels
 from cvflow.data.samplers import FirstOfEach, Sampler
 from cvflow.errors import Fault, RequestError
-from cvflow.registry import build
+from cvflow.registry import Component, build
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
 Transform = Callable[[Sample], Sample]
@@ -137,9 +137,7 @@ class BaseTask:
         self.max_megapixels = info.extra.get("max_megapixels", MAX_MEGAPIXELS)
 
     def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler:
-        sampler: Sampler = build("sampler", cfg.train.sampler, self.schema.stratify)
-        count = cfg.train.images_per_class
-        return sampler if count is None else FirstOfEach(sampler, count, self.schema.stratify)
+        return sampled(cfg, "shuffle", self.schema.stratify)
 
     def right(self, prediction: Prediction, target: Mapping[str, Any]) -> bool | None:
         return None
@@ -187,6 +185,13 @@ def no_linear_layer(model: nn.Module) -> RequestError:
     """The error of a ``fit`` phase where there is nothing to fit."""
     got = f"fit with a {type(model).__name__}"
     return RequestError(Fault("train.kind", got, "a classifier that ends in one linear layer", "Type train.kind=sgd."))
+
+
+def sampled(cfg: Recipe, default: str, column: str | None) -> Sampler:
+    """The recipe's sampler, or the one named. column: what a row's class or identity is in, if rows have one."""
+    sampler: Sampler = build("sampler", cfg.train.sampler or Component(name=default), column, cfg.train.batch_size)
+    count = cfg.train.images_per_class
+    return sampler if count is None else FirstOfEach(sampler, count, column)
 
 
 def _stack(values: list[Any]) -> Any:

@@ -28,7 +28,7 @@ class Rows:
 
 
 def sampler(name: str) -> Sampler:
-    made: Sampler = build("sampler", Component(name=name), "label")
+    made: Sampler = build("sampler", Component(name=name), "label", 64)
     return made
 
 
@@ -92,6 +92,50 @@ def test_the_first_of_each_do_not_depend_on_the_order_of_rows() -> None:
 
 def test_a_task_without_classes_is_refused() -> None:
     with pytest.raises(RequestError, match="train.sampler: got balanced"):
-        build("sampler", Component(name="balanced"), None)
+        build("sampler", Component(name="balanced"), None, 64)
     with pytest.raises(RequestError, match="train.images_per_class: got 4"):
-        FirstOfEach(build("sampler", Component(name="shuffle"), None), 4, None)
+        FirstOfEach(build("sampler", Component(name="shuffle"), None, 64), 4, None)
+
+
+def identities(batch_size: int, images: int = 4) -> Sampler:
+    made: Sampler = build("sampler", Component(name="identities", images=images), "label", batch_size)
+    return made
+
+
+@pytest.mark.parametrize("counts", [(12,) * 10, (4, 5, 30, 7, 9, 11, 4, 40), (1, 2, 3, 1, 2, 9)])
+def test_each_batch_holds_so_many_identities_with_so_many_images(counts: tuple[int, ...]) -> None:
+    rows = Rows(*counts)
+    for epoch in range(4):
+        order = identities(12, 4).order(rows, 0, epoch)
+        assert len(order) == max(12, len(rows) // 12 * 12)
+        for first in range(0, len(order), 12):
+            batch = order[first : first + 12]
+            groups = [batch[i : i + 4] for i in range(0, 12, 4)]
+            names = [{rows.columns["label"][i] for i in group} for group in groups]
+            assert [len(name) for name in names] == [1, 1, 1]
+            assert len(set.union(*names)) == 3
+            for group in groups:  # an image comes again only where there are fewer than 4
+                assert len(set(group)) == min(4, counts[rows.columns["label"][group[0]]])
+    assert list(order) == list(identities(12, 4).order(rows, 0, 3))
+    assert list(order) != list(identities(12, 4).order(rows, 1, 3))
+
+
+def test_identities_come_equally_often_and_so_do_the_images_of_each() -> None:
+    rows = Rows(*(8,) * 9)
+    order = [i for epoch in range(3) for i in identities(8, 2).order(rows, 0, epoch)]
+    assert len(order) == 3 * 72
+    assert set(Counter(order).values()) <= {2, 3, 4}
+    once = identities(8, 2).order(rows, 0, 0)
+    assert labels(rows, once) == dict.fromkeys(range(9), 8)
+    assert sorted(once) == list(range(72))
+
+
+@pytest.mark.parametrize("batch_size", [10, 4, 3])
+def test_a_batch_that_holds_no_whole_identities_is_refused(batch_size: int) -> None:
+    with pytest.raises(RequestError, match=f"train.batch_size: got {batch_size}, expected a multiple of train.sampler.images, 4"):
+        identities(batch_size)
+
+
+def test_more_identities_than_there_are_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"got 16 for 3 identities in train .*Type train.batch_size=12"):
+        identities(16).order(Rows(5, 5, 5), 0, 0)

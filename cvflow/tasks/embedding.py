@@ -1,0 +1,87 @@
+"""Embedding: a vector for each image, near to those of the same identity and far from all others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+
+from cvflow.config import Recipe
+from cvflow.data.images import decode
+from cvflow.data.samplers import Sampler
+from cvflow.errors import Fault, RequestError
+from cvflow.losses.pairs import pairs_of
+from cvflow.metrics.embedding import EmbeddingMetric
+from cvflow.ops.gather import over_ranks
+from cvflow.registry import Component, Kind, build, register
+from cvflow.tasks.base import BaseTask, Metric, sampled
+from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
+
+
+@register("task", "embedding")
+class Embedding(BaseTask):
+    """Rows carry ``identity``, its index; predictions give ``embedding``. A split's identities need not be in another.
+
+    loss: what draws the vectors of an identity together; it compares every two images of a batch, over all workers. Of parts
+    (train.accumulate) it compares those within each part. Batches hold several images of each identity: see the sampler identities.
+    """
+
+    schema = Schema(images=("image",), annotations={"identity": "int32"})
+    answers: Mapping[str, str] = {"embedding": "list<float>"}
+
+    def __init__(self, *, loss: Annotated[Component, Kind("pair_loss")] = Component(name="triplet")) -> None:  # noqa: B008, it is frozen
+        self.loss = build("pair_loss", loss)
+
+    def objective(self, cfg: Recipe) -> Objective:
+        return Objective("recall_at_1", "max")
+
+    def samples(self, row: Row) -> Iterable[Sample]:
+        image = torch.from_numpy(decode(row["image"], max_megapixels=self.max_megapixels)).permute(2, 0, 1)
+        yield Sample(row["id"], {"image": image}, {"identity": torch.tensor(row["identity"])} if "identity" in row else {})
+
+    def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler:
+        return sampled(cfg, "identities", "identity")
+
+    def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module:
+        model: nn.Module = build("model", cfg.model, cfg.image, info)
+        if not hasattr(model, "dim"):
+            raise RequestError(Fault("model.name", f"'{cfg.model.name}'", "a model that gives embeddings", "Type model.name=embedder."))
+        return model
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
+        """Of this rank's images, each compared with those of all ranks."""
+        own_BD = model(batch.images["image"])
+        all_MD, first = over_ranks(own_BD)
+        identity_M, _ = over_ranks(batch.targets["identity"][:, None])
+        return self._losses(own_BD, all_MD, batch.targets["identity"], identity_M[:, 0], first)
+
+    def _losses(self, own_BD: Tensor, all_MD: Tensor, identity_B: Tensor, identity_M: Tensor, first: int) -> dict[str, Loss]:
+        losses: dict[str, Loss] = self.loss(pairs_of(own_BD, all_MD, identity_B, identity_M, first))
+        return losses
+
+    def forward(self, model: nn.Module, batch: Batch) -> Raw:
+        """``embedding`` B x dim."""
+        return {"embedding": model(batch.images["image"])}
+
+    def measure(self, model: nn.Module, batch: Batch) -> tuple[dict[str, Loss], Raw]:
+        """Losses within the batch: ranks measure different numbers of them. One without two images of an identity counts for nothing."""
+        raw, identity_B = self.forward(model, batch), batch.targets["identity"]
+        return self._losses(raw["embedding"], raw["embedding"], identity_B, identity_B, 0), raw
+
+    def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
+        return [Prediction(id, {"embedding": v}) for id, v in zip(batch.ids, raw["embedding"].float().cpu().tolist(), strict=True)]
+
+    def metric(self, info: DatasetInfo) -> Metric:
+        return EmbeddingMetric(info.classes)
+
+    def quality(self, prediction: Prediction, target: Mapping[str, Any]) -> float:
+        """NaN: one vector alone is neither good nor bad."""
+        return math.nan
+
+    def caption(self, values: Mapping[str, Any]) -> str:
+        if "identity" in values:
+            return self.info.classes[int(values["identity"])]
+        return f"{len(values['embedding'])} numbers"
