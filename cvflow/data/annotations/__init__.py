@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvflow.data.annotations import box, mask
+from cvflow.data.annotations import box, disparity, flow, mask
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -35,4 +35,6 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "mask": Kind(mask.decode, mask.encode, mask.fault, mask.count),
     "box": Kind(box.decode, box.encode, box.fault),
+    "disparity": Kind(disparity.decode, disparity.encode, disparity.fault),
+    "flow": Kind(flow.decode, flow.encode, flow.fault),
 }

@@ -25,7 +25,8 @@ def read(data: bytes, name: str = "") -> NDArray[Any]:
 def write(name: str, array: NDArray[Any]) -> bytes:
     """A compressed .npz; the same array gives the same bytes."""
     out = BytesIO()
-    np.savez_compressed(out, **{name: array})
+    arrays: dict[str, Any] = {name: array}
+    np.savez_compressed(out, **arrays)
     return out.getvalue()
 
 

@@ -14,7 +14,9 @@ DISPARITY_STEPS, FLOW_STEPS, FLOW_ZERO = 256, 64, 2**15
 def read_disparity(data: bytes) -> NDArray[np.float32]:
     """HxW, pixels, NaN where the file has 0. Raises ImageFault."""
     pixels = _channels(data, 1)[..., 0]
-    return np.where(pixels == 0, np.float32(np.nan), pixels.astype(np.float32) / DISPARITY_STEPS)
+    disparity = pixels.astype(np.float32) / np.float32(DISPARITY_STEPS)
+    disparity[pixels == 0] = np.nan
+    return disparity
 
 
 def write_disparity(disparity: NDArray[np.floating]) -> bytes:
@@ -26,7 +28,7 @@ def write_disparity(disparity: NDArray[np.floating]) -> bytes:
 def read_flow(data: bytes) -> NDArray[np.float32]:
     """HxWx2, pixels, NaN where the third channel is 0. Raises ImageFault."""
     pixels = _channels(data, 3)
-    flow = (pixels[..., :2].astype(np.float32) - FLOW_ZERO) / FLOW_STEPS
+    flow = (pixels[..., :2].astype(np.float32) - np.float32(FLOW_ZERO)) / np.float32(FLOW_STEPS)
     flow[pixels[..., 2] == 0] = np.nan
     return flow
 

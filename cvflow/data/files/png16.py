@@ -78,7 +78,8 @@ def _unfiltered(filters_H: NDArray[np.uint8], lines_HWB: NDArray[np.uint8]) -> N
         )
         diagonal[1:] = (diagonal[1:] + guess) % 256
         before, last = last, diagonal
-    return skewed[steps, rows].astype(np.uint8)
+    pixels: NDArray[np.uint8] = skewed[steps, rows].astype(np.uint8)
+    return pixels
 
 
 def _paeth(left: NDArray[np.int16], above: NDArray[np.int16], corner: NDArray[np.int16]) -> NDArray[np.int16]:

@@ -5,7 +5,7 @@ Photometric changes go through ``on_images`` or ``drawn_alike``, geometric ones 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 from torchvision.tv_tensors import TVTensor
 
+from cvflow.errors import Fault, RequestError
 from cvflow.types import Sample
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -49,18 +50,27 @@ def drawn_alike(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
 
 def moved(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
     """change: of an image (uint8 CHW, a plain tensor) or of an annotation (a TVTensor of any kind), as ``geometry`` has them."""
+    return replace(on_images(sample, change), target=followed(sample.target, change))
 
-    def follow(value: Any) -> Any:
-        return change(value) if isinstance(value, TVTensor) else value
 
-    return replace(on_images(sample, change), target={name: follow(value) for name, value in sample.target.items()})
+def followed(target: Mapping[str, Any], change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """A target whose annotations in the pixels are changed."""
+    return {name: change(value) if isinstance(value, TVTensor) else value for name, value in target.items()}
 
 
 def mirrored(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
-    """``moved`` by a change that exchanges left and right; names that change places with them do so."""
+    """``moved`` by a change that exchanges left and right; names that change places with them do so.
+
+    Raises RequestError where a name is there and its counterpart is not.
+    """
     after = moved(sample, change)
     if not sample.swaps:
         return after
+    there = {*sample.images, *sample.target}
+    for name, other in sample.swaps.items():
+        if name in there and other not in there:
+            got, fix = f"horizontal_flip of '{sample.id}', without '{other}'", f"Leave horizontal_flip out, or give '{other}'."
+            raise RequestError(Fault("train.augment", got, f"'{other}', which changes places with '{name}'", fix))
     images, target = ({sample.swaps.get(name, name): value for name, value in named.items()} for named in (after.images, after.target))
     return replace(after, images=images, target=target)
 
