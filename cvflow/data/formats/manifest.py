@@ -25,6 +25,10 @@ SHOWN = 20
 OPTIONAL = ("split", "weight", "id", "group")
 
 
+class PassedOver(str):
+    """Why a row that is not faulty gives no record."""
+
+
 @register("format", "manifest")
 class Manifest(Format):
     """Rows in the table's order. The source is the table, or a folder or zip that holds it (then DVC watches the images too).
@@ -56,18 +60,23 @@ class Manifest(Format):
         self._tree, name = _find(source, file)
         self._table = Table(self._tree, name, encoding, delimiter)
         self._images = "" if images in (".", "") else f"{images.rstrip('/')}/"
-        self._columns = self._known({"path": path, "label": label, "split": split, "weight": weight, "id": id, "group": group})
+        wanted = {"path": path, "label": label, **self.more, "split": split, "weight": weight, "id": id, "group": group}
+        self._columns = self._known(wanted)
         self.classes, self._given = classes, bool(classes)
-        self._twice: frozenset[int] = frozenset()
+        self._twice: dict[int, int] = {}
         self._scan(faulty_rows)
         self._index = {name: i for i, name in enumerate(self.classes)}
 
     by_mark = True
+    fewest = 2
+    """Classes that there must be."""
+    more: Mapping[str, str] = {}
+    """field -> column that a row must have besides."""
 
     @classmethod
     def guess(cls, source: Path) -> Mapping[str, Any] | None:
         try:
-            return {} if source.suffix.lower() in SUFFIXES or _tables(open_tree(source, "a table")) else None
+            return {} if source.suffix.lower() in SUFFIXES or tables(open_tree(source, "a table")) else None
         except RequestError:  # neither folder nor whole zip
             return None
 
@@ -106,33 +115,34 @@ class Manifest(Format):
         for row in self._table:
             found = self._check(row, lambda name: labels.add(name) or 0)  # type: ignore[func-returns-value]
             if isinstance(found, Record):
-                keys.extend(_keys(found))
+                keys.extend(keys_of(found))
         values, counts = np.unique(np.asarray(keys, dtype=np.uint64), return_counts=True)
-        self._twice = frozenset(values[counts > 1].tolist())
+        self._twice = dict(zip(values[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True))
         self.classes = self.classes or tuple(sorted(labels, key=_in_order))
         self._index = {name: i for i, name in enumerate(self.classes)}
-        faults = [] if faulty_rows == "leave_out" else [(row.line, found) for row, found in self._checked() if isinstance(found, str)]
+        faults = [] if faulty_rows == "leave_out" else [(row.line, str(found)) for row, found in self._checked() if _is_fault(found)]
         if faults:
             fix = "Mend the rows, or type data.format.faulty_rows=leave_out."
             more = [Fault(self._table.name, f"{len(faults) - SHOWN} more such rows", "none", fix)] if len(faults) > SHOWN else []
             raise RequestError(*(Fault(line, got, "a sound row", fix) for line, got in faults[:SHOWN]), *more)
-        if len(self.classes) < 2:
-            raise RequestError(Fault(self._table.name, f"{len(self.classes)} classes in '{self._columns['label']}'", "at least two"))
+        if len(self.classes) < self.fewest:
+            got = f"{len(self.classes)} classes in '{self._columns['label']}'"
+            raise RequestError(Fault(self._table.name, got, f"at least {'one' if self.fewest == 1 else 'two'}"))
 
     def _checked(self) -> Iterator[tuple[TableRow, Record | str]]:
         """Each row with its record, or why there is none."""
         seen: dict[int, str] = {}
         for row in self._table:
-            found = self._check(row, self._index.__getitem__)
+            found = self._check(row, lambda name: self._index.get(name, -1))
             if isinstance(found, Record):
                 found = self._first_of_its_kind(found, row, seen)
             yield row, found
 
     def _first_of_its_kind(self, record: Record, row: TableRow, seen: dict[int, str]) -> Record | str:
-        for what, key in zip(("path", "id"), _keys(record), strict=False):
+        for what, key in zip(("path", "id"), keys_of(record), strict=False):
             if key in seen:
                 return f"the {what} '{record.path if what == 'path' else record.id}' again: it is in {seen[key]}"
-        seen.update((key, row.line) for key in _keys(record) if key in self._twice)
+        seen.update((key, row.line) for key in keys_of(record) if key in self._twice)
         return record
 
     def _check(self, row: TableRow, index: Callable[[str], int]) -> Record | str:
@@ -154,9 +164,16 @@ class Manifest(Format):
         path = f"{self._images}{cells['path']}"
         if leads_out(path, self._images):
             return f"the path '{path}', which leads out of the data"
-        annotation = {"label": index(label), **({} if weight is None else {"weight": weight})}
+        more = self._more(cells, path)
+        if isinstance(more, str):
+            return more
+        annotation = {"label": index(label), **({} if weight is None else {"weight": weight}), **more}
         read = {"image": partial(self._tree.read, path)}
         return Record(cells.get("id") or cells["path"], path, read, annotation, split, cells.get("group") or None, row.line)
+
+    def _more(self, cells: Mapping[str, str], path: str) -> Mapping[str, Any] | str:
+        """What else the row's annotation holds, or what is wrong with it."""
+        return {}
 
     def _class_name(self, label: str) -> str | None:
         if not self._given or label in self._index:
@@ -164,12 +181,16 @@ class Manifest(Format):
         return self.classes[int(label)] if label.isdecimal() and int(label) < len(self.classes) else None
 
 
+def _is_fault(found: Record | str) -> bool:
+    return isinstance(found, str) and not isinstance(found, PassedOver)
+
+
 def _find(source: Path | None, file: str | None) -> tuple[Tree, str]:
     """The tree that the paths start from, and the table in it."""
     if source is not None and source.is_file() and source.suffix.lower() in SUFFIXES:
         return FolderTree(source.parent), source.name
     tree = open_tree(source, f"a table ({', '.join(SUFFIXES)}), a folder that holds one")
-    found = [file] if file else _tables(tree)
+    found = [file] if file else tables(tree)
     if len(found) != 1:
         got = "several tables: " + ", ".join(found[:5]) if found else "no table"
         fix = f"Type data.format.file={found[0]} or another." if found else ""
@@ -177,7 +198,7 @@ def _find(source: Path | None, file: str | None) -> tuple[Tree, str]:
     return tree, found[0]
 
 
-def _tables(tree: Tree) -> list[str]:
+def tables(tree: Tree) -> list[str]:
     return [entry.path for entry in tree.entries("") if entry.kind == "file" and entry.name.lower().endswith(SUFFIXES)]
 
 
@@ -199,7 +220,7 @@ def _weight(text: str) -> float | str | None:
     return value if math.isfinite(value) and value >= 0 else f"weight {text}, not a finite number of 0 or more"
 
 
-def _keys(record: Record) -> list[int]:
+def keys_of(record: Record) -> list[int]:
     """Hashes of path and id; one where they are the same thing."""
     kinds = [f"path {record.path}"] + ([f"id {record.id}"] if not record.path.endswith(record.id) else [])
     return [int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big") for text in kinds]
