@@ -136,7 +136,7 @@ def test_what_is_said_of_the_data_and_how_is_not_in_the_data_s_digest(
     page, said = (Path("runs/good", name).read_text() for name in ("data.html", "validation.json"))
     digest = Finished(Run("good")).dataset.digest
     monkeypatch.setattr(data_page, "SIDE", 40)
-    monkeypatch.setattr(findings, "TINY", 1000)
+    monkeypatch.setattr(findings, "TINY", 1)
     run_stage("prepare", "good")
     assert Path("runs/good/data.html").read_text() != page
     assert Path("runs/good/validation.json").read_text() != said
