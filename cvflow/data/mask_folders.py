@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from cvflow.data.formats.manifest import SPLIT_WORDS
+from cvflow.data.split_lists import SPLIT_WORDS
 from cvflow.data.trees import Entry, Tree, is_folder, is_image
 from cvflow.errors import Fault, RequestError
 from cvflow.types import Split

@@ -1,4 +1,4 @@
-"""Splits given as lists of names: ``ImageSets/<kind>/{train,val,trainval,test}.txt``, as Pascal VOC has them."""
+"""Splits by the words for them, and by lists of names: ``ImageSets/<kind>/{train,val,trainval,test}.txt``, as Pascal VOC has them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from cvflow.data.trees import Tree, is_folder
 from cvflow.errors import Fault, RequestError
 from cvflow.types import Split
 
+SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_WORDS: dict[str, Split] = {**SPLIT_FOLDERS, "training": "train", "dev": "val", "testing": "test"}
 NAMED = 5
 """Names in two lists that a fault shows."""
 

@@ -14,6 +14,7 @@ from cvflow.data.formats.image_mask import ImageMask
 from cvflow.data.images import ImageFault, encode_png
 from cvflow.data.legend import parse
 from cvflow.data.mask_folders import find
+from cvflow.data.recognise import recognise
 from cvflow.data.trees import open_tree
 from cvflow.errors import RequestError
 
@@ -75,6 +76,7 @@ def test_layouts(tmp_path, names, splits):
     assert [r.split for r in records] == splits
     assert labels_of(reader) == [LABELS.tolist()] * 2
     assert (reader.classes, list(reader.skipped())) == (("0", "1", "2"), [])
+    assert recognise(source)[0].name == "image_mask", "not two classes of images"
 
 
 def test_a_zip_is_read_as_its_folder(tmp_path):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
+from cvflow.data.mask_folders import find
 from cvflow.data.records import Format, Record
+from cvflow.data.split_lists import SPLIT_FOLDERS
 from cvflow.data.trees import Entry, Tree, is_image, open_tree
 from cvflow.errors import Fault, RequestError, one_of
 from cvflow.registry import register
 from cvflow.types import Split
-
-SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @register("format", "image_folder")
@@ -24,6 +25,14 @@ class ImageFolder(Format):
         self.source = self.tree.source
         self.roots = self._roots()
         self.classes = self._checked_classes()
+
+    @classmethod
+    def guess(cls, source: Path) -> Mapping[str, Any] | None:
+        """Folders of images and of masks look like two classes."""
+        try:
+            return None if find(open_tree(source, "a folder of class folders")) else {}
+        except RequestError:  # neither folder nor whole zip: its own fault says so
+            return {}
 
     def __iter__(self) -> Iterator[Record]:
         for entry, split, label in self._class_files():

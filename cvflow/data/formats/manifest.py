@@ -12,14 +12,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cvflow.data.formats.image_folder import SPLIT_FOLDERS
 from cvflow.data.records import Format, Record
+from cvflow.data.split_lists import SPLIT_WORDS
 from cvflow.data.tables import SUFFIXES, Table, TableRow
 from cvflow.data.trees import FolderTree, Tree, leads_out, open_tree
 from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.registry import register
 
-SPLIT_WORDS = {**SPLIT_FOLDERS, "training": "train", "dev": "val", "testing": "test"}
 SHOWN = 20
 """Faults that are named one by one."""
 OPTIONAL = ("split", "weight", "id", "group")

@@ -10,10 +10,9 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from cvflow.data.formats.manifest import SPLIT_WORDS
 from cvflow.data.images import ImageFault, size_of
 from cvflow.data.records import Format, Record
-from cvflow.data.split_lists import split_lists
+from cvflow.data.split_lists import SPLIT_WORDS, split_lists
 from cvflow.data.trees import Entry, Tree, is_image, open_tree
 from cvflow.data.voc_xml import Annotation, Object, read
 from cvflow.errors import Fault, RequestError, one_of
