@@ -22,7 +22,9 @@ from PIL import Image
 
 from cvflow.data.formats.huggingface import HuggingFace
 from cvflow.data.formats.image_folder import ImageFolder
+from cvflow.data.formats.image_mask import ImageMask
 from cvflow.data.formats.manifest import Manifest
+from cvflow.data.formats.voc import Voc
 from cvflow.data.images import ImageFault, decode, encode_png
 from cvflow.errors import RequestError
 from cvflow.stages.recipe_file import load
@@ -218,3 +220,38 @@ def test_mutated_containers(tmp_path):
 @pytest.mark.slow
 def test_many_mutated_containers(tmp_path):
     read_all(tmp_path, 1, 600)
+
+
+def annotate_all(folder: Path, seed: int, count: int) -> None:
+    """Masks, their legend, and Pascal VOC's XML."""
+    draw = random.Random(seed)
+    picture = encode_png(np.full((6, 5, 3), 9, dtype=np.uint8))
+    edges = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4</xmax><ymax>5</ymax></bndbox>"
+    files = {
+        "masks/a.png": encode_png(np.arange(30, dtype=np.uint8).reshape(6, 5) % 3),
+        "class_dict.csv": b"name,r,g,b\nsky,0,0,0\nroad,1,1,1\ntree,2,2,2\n",
+        "annots/a.xml": f"<annotation><object><name>cat</name>{edges}</object></annotation>".encode(),
+    }
+    for name, data in {"images/a.png": picture, **files}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(data)
+
+    def read() -> None:
+        for record in [*ImageMask(folder), *Voc(folder)]:
+            for reader in [*record.images.values(), *record.maps.values()]:
+                survive(reader, ImageFault, OSError, ValueError)
+
+    for i in range(count):
+        name = list(files)[i % 3]
+        (folder / name).write_bytes(mutated(draw, files[name], list(files.values())))
+        survive(read, RequestError)
+        (folder / name).write_bytes(files[name])
+
+
+def test_mutated_annotations(tmp_path):
+    annotate_all(tmp_path, 0, 150)
+
+
+@pytest.mark.slow
+def test_many_mutated_annotations(tmp_path):
+    annotate_all(tmp_path, 1, 3000)
