@@ -92,7 +92,7 @@ def forget(module: str) -> None:
 @cache
 def _import_all(package: str) -> None:
     module = importlib.import_module(package)
-    for found in pkgutil.iter_modules(getattr(module, "__path__", []), package + "."):
+    for found in pkgutil.walk_packages(getattr(module, "__path__", []), package + "."):
         importlib.import_module(found.name)
 
 

@@ -22,6 +22,7 @@ class Backbone(nn.Module):
     channels, strides: one entry a level, fine to coarse; strides in input pixels.
     num_features: F of ``embed``. head_keys: the classifier's name in published weights.
     pixel_stats: what the published weights were trained with, where the library loaded them.
+    slides: whether ``embed`` has fully connected layers that ``slide`` can move over a map.
     """
 
     channels: tuple[int, ...]
@@ -29,6 +30,7 @@ class Backbone(nn.Module):
     num_features: int
     head_keys: tuple[str, ...] = ()
     pixel_stats: PixelStats | None = None
+    slides: bool = False
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         """Normalised float images -> a BCHW map a level, fine to coarse."""
@@ -37,6 +39,13 @@ class Backbone(nn.Module):
     def embed(self, x_BCHW: Tensor) -> Tensor:
         """Normalised float images -> B x F: what the classifier's linear layer reads."""
         return self.forward(x_BCHW)[-1].mean((2, 3))
+
+    def slide(self, last_BCHW: Tensor) -> Tensor:
+        """The fully connected layers at every place of the last level, as convolutions: B x F x H x W."""
+        raise NotImplementedError
+
+    def maps_only(self) -> None:
+        """Drop the layers that ``embed`` alone reads, for a network that is made of maps."""
 
 
 @contextmanager

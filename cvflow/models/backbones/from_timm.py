@@ -63,6 +63,9 @@ class TimmBackbone(Backbone):
         features: Tensor = self.net.forward_head(self.net.forward_features(x_BCHW), pre_logits=True)
         return features
 
+    def maps_only(self) -> None:
+        self.net.prune_intermediate_layers(prune_head=True)
+
 
 def load(in_channels: int, image_size: tuple[int, int], model: str, pretrained: bool) -> nn.Module:
     """timm's network; those of a fixed input size (most transformers) are told ours, where they take it."""

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from cvflow.errors import Fault, RequestError
 from cvflow.models.backbones.base import Backbone, PixelStats, fetching, too_small
 from cvflow.registry import register
 
@@ -32,8 +33,18 @@ NOMINAL = 512
 
 
 @register("backbone", "torchvision")
-def torchvision(in_channels: int, image_size: tuple[int, int], *, model: Name = "mobilenet_v2", pretrained: bool = False) -> Backbone:
-    """A network of torchvision; pretrained: its ImageNet weights, fetched or from torch's cache."""
+def torchvision(
+    in_channels: int,
+    image_size: tuple[int, int],
+    *,
+    model: Name = "mobilenet_v2",
+    pretrained: bool = False,
+    output_stride: Literal[8, 16, 32] = 32,
+) -> Backbone:
+    """A network of torchvision; pretrained: its ImageNet weights, fetched or from torch's cache.
+
+    output_stride: below 32, the last convolutions are dilated instead of strided (Yu et al., 2017, arXiv 1705.09914): ResNets, MobileNetV2.
+    """
     shapes = step_shapes(model, (NOMINAL, NOMINAL))
     try:
         step_shapes(model, image_size)
@@ -44,6 +55,8 @@ def torchvision(in_channels: int, image_size: tuple[int, int], *, model: Name = 
         backbone = TorchvisionBackbone(load(model, pretrained), ends)
     backbone.channels = tuple(shapes[i][1] for i in ends)
     backbone.strides = tuple(2 ** round(log2(NOMINAL / shapes[i][2])) for i in ends)
+    if output_stride < backbone.strides[-1]:
+        dilate(backbone, model, output_stride)
     backbone.pixel_stats = pixel_stats(model) if pretrained else None
     adapt_stem(backbone, in_channels)
     return backbone
@@ -67,6 +80,7 @@ class TorchvisionBackbone(Backbone):
         self.head_keys, self.num_features = (head,), int(last.weight.shape[1])
         if self.has_fc:
             parts["classifier"] = parts["classifier"][:-1]  # type: ignore[index]
+            self.slides = True
             self.pooled: tuple[int, int] = parts["avgpool"].output_size  # type: ignore[assignment]
             kept = ["features", "classifier"]
         else:
@@ -88,6 +102,21 @@ class TorchvisionBackbone(Backbone):
         features: Tensor = self.classifier(adaptive_mean(self.forward(x_BCHW)[-1], self.pooled).flatten(1))
         return features
 
+    def slide(self, last_BCHW: Tensor) -> Tensor:
+        side = self.pooled
+        for layer in self.classifier.children():
+            if isinstance(layer, nn.Linear):
+                up, left = ((length - 1) // 2 for length in side)
+                bordered = nn.functional.pad(last_BCHW, (left, side[1] // 2, up, side[0] // 2))
+                last_BCHW, side = nn.functional.conv2d(bordered, layer.weight.view(len(layer.weight), -1, *side), layer.bias), (1, 1)
+            else:
+                last_BCHW = layer(last_BCHW)
+        return last_BCHW
+
+    def maps_only(self) -> None:
+        if self.has_fc:
+            del self.classifier
+
 
 def adaptive_mean(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
     """``AdaptiveAvgPool2d`` as two matrix products: its own gradient has no deterministic kernel on CUDA."""
@@ -100,6 +129,27 @@ def adaptive_mean(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
     if x_BCHW.shape[2:] == size:
         return x_BCHW
     return means(x_BCHW.shape[2], size[0]) @ x_BCHW @ means(x_BCHW.shape[3], size[1]).T
+
+
+def dilate(backbone: TorchvisionBackbone, model: Name, output_stride: int) -> None:
+    """Where a convolution would fall below the stride, it does not, and those after it are spread out: weights and reach stay."""
+    if not model.startswith(("resnet", "mobilenet")):
+        expected = "32 for this network; 8 or 16 for a ResNet or MobileNetV2"
+        raise RequestError(Fault("model.backbone.output_stride", f"{output_stride} for {model}", expected))
+    stride, dilation = 1, 1
+    for layer in backbone.modules():
+        if isinstance(layer, nn.MaxPool2d):
+            stride *= 2
+        elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
+            layer.stride = layer.stride if dilation == 1 else (1, 1)  # of a shortcut, which comes after the block's 3x3
+        elif isinstance(layer, nn.Conv2d):
+            layer.dilation, before = (dilation, dilation), layer.stride[0]
+            layer.padding = (dilation * (layer.kernel_size[0] // 2),) * 2
+            if before > 1 and stride * before > output_stride:
+                layer.stride, dilation = (1, 1), dilation * before
+            else:
+                stride *= before
+    backbone.strides = tuple(min(stride, output_stride) for stride in backbone.strides)
 
 
 def step_shapes(model: Name, size: tuple[int, int]) -> list[tuple[int, ...]]:

@@ -53,3 +53,6 @@ class LeNet(Backbone):
         hidden = self.act(self.fc1(self.forward(x_BCHW)[-1].flatten(1)))
         features: Tensor = self.act(self.fc2(hidden))
         return features
+
+    def maps_only(self) -> None:
+        del self.fc1, self.fc2

@@ -1,0 +1,110 @@
+"""A small encoder-decoder with each of the four upsamplings (as compared by Noh et al., 2015, arXiv 1505.04366, and others).
+
+The idea: a stack of convolutions and poolings sees far and answers coarsely; its mirror image brings the answer back to the
+image's size. What is lost between is where things were, which max unpooling alone remembers, in the switches of its pooling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from cvflow.config import Image
+from cvflow.models.backbones.base import Backbone, too_small
+from cvflow.models.classifier import Statistics
+from cvflow.models.layers import conv_bn_relu
+from cvflow.models.segmentation.base import Segmenter
+from cvflow.ops.upsampling import LearntUpsampling, bed_of_nails, max_pool, max_unpool, nearest
+from cvflow.registry import register
+from cvflow.types import DatasetInfo
+
+Upsampling = Literal["nearest", "bed_of_nails", "max_unpooling", "transposed_conv"]
+Widths = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
+
+
+class Mirrored(Segmenter):
+    """Stages of convolutions, each ended by a pooling; then the same in reverse, each begun by an upsampling.
+
+    widths: channels of each stage, fine to coarse; depths: its convolutions.
+    """
+
+    def __init__(
+        self, image: Image, info: DatasetInfo, normalize: Statistics, widths: Sequence[int], depths: Sequence[int], upsampling: Upsampling
+    ) -> None:
+        super().__init__(Encoder(image, widths, depths), image, info, normalize, 2 ** len(widths))
+        self.upsampling = upsampling
+        learnt = upsampling == "transposed_conv"
+        self.learnt = nn.ModuleList(LearntUpsampling(width) for width in reversed(widths)) if learnt else None
+        outer = [*list(widths)[-2::-1], widths[0]]
+        stages = zip(list(widths)[::-1], outer, list(depths)[::-1], strict=True)
+        self.decoder = nn.ModuleList(nn.Sequential(*convs([a] * depth + [b])) for a, b, depth in stages)
+        self.score = nn.Conv2d(widths[0], len(info.classes), 3, padding=1)
+
+    def logits(self, x_BCHW: Tensor) -> dict[str, Tensor]:
+        x_BCHW, switches = self.backbone.encode(x_BCHW)  # type: ignore[operator]
+        for number, stage in enumerate(self.decoder):
+            x_BCHW = stage(self.finer(x_BCHW, switches[-1 - number], number))
+        return {"loss": self.score(x_BCHW)}
+
+    def finer(self, x_BCHW: Tensor, switches_BCHW: Tensor, number: int) -> Tensor:
+        """Twice the size."""
+        if self.upsampling == "max_unpooling":
+            return max_unpool(x_BCHW, switches_BCHW, (2 * x_BCHW.shape[2], 2 * x_BCHW.shape[3]))
+        if self.learnt is not None:
+            learnt: Tensor = self.learnt[number](x_BCHW)
+            return learnt
+        return nearest(x_BCHW) if self.upsampling == "nearest" else bed_of_nails(x_BCHW)
+
+
+class Encoder(Backbone):
+    """Convolutions with batch norm, and a pooling after each stage; in the order, and with the names, of torchvision's VGGs."""
+
+    def __init__(self, image: Image, widths: Sequence[int], depths: Sequence[int]) -> None:
+        super().__init__()
+        if min(image.size) < 2 ** len(widths):
+            raise too_small("of an encoder-decoder", image.size, 2 ** len(widths))
+        layers: list[nn.Module] = []
+        for inner, outer, depth in zip([image.channels, *widths], widths, depths, strict=False):
+            layers += [layer for conv in convs([inner] + [outer] * depth) for layer in conv]
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+
+    def encode(self, x_BCHW: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(the coarsest map, the switches of each pooling)."""
+        switches = []
+        for layer in self.features:
+            if isinstance(layer, nn.MaxPool2d):
+                x_BCHW, where = max_pool(x_BCHW)
+                switches.append(where)
+            else:
+                x_BCHW = layer(x_BCHW)
+        return x_BCHW, switches
+
+
+def convs(widths: Sequence[int]) -> list[nn.Sequential]:
+    """With biases, as in torchvision's VGGs."""
+    return [conv_bn_relu(inner, outer, bias=True) for inner, outer in pairwise(widths)]
+
+
+@register("model", "encoder_decoder")
+class EncoderDecoder(Mirrored):
+    """upsampling: nearest, bed_of_nails, max_unpooling (with the switches of the pooling) or transposed_conv (learnt, bilinear at first).
+
+    widths: channels of each stage, fine to coarse. depth: convolutions of a stage.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        info: DatasetInfo,
+        *,
+        upsampling: Upsampling = "nearest",
+        widths: Widths = (32, 64, 128),
+        depth: Annotated[int, Field(ge=1)] = 2,
+        normalize: Statistics = "auto",
+    ) -> None:
+        super().__init__(image, info, normalize, widths, [depth] * len(widths), upsampling)

@@ -1,0 +1,36 @@
+"""SegNet (Badrinarayanan, Kendall and Cipolla, 2015, arXiv 1511.00561).
+
+The trick: the decoder learns no upsampling. Each max pooling's switches say where its values came from; the mirrored decoder
+puts its own values there and fills the gaps by convolutions. Outlines stay sharp, and nothing but indices is remembered.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cvflow.config import Image
+from cvflow.models.classifier import Statistics
+from cvflow.models.segmentation.encoder_decoder import Mirrored
+from cvflow.registry import register
+from cvflow.types import DatasetInfo
+
+
+@register("model", "segnet")
+class SegNet(Mirrored):
+    """VGG-16's 13 convolutions with batch norm, and their mirror image. width: channels of the first stage, 64 in the paper; less is slim.
+
+    At width 64 torchvision's vgg16_bn weights fit the encoder.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        info: DatasetInfo,
+        *,
+        width: Annotated[int, Field(ge=1)] = 64,
+        normalize: Statistics = "auto",
+    ) -> None:
+        widths = [width * factor for factor in (1, 2, 4, 8, 8)]
+        super().__init__(image, info, normalize, widths, (2, 2, 3, 3, 3), "max_unpooling")
