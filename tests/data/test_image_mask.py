@@ -17,6 +17,7 @@ from cvflow.data.mask_folders import find
 from cvflow.data.recognise import recognise
 from cvflow.data.trees import open_tree
 from cvflow.errors import RequestError
+from cvflow.registry import Component, check
 
 LABELS = np.array([[0, 1, 2], [2, 2, 1]], dtype=np.uint8)
 COLOURS = np.array([[0, 0, 0], [200, 0, 0], [0, 200, 0], [90, 90, 90]], dtype=np.uint8)
@@ -226,6 +227,22 @@ def test_images_without_masks_and_masks_without_images(tmp_path):
 def test_faults_of_the_whole(tmp_path, files, options, message):
     with pytest.raises(RequestError, match=message):
         ImageMask(tree(tmp_path, {"images/a.jpg": PHOTO, **files}), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"legend": {"a": [1, 2, 3], "b": [300, 1, 1]}}, "data.format.legend.b.0: got 300, expected less than or equal to 255"),
+        ({"legend": [1]}, "data.format.legend: got [1], expected a valid dictionary"),
+        ({"classes": ["a"]}, "data.format.classes: got ['a'], expected Tuple should have at least 2 items"),
+        ({"void": 1.5}, "data.format.void: got 1.5, expected a valid integer"),
+        ({"void": ["sky", 1.5]}, "data.format.void.1: got 1.5, expected a valid integer"),
+    ],
+)
+def test_options_are_checked_in_the_recipe(options, fault):
+    _, (found,) = check("format", Component(name="image_mask", **options), "data.format")
+    assert str(found).startswith(fault)
+    assert check("format", Component(name="image_mask", void=11, classes="names.txt"), "data.format")[1] == []
 
 
 def test_names_of_two_words():

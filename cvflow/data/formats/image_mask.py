@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from cvflow.data.annotations import mask
 from cvflow.data.images import ImageFault, load
@@ -25,7 +25,21 @@ from cvflow.types import Split
 LEGENDS = ("class_dict.csv", "classes.csv", "label_colors.txt", "labelmap.txt")
 NAMES = ("classes.txt", "class_names.txt")
 LISTS = "ImageSets/Segmentation"
-Names = Annotated[tuple[Annotated[str, Field(coerce_numbers_to_str=True)], ...], Field(min_length=2)]
+
+# The tags begin with "union-", which the faults of a recipe leave out of the field's path.
+Names = Annotated[tuple[Annotated[str, Field(coerce_numbers_to_str=True)], ...], Field(min_length=2), Tag("union-names")]
+File = Annotated[str, Tag("union-file")]
+ClassNames = Annotated[File | Names, Discriminator(lambda value: "union-file" if isinstance(value, str) else "union-names")]
+Colours = Annotated[dict[str, Colour], Field(min_length=2), Tag("union-colours")]
+Key = Annotated[File | Colours, Discriminator(lambda value: "union-file" if isinstance(value, str) else "union-colours")]
+IndexOrName = Annotated[
+    Annotated[int, Tag("union-index")] | Annotated[str, Tag("union-name")],
+    Discriminator(lambda value: "union-name" if isinstance(value, str) else "union-index"),
+]
+Void = Annotated[
+    Annotated[IndexOrName, Tag("union-one")] | Annotated[tuple[IndexOrName, ...], Tag("union-all")],
+    Discriminator(lambda value: "union-all" if isinstance(value, list | tuple) else "union-one"),
+]
 
 
 @register("format", "image_mask")
@@ -51,9 +65,9 @@ class ImageMask(Format):
         masks: str | None = None,
         image_end: str = "",
         mask_end: str = "",
-        classes: Names | str | None = None,
-        legend: dict[str, Colour] | str | None = None,
-        void: int | str | tuple[int | str, ...] = (),
+        classes: ClassNames | None = None,
+        legend: Key | None = None,
+        void: Void = (),
     ) -> None:
         self._tree: Tree = open_tree(source, "a folder of images and masks")
         self._ends = image_end, mask_end
