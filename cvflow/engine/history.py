@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -29,11 +30,11 @@ class History:
 
 
 def _drop_cut_line(path: Path) -> None:
-    """A kill can leave half a last line: what follows must not be glued to it."""
+    """A kill, or a full disk, can leave half a last line: what follows must not be glued to it."""
     if path.exists():
         data = path.read_bytes()
         if not data.endswith(b"\n"):
-            path.write_bytes(data[: data.rfind(b"\n") + 1])
+            os.truncate(path, data.rfind(b"\n") + 1)  # in place: a full disk has no room to write it anew
 
 
 def read_history(path: Path, offset: int = 0) -> Iterator[tuple[int, Point]]:

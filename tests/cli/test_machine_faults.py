@@ -127,24 +127,33 @@ FILL = """
     """
 
 
-def test_no_room_for_a_checkpoint(noting: Path, small_disk: Path, cvflow: Cvflow) -> None:
-    """The disk is full from the second epoch on: the first one's checkpoint stays, and is gone on from when there is room."""
+@pytest.mark.parametrize(
+    ("step", "last", "history_is_cut"), [(18, 12, False), pytest.param(30, 24, True, marks=pytest.mark.slow)], ids=["checkpoint", "history"]
+)
+def test_no_room_for_what_a_training_keeps(
+    noting: Path, small_disk: Path, cvflow: Cvflow, step: int, last: int, history_is_cut: bool
+) -> None:
+    """The disk is full from within an epoch on: the checkpoint before stays, and is gone on from when there is room.
+
+    At the end of the second epoch the history still fits into its last page, and the checkpoint does not; at the third's it does not.
+    """
     net = (noting / "net.py").read_text()
     (noting / "net.py").write_text(dedent(FILL) + net.replace("return [self.layer", "fill()\n        return [self.layer"))
     change(noting, compute={"storage": str(small_disk)})
     entered(noting, cvflow)
-    variables = {"STEPS": str(noting / "steps"), "DISK": str(small_disk), "FILL": "18"}
+    variables = {"STEPS": str(noting / "steps"), "DISK": str(small_disk), "FILL": str(step)}
     failed = cvflow(noting, "stage", "train", "mine", code=1, **variables)
     assert "Traceback" not in failed.stderr
     assert "No space left" in failed.stderr
     assert "df -h" in failed.stderr
     (state,) = small_disk.glob("train/*")
-    last = CheckpointStore(state / "checkpoints").latest()
-    assert last is not None
-    assert last.state["step"] == 12
+    assert (not (state / "history.jsonl").read_bytes().endswith(b"\n")) == history_is_cut
+    kept = CheckpointStore(state / "checkpoints").latest()
+    assert kept is not None
+    assert kept.state["step"] == last
     (small_disk / "filler").unlink()
     done = cvflow(noting, "stage", "train", "mine")
-    assert "resuming after epoch 1 (step 12)" in done.stderr
+    assert f"resuming after epoch {last // 12} (step {last})" in done.stderr
     points = [p for _, p in read_history(noting / "runs/mine/history.jsonl")]
     assert [p.step for p in points if "epoch" not in p.metrics] == list(range(1, 49))
 
