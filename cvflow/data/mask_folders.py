@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from cvflow.data.split_lists import SPLIT_WORDS
@@ -92,6 +92,15 @@ def pairs(tree: Tree, images: str | None, masks: str | None, image_end: str = ""
     inner, other = ({e.name: e.path for e in _entries(tree, folder) if e.kind == "folder"} for folder in (images, masks))
     for name in sorted(inner.keys() | other.keys()):
         yield from pairs(tree, inner.get(name), other.get(name), image_end, mask_end)
+
+
+def outside(tree: Tree, folders: Iterable[Folders]) -> Iterator[str]:
+    """Folders with images beside those that are read, and beside what these lie in."""
+    used = {path for pair in folders for path in (pair.images, pair.masks)}
+    for above in sorted({"", *(path.rpartition("/")[0] for path in used)}) if "" not in used else ():
+        for entry in _folders(tree, above):
+            if not any(f"{path}/".startswith(f"{entry.path}/") for path in used) and above not in used and _holds(tree, entry.path):
+                yield entry.path
 
 
 def stem(entry: Entry) -> str:

@@ -209,6 +209,13 @@ def test_images_without_masks_and_masks_without_images(tmp_path):
     assert list(reader.skipped()) == [("masks/c.png", "a mask without an image"), ("masks/other/e.png", "a mask without an image")]
 
 
+def test_a_split_without_masks_is_named(tmp_path):
+    source = tree(tmp_path, {"images/train/a.jpg": PHOTO, "images/test/b.jpg": PHOTO, "masks/train/a.png": MASK, "docs/c.jpg": PHOTO})
+    reader = ImageMask(source)
+    assert [r.id for r in reader] == ["images/train/a.jpg"]
+    assert [path for path, why in reader.skipped() if why == "outside the folders of images and masks"] == ["docs", "images/test"]
+
+
 @pytest.mark.parametrize(
     ("files", "options", "message"),
     [

@@ -14,7 +14,7 @@ from pydantic import Discriminator, Field, Tag
 from cvflow.data.annotations import mask
 from cvflow.data.images import ImageFault, load
 from cvflow.data.legend import Colour, Legend, Reading, by_colour, by_index, parse, values_of
-from cvflow.data.mask_folders import LAYOUT, Folders, Pair, find, named, pairs, stem
+from cvflow.data.mask_folders import LAYOUT, Folders, Pair, find, named, outside, pairs, stem
 from cvflow.data.records import Format, Record
 from cvflow.data.split_lists import split_lists
 from cvflow.data.trees import Entry, Tree, open_tree
@@ -98,6 +98,7 @@ class ImageMask(Format):
                     yield pair.mask.path, "a mask without an image"
                 elif pair.image and self._lists and stem(pair.image) not in self._lists:
                     yield pair.image.path, f"in no list of {LISTS}"
+        yield from ((path, "outside the folders of images and masks") for path in outside(self._tree, self._folders))
 
     def _found(self, images: str | None, masks: str | None) -> list[Folders]:
         if (images is None) != (masks is None):
