@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from cvflow.draw.curves import Curves
+from cvflow.draw.images import Lineups
 from cvflow.draw.matrix import Matrix
 from cvflow.draw.reliability import Reliability
 from cvflow.draw.scale import number
@@ -67,8 +68,8 @@ class Text:
         return [part.strip() for part in self.text.split("\n\n") if part.strip()]
 
 
-FIGURES: Mapping[str, type[Numbers | Table | Facts | Text | Curves | Matrix | Reliability]] = {
-    block.kind: block for block in (Numbers, Table, Facts, Text, Curves, Matrix, Reliability)
+FIGURES: Mapping[str, type[Numbers | Table | Facts | Text | Curves | Matrix | Reliability | Lineups]] = {
+    block.kind: block for block in (Numbers, Table, Facts, Text, Curves, Matrix, Reliability, Lineups)
 }
 
 

@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy.typing as npt
 from PIL import Image
 
 Array = npt.NDArray[Any]
+WIDE = 1.6
+"""Width by height from which a picture needs twice the room."""
 
 
 def thumbnail(array: Array, side: int = 96) -> str:
@@ -35,6 +38,14 @@ def thumbnail(array: Array, side: int = 96) -> str:
     return _uri("png" if lossless else "jpeg", buffer.getvalue())
 
 
+def beside(first: Array, *others: Array) -> Array:
+    """Drawings of one image side by side; one alone where all are the same. HxWxC, of one shape."""
+    if all(other is first or np.array_equal(first, other) for other in others):
+        return first
+    gap = np.full_like(first[:, :4], 255)
+    return np.concatenate([first, *(part for other in others for part in (gap, other))], axis=1)
+
+
 def _uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
@@ -51,7 +62,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures in a wrapping grid. side: longest side of each, pixels."""
+    """Pictures in a wrapping grid. side: longest side of each, pixels; twice that where one is wide, as drawings beside each other."""
 
     items: Sequence[Item]
     title: str = ""
@@ -61,7 +72,16 @@ class Gallery:
     @property
     def cards(self) -> list[tuple[str, Item]]:
         """(data URI, item)."""
-        return [(thumbnail(_pixels(item.image), self.side), item) for item in self.items]
+        return [(thumbnail(picture, self.width), item) for picture, item in zip(self._pictures, self.items, strict=True)]
+
+    @property
+    def width(self) -> int:
+        """The longest side of each picture, pixels."""
+        return 2 * self.side if any(p.shape[1] > WIDE * p.shape[0] for p in self._pictures) else self.side
+
+    @cached_property
+    def _pictures(self) -> list[Array]:
+        return [_pixels(item.image) for item in self.items]
 
 
 @dataclass(frozen=True)
@@ -86,6 +106,27 @@ class Strips:
             (name, [(thumbnail(i, self.side), f"{name}, {c}") for c, i in zip(self.columns, images, strict=True)])
             for name, images in self.rows
         ]
+
+
+@dataclass(frozen=True)
+class Lineups:
+    """Rows of pictures, each with what is said of it, under common headings: an image and those found to be like it."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Item]]
+    title: str = ""
+    side: int = 96
+    kind: ClassVar[str] = "lineups"
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) > len(self.columns):
+                raise ValueError(f"got a row of {len(row)} images, expected at most {len(self.columns)}: {list(self.columns)}")
+
+    @property
+    def lines(self) -> list[list[tuple[str, Item]]]:
+        """(data URI, item) of each picture."""
+        return [[(thumbnail(_pixels(item.image), self.side), item) for item in row] for row in self.rows]
 
 
 def _pixels(image: Array | bytes) -> Array:

@@ -50,13 +50,14 @@ class Task(Protocol):
     """One vision task. answers: the columns of its predictions, name -> Arrow type name.
 
     max_megapixels: the dataset's limit; larger images are not read.
-    quality_name: what ``quality`` is, in a word or two.
+    quality_name: what ``quality`` is, in a word or two. compared_by: the answer that is a vector to compare images by, if one is.
     """
 
     schema: Schema
     answers: Mapping[str, str]
     max_megapixels: float
     quality_name: str
+    compared_by: str | None
 
     def objective(self, cfg: Recipe) -> Objective: ...
 
@@ -125,6 +126,7 @@ class BaseTask:
     info: DatasetInfo
     max_megapixels: float = MAX_MEGAPIXELS
     quality_name: str = "quality"
+    compared_by: str | None = None
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
         raise NotImplementedError

@@ -16,9 +16,11 @@ from cvflow.errors import Fault, RequestError
 from cvflow.losses.pairs import pairs_of
 from cvflow.metrics.embedding import EmbeddingMetric
 from cvflow.ops.gather import over_ranks
-from cvflow.registry import Component, Kind, build, register
+from cvflow.registry import Component, Kind, build, check, register
 from cvflow.tasks.base import BaseTask, Metric, sampled
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
+
+SAMPLER, IDENTITY = "identities", "identity"
 
 
 @register("task", "embedding")
@@ -31,6 +33,7 @@ class Embedding(BaseTask):
 
     schema = Schema(images=("image",), annotations={"identity": "int32"})
     answers: Mapping[str, str] = {"embedding": "list<float>"}
+    compared_by = "embedding"
 
     def __init__(self, *, loss: Annotated[Component, Kind("pair_loss")] = Component(name="triplet")) -> None:  # noqa: B008, it is frozen
         self.loss = build("pair_loss", loss)
@@ -38,12 +41,24 @@ class Embedding(BaseTask):
     def objective(self, cfg: Recipe) -> Objective:
         return Objective("recall_at_1", "max")
 
+    def faults(self, cfg: Recipe) -> list[Fault]:
+        mixed = (
+            [Fault("train.mix", cfg.train.mix.name, "whole images: a mixture has no identity", "Leave it out.")] if cfg.train.mix else []
+        )
+        if cfg.train.sampler and check("sampler", cfg.train.sampler, "train.sampler")[1]:
+            return mixed
+        try:
+            sampled(cfg, SAMPLER, IDENTITY)
+        except RequestError as error:
+            return [*mixed, *error.faults]
+        return mixed
+
     def samples(self, row: Row) -> Iterable[Sample]:
         image = torch.from_numpy(decode(row["image"], max_megapixels=self.max_megapixels)).permute(2, 0, 1)
         yield Sample(row["id"], {"image": image}, {"identity": torch.tensor(row["identity"])} if "identity" in row else {})
 
     def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler:
-        return sampled(cfg, "identities", "identity")
+        return sampled(cfg, SAMPLER, IDENTITY)
 
     def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module:
         model: nn.Module = build("model", cfg.model, cfg.image, info)

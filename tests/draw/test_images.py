@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvflow.draw import Gallery, Item, Strips, thumbnail
+from cvflow.draw import Gallery, Item, Lineups, Section, Strips, block_of, page, thumbnail
+from cvflow.draw.images import beside
 
 
 def opened(uri):
@@ -67,3 +68,26 @@ def test_strips_have_as_many_pictures_as_columns():
     assert [opened(uri).size for uri, _ in cells] == [(96, 96), (96, 48)]
     with pytest.raises(ValueError, match=r"a.png: got 1 images, expected 2"):
         Strips(["original", "epoch 1"], [("a.png", [image])])
+
+
+def test_a_lineup_says_of_each_picture_what_it_is():
+    row = [Item(noise(8, 8, 1), "s1"), Item(noise(8, 8, 1), "s1 0.91", "good"), Item(noise(8, 8, 1), "s2 <0.9>", "bad")]
+    block = block_of({"figure": "lineups", "columns": ["image", "1", "2"], "rows": [row, row[:2]]}, "Nearest")
+    html = page("t", [Section("s", [block])])
+    assert html.count("<img") == 5
+    assert '<td class="good"><img' in html
+    assert "s2 &lt;0.9&gt;" in html
+    assert opened(block.lines[0][0][0]).size == (96, 96)
+    with pytest.raises(ValueError, match="row of 3 images, expected at most 2"):
+        Lineups(["image", "1"], [row])
+
+
+def test_equal_drawings_are_shown_once_and_others_beside_each_other():
+    image = noise(4, 6, 3)
+    assert beside(image, image.copy()) is image
+    assert beside(image, image, image + 1).shape == (4, 26, 3)
+
+
+def test_a_gallery_of_wide_pictures_gives_them_twice_the_room():
+    assert Gallery([Item(noise(40, 40, 3))], side=50).width == 50
+    assert Gallery([Item(noise(40, 40, 3)), Item(noise(40, 84, 3))], side=50).width == 100

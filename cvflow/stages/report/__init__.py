@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cvflow.draw import Numbers, Section, block_of, page
+from cvflow.draw import Numbers, Section, page
 from cvflow.stages.finished import Finished
 from cvflow.stages.project import slug
 from cvflow.stages.report.data import data_blocks
 from cvflow.stages.report.images import augmented, galleries
 from cvflow.stages.report.lineage import lineage
+from cvflow.stages.report.pictures import figure_block
 from cvflow.stages.report.training import curves, time_split
 from cvflow.stages.run import Run
 from cvflow.stages.tracked import log_pages
@@ -37,7 +38,8 @@ def sections(done: Finished) -> list[Section]:
     """The page's sections; those without anything to show are left out."""
     split, metrics = done.measured["split"], done.measured["metrics"]
     figures = {done.objective.metric: metrics[done.objective.metric], **metrics}
-    details = [block_of(figure, name.replace("_", " ").capitalize()) for name, figure in done.read("evaluation/details.json").items()]
+    described = done.read("evaluation/details.json").items()
+    details = [figure_block(done, figure, name.replace("_", " ").capitalize()) for name, figure in described]
     found = [
         Section("Results", [Numbers({f"{split} {name.replace('_', ' ')}": value for name, value in figures.items()})]),
         Section("Training", [*curves(done), *time_split(done)]),

@@ -23,7 +23,9 @@ TONES: Mapping[bool | None, Literal["good", "bad", ""]] = {True: "good", False: 
 
 
 def galleries(done: Finished) -> Iterator[Gallery]:
-    """The worst and the best answers by the task's own measure."""
+    """The worst and the best answers by the task's own measure, where it has one for a single answer."""
+    if not np.isfinite(done.quality).any():
+        return
     order = np.argsort(done.quality, kind="stable").tolist()
     for title, picked in (("Worst answers", order[:SHOWN]), ("Best answers", order[::-1][:SHOWN])):
         answers = done.answers(picked)
