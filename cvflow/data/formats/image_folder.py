@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cvflow.data.mask_folders import find
+from cvflow.data.pair_files import looks_like_pairs
 from cvflow.data.records import Format, Record
 from cvflow.data.split_lists import SPLIT_FOLDERS
 from cvflow.data.trees import Entry, Tree, is_image, open_tree
@@ -28,9 +29,9 @@ class ImageFolder(Format):
 
     @classmethod
     def guess(cls, source: Path) -> Mapping[str, Any] | None:
-        """Folders of images and of masks look like two classes."""
+        """Folders of images and of masks, or of two views, look like two classes."""
         try:
-            return None if find(open_tree(source, "a folder of class folders")) else {}
+            return None if find(open_tree(source, "a folder of class folders")) or looks_like_pairs(source) else {}
         except RequestError:  # neither folder nor whole zip: its own fault says so
             return {}
 
