@@ -140,6 +140,7 @@ def test_patterns_say_where_files_are(tmp_path: Path) -> None:
     assert np.array_equal(KINDS["disparity"].decode(whole.maps["disparity"]()), DISPARITY)
     with pytest.raises(Exception, match=r"no right: expected b-R.png"):
         half.images["right"]()
+    assert list(reader.skipped()) == [("c-L.png", "belongs to no pair")]
 
 
 @pytest.mark.parametrize(

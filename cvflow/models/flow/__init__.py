@@ -1,0 +1,1 @@
+"""Networks that give the flow from a first image to a second."""

@@ -1,0 +1,1 @@
+"""Networks that give the disparity of a left and a right view."""

@@ -1,0 +1,47 @@
+"""Optical flow: where each pixel of the first image is in the second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from cvflow.data.files import flo, kitti
+from cvflow.data.images import Pixels
+from cvflow.data.tensors import Flow
+from cvflow.draw.maps import beside, flow_colours
+from cvflow.losses.known import endpoint
+from cvflow.metrics.flow import flow_metric
+from cvflow.registry import register
+from cvflow.tasks.base import Metric
+from cvflow.tasks.pair import PairTask
+from cvflow.types import DatasetInfo, Loss, Prediction, Schema
+
+
+@register("task", "flow")
+class OpticalFlow(PairTask):
+    """Rows carry ``flow``, as predictions do."""
+
+    schema = Schema(images=("first", "second"), annotations={"flow": "binary"}, kinds={"flow": "flow"})
+    answers: Mapping[str, str] = {"flow": "binary"}
+    column, tensor = "flow", Flow
+
+    def loss(self, answer_BCHW: Tensor, truth_BCHW: Tensor) -> Loss:
+        return endpoint(answer_BCHW, truth_BCHW)
+
+    def metric(self, info: DatasetInfo) -> Metric:
+        return flow_metric()
+
+    def caption(self, values: Mapping[str, Any]) -> str:
+        lengths = np.hypot(*np.moveaxis(self.array(values), 2, 0))
+        return f"flow up to {np.nanmax(lengths):.1f} px, {np.nanmean(lengths):.1f} px in the mean"
+
+    def draw(self, image: Pixels, answer: Mapping[str, Any]) -> Pixels:
+        return beside(image, flow_colours(self.array(answer)))
+
+    def files(self, prediction: Prediction) -> Mapping[str, bytes]:
+        """.flo, and KITTI's 16-bit PNG, which holds up to 512 px in steps of 1/64."""
+        flow = self.array(prediction.values)
+        return {".flo": flo.write(flow), ".png": kitti.write_flow(flow)}

@@ -1,0 +1,117 @@
+"""What stereo and flow share: two images in, a map of distances at every pixel of the first out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.tv_tensors import TVTensor
+
+from cvflow.config import Recipe
+from cvflow.data.annotations import KINDS
+from cvflow.data.images import ImageFault, decode
+from cvflow.metrics.endpoint import epe
+from cvflow.registry import build
+from cvflow.tasks.base import BaseTask
+from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample
+
+COARSER = 0.5
+"""How much less each coarser answer of a network counts in the loss than the next finer one."""
+
+
+class PairTask(BaseTask):
+    """column: of the map, in rows and predictions. tensor: its type in a sample, CxHxW. swaps: as a sample's."""
+
+    column: str
+    tensor: type[TVTensor]
+    swaps: Mapping[str, str] = {}
+    quality_name = "-EPE"
+
+    def loss(self, answer_BCHW: Tensor, truth_BCHW: Tensor) -> Loss:
+        raise NotImplementedError
+
+    def objective(self, cfg: Recipe) -> Objective:
+        return Objective("epe", "min")
+
+    def samples(self, row: Row) -> Iterable[Sample]:
+        """The images and, where the row has them, its maps. Raises ImageFault where the images differ in size."""
+        pixels = {name: decode(row[name], max_megapixels=self.max_megapixels) for name in self.schema.images}
+        sizes = {image.shape[:2] for image in pixels.values()}
+        if len(sizes) > 1:
+            raise ImageFault(f"{' and '.join(pixels)} of different sizes: " + ", ".join(f"{w}x{h}" for h, w in sorted(sizes)))
+        images = {name: torch.from_numpy(image).permute(2, 0, 1) for name, image in pixels.items()}
+        maps = {name: KINDS[kind].decode(row[name]) for name, kind in self.schema.kinds.items() if row.get(name) is not None}
+        target = {name: self.tensor(torch.from_numpy(np.atleast_3d(array)).permute(2, 0, 1)) for name, array in maps.items()}
+        yield Sample(row["id"], images, target, {self.column: maps[self.column]} if maps else {}, swaps=self.swaps if maps else {})
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """The map alone: what else a mirrored sample needed has been of use."""
+        return super().collate([replace(s, target={k: v for k, v in s.target.items() if k == self.column}) for s in samples])
+
+    def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module:
+        model: nn.Module = build("model", cfg.model, cfg.image, info)
+        return model
+
+    def _answers(self, model: nn.Module, batch: Batch) -> list[Tensor]:
+        """BCHW each, from the coarsest to the last."""
+        answers: list[Tensor] = model(*(batch.images[name] for name in self.schema.images))
+        return answers
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
+        return self._losses(self._answers(model, batch), batch)
+
+    def _losses(self, answers: Sequence[Tensor], batch: Batch) -> dict[str, Loss]:
+        truth = batch.targets[self.column]
+        each = [self.loss(answer.float(), truth) for answer in answers]
+        weights = [COARSER**i for i in reversed(range(len(each)))]
+        return {"loss": Loss(torch.stack([w * loss.sum for w, loss in zip(weights, each, strict=True)]).sum(), each[-1].count)}
+
+    def forward(self, model: nn.Module, batch: Batch) -> Raw:
+        """The map, BCHW, in pixels of the model's size."""
+        return {self.column: self._answers(model, batch)[-1].float()}
+
+    def measure(self, model: nn.Module, batch: Batch) -> tuple[dict[str, Loss], Raw]:
+        answers = self._answers(model, batch)
+        return self._losses(answers, batch), {self.column: answers[-1].float()}
+
+    def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
+        """Averaged, each in the pixels of the whole image and not in those of what the view enlarged or mirrored."""
+        return super().merge(
+            [{k: _as_whole(map_BCHW, view) for k, map_BCHW in raw.items()} for raw, view in zip(raws, views, strict=True)], views
+        )
+
+    def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
+        """At the originals' size, in their pixels."""
+        maps = zip(batch.ids, raw[self.column].cpu(), batch.placed, strict=True)
+        return [Prediction(id, {self.column: self.encode(placed.map_back(m) / _scale(m, placed.scale))}) for id, m, placed in maps]
+
+    def encode(self, map_CHW: Tensor) -> bytes:
+        """The canonical bytes."""
+        array = map_CHW.permute(1, 2, 0).numpy()
+        data: bytes = KINDS[self.schema.kinds[self.column]].encode(array[..., 0] if array.shape[2] == 1 else array)
+        return data
+
+    def array(self, values: Mapping[str, Any]) -> NDArray[Any]:
+        """The map in a prediction's values, a row's or a truth."""
+        value = values[self.column]
+        return KINDS[self.schema.kinds[self.column]].decode(value) if isinstance(value, bytes) else np.asarray(value)
+
+    def quality(self, prediction: Prediction, target: Mapping[str, Any]) -> float:
+        """Less the end-point error, pixels."""
+        return -epe(self.array(prediction.values), self.array(target))
+
+
+def _scale(map_CHW: Tensor, scale: tuple[float, float]) -> Tensor:
+    """(x, y) of a placement's (y, x), as many as the map has channels."""
+    return map_CHW.new_tensor([scale[1], scale[0]][: len(map_CHW)]).view(-1, 1, 1)
+
+
+def _as_whole(map_BCHW: Tensor, view: Any) -> Tensor:
+    top, left, bottom, right = view.box
+    factors = [(right - left) * (-1 if view.mirrored else 1), bottom - top]
+    return map_BCHW * map_BCHW.new_tensor(factors[: map_BCHW.shape[1]]).view(-1, 1, 1)

@@ -1,0 +1,76 @@
+"""Stereo: how far each pixel of the left view lies left in the right one, the views being rectified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from cvflow.config import Recipe
+from cvflow.data.files import kitti, pfm
+from cvflow.data.images import Pixels
+from cvflow.data.tensors import Disparity
+from cvflow.draw.maps import beside, disparity_colours
+from cvflow.errors import Fault, RequestError
+from cvflow.losses.known import smooth_l1
+from cvflow.metrics.stereo import stereo_metric
+from cvflow.registry import register
+from cvflow.tasks.base import Metric
+from cvflow.tasks.pair import PairTask
+from cvflow.types import DatasetInfo, Loss, Prediction, Raw, Schema
+
+
+@register("task", "stereo")
+class Stereo(PairTask):
+    """Rows carry ``disparity`` of the left view and, for the mirroring of pairs, ``disparity_right``, which may be absent.
+
+    A mirrored pair has its views exchanged: its left one is the right one mirrored.
+    """
+
+    schema = Schema(
+        images=("left", "right"),
+        annotations={"disparity": "binary", "disparity_right": "binary"},
+        defaults={"disparity_right": None},
+        kinds={"disparity": "disparity", "disparity_right": "disparity"},
+    )
+    answers: Mapping[str, str] = {"disparity": "binary"}
+    column, tensor = "disparity", Disparity
+    swaps: Mapping[str, str] = {
+        "left": "right", "right": "left", "disparity": "disparity_right", "disparity_right": "disparity",
+    }  # fmt: skip
+
+    def loss(self, answer_BCHW: Tensor, truth_BCHW: Tensor) -> Loss:
+        return smooth_l1(answer_BCHW, truth_BCHW)
+
+    def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module:
+        for where, views in (("evaluate.views", cfg.evaluate.views), ("predict.views", cfg.predict.views)):
+            if any(view.name == "horizontal_flip" for view in views):
+                raise _mirrored(where)
+        return super().build(cfg, info)
+
+    def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
+        if any(view.mirrored for view in views):
+            raise _mirrored("views")
+        return super().merge(raws, views)
+
+    def metric(self, info: DatasetInfo) -> Metric:
+        return stereo_metric()
+
+    def caption(self, values: Mapping[str, Any]) -> str:
+        disparity = self.array(values)
+        return f"disparity {np.nanmin(disparity):.1f} to {np.nanmax(disparity):.1f} px"
+
+    def draw(self, image: Pixels, answer: Mapping[str, Any]) -> Pixels:
+        return beside(image, disparity_colours(self.array(answer)))
+
+    def files(self, prediction: Prediction) -> Mapping[str, bytes]:
+        """PFM, and KITTI's 16-bit PNG, which holds up to 255 px in steps of 1/256."""
+        disparity = self.array(prediction.values)
+        return {".pfm": pfm.write(disparity), ".png": kitti.write_disparity(disparity)}
+
+
+def _mirrored(where: str) -> RequestError:
+    got = "horizontal_flip of a stereo pair, whose mirrored views give the other view's disparity"
+    return RequestError(Fault(where, got, "views that keep left and right", "Leave horizontal_flip out."))
