@@ -39,8 +39,12 @@ def halving(inner: int, outer: int) -> nn.Sequential:
 
 
 class TwoImages(nn.Module):
-    """Standardises two images and borders them to a multiple of ``stride``; ``matched`` of a subclass compares them."""
+    """Standardises two images and borders them to a multiple of ``stride``; ``matched`` of a subclass compares them.
 
+    answer: what it gives, ``disparity`` or ``flow``.
+    """
+
+    answer: str
     stride: int
 
     def __init__(self, channels: int, info: DatasetInfo) -> None:

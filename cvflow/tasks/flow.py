@@ -26,7 +26,7 @@ class OpticalFlow(PairTask):
 
     schema = Schema(images=("first", "second"), annotations={"flow": "binary"}, kinds={"flow": "flow"})
     answers: Mapping[str, str] = {"flow": "binary"}
-    column, tensor = "flow", Flow
+    column, tensor, usual_model = "flow", Flow, "correlation_flow"
 
     def loss(self, answer_BCHW: Tensor, truth_BCHW: Tensor) -> Loss:
         return endpoint(answer_BCHW, truth_BCHW)

@@ -15,6 +15,7 @@ from torchvision.tv_tensors import TVTensor
 from cvflow.config import Recipe
 from cvflow.data.annotations import KINDS
 from cvflow.data.images import ImageFault, decode
+from cvflow.errors import Fault, RequestError
 from cvflow.metrics.endpoint import epe
 from cvflow.registry import build
 from cvflow.tasks.base import BaseTask
@@ -25,9 +26,13 @@ COARSER = 0.5
 
 
 class PairTask(BaseTask):
-    """column: of the map, in rows and predictions. tensor: its type in a sample, CxHxW. swaps: as a sample's."""
+    """column: of the map, in rows and predictions. tensor: its type in a sample, CxHxW. swaps: as a sample's.
+
+    usual_model: one that gives such maps.
+    """
 
     column: str
+    usual_model: str
     tensor: type[TVTensor]
     swaps: Mapping[str, str] = {}
     quality_name = "-EPE"
@@ -55,6 +60,9 @@ class PairTask(BaseTask):
 
     def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module:
         model: nn.Module = build("model", cfg.model, cfg.image, info)
+        if getattr(model, "answer", None) != self.column:
+            expected, fix = f"a model that gives {self.column}", f"Type model.name={self.usual_model}."
+            raise RequestError(Fault("model.name", f"'{cfg.model.name}'", expected, fix))
         return model
 
     def _answers(self, model: nn.Module, batch: Batch) -> list[Tensor]:

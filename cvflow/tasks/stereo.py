@@ -36,7 +36,7 @@ class Stereo(PairTask):
         kinds={"disparity": "disparity", "disparity_right": "disparity"},
     )
     answers: Mapping[str, str] = {"disparity": "binary"}
-    column, tensor = "disparity", Disparity
+    column, tensor, usual_model = "disparity", Disparity, "cost_volume_stereo"
     swaps: Mapping[str, str] = {
         "left": "right", "right": "left", "disparity": "disparity_right", "disparity_right": "disparity",
     }  # fmt: skip

@@ -155,6 +155,14 @@ def test_any_size_and_grey_images_go_in(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_a_model_of_another_kind_is_refused(task: str) -> None:
+    other = {"stereo": "correlation_flow", "flow": "cost_volume_stereo"}[task]
+    with pytest.raises(RequestError, match=f"model.name: got '{other}', expected a model that gives .* Type model.name={TASKS[task][0]}"):
+        made(task).build(recipe(task, model=other), info(task))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
 def test_the_network_learns_a_handful_of_pairs(task: str) -> None:
     """Error on what it was trained on well below that of the best constant, or of no motion."""
     torch.manual_seed(0)

@@ -33,6 +33,8 @@ class CorrelationFlow(TwoImages):
     finest: the stride of the level at which it ends, 2 or 4 say; its flow is enlarged to the image.
     """
 
+    answer = "flow"
+
     def __init__(
         self,
         image: Image,

@@ -36,6 +36,8 @@ class CostVolumeStereo(TwoImages):
     feature_stride: pixels a step of the volume. depth: 3D convolutions between the first and the last.
     """
 
+    answer = "disparity"
+
     def __init__(
         self,
         image: Image,
