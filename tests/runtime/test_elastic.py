@@ -1,4 +1,4 @@
-"""A cluster that loses a node in mid-run: the samples come in the order of a training that nobody touched."""
+"""A cluster that loses a node in mid-run, or gets one: the samples come in the order of a training that nobody touched."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600), pytes
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """Two nodes with a CPU each; the driver is on the first."""
+    """A node with a CPU, where the driver is."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    nodes.add_node(num_cpus=1)
     ray.init(address=nodes.address, log_to_driver=False)
     yield nodes
     ray.shutdown()
@@ -46,15 +45,15 @@ def recipe() -> dict[str, Any]:
     return found.model_dump(mode="json", by_alias=True)
 
 
-def slowly(session: Any, recipe: dict[str, Any], dataset: str, sizes: str) -> None:
-    """Train, a second a step while there are two workers; ``sizes`` lists the world sizes met."""
+def slowly(session: Any, recipe: dict[str, Any], dataset: str, sizes: str, pace: dict[int, float]) -> None:
+    """Train; ``sizes`` lists the world sizes met. pace: world size -> seconds that a step takes longer."""
     if session.rank == 0:
         with Path(sizes).open("a") as file:
             file.write(f"{session.world_size}\n")
     ask = session.should_stop
 
     def should_stop() -> bool:  # asked after every step
-        time.sleep(session.world_size - 1)
+        time.sleep(pace.get(session.world_size, 0))
         return bool(ask())
 
     session.should_stop = should_stop
@@ -69,27 +68,42 @@ def steps(history: Path) -> dict[int, float]:
     return dict(found)
 
 
-def lose(cluster: Cluster, history: Path) -> None:
-    """Take the second node away after three steps."""
+def elastic(tmp_path: Path, digits: PreparedDataset, pace: dict[int, float]) -> threading.Thread:
+    """A training on one worker or two, under way beside the main thread, which alone can add nodes."""
+    compute = Compute(workers=(1, 2), threads=1, device="cpu", checkpoint_minutes=0.02)
+    arguments: dict[str, Any] = {"recipe": recipe(), "dataset": str(digits.path), "sizes": str(tmp_path / "sizes"), "pace": pace}
+    history = tmp_path / "history.jsonl"
+    running = threading.Thread(target=launch, args=(slowly, compute, tmp_path / "checkpoints", history), kwargs=arguments, daemon=True)
+    running.start()
     until = time.monotonic() + 300
     while len(list(read_history(history))) < 3 and time.monotonic() < until:
         time.sleep(0.2)
-    cluster.remove_node(cluster.worker_nodes.pop(), allow_graceful=False)
+    return running
+
+
+def check(running: threading.Thread, tmp_path: Path, digits: PreparedDataset, sizes: list[str]) -> None:
+    """It ends, having met these world sizes, with the losses of a training that nobody touched."""
+    running.join(300)
+    assert (tmp_path / "sizes").read_text().split() == sizes
+    alone = tmp_path / "alone.jsonl"
+    launch(undisturbed, Compute(threads=1, device="cpu"), tmp_path / "other", alone, recipe=recipe(), dataset=str(digits.path))
+    one, found = steps(alone), steps(tmp_path / "history.jsonl")
+    assert sorted(found) == sorted(one) == list(range(1, 61))
+    np.testing.assert_allclose([found[s] for s in sorted(one)], [one[s] for s in sorted(one)], rtol=0, atol=1e-4)
 
 
 def test_a_node_is_lost(cluster: Cluster, digits: PreparedDataset, tmp_path: Path) -> None:
-    sizes, history = tmp_path / "sizes", tmp_path / "history.jsonl"
-    compute = Compute(workers=(1, 2), threads=1, device="cpu", checkpoint_minutes=0.02)
-    fate = threading.Thread(target=lose, args=(cluster, history), daemon=True)
-    fate.start()
-    launch(slowly, compute, tmp_path / "checkpoints", history, recipe=recipe(), dataset=str(digits.path), sizes=str(sizes))
-    fate.join(10)
-    assert sizes.read_text().split() == ["2", "1"]
-    alone = tmp_path / "alone.jsonl"
-    launch(undisturbed, Compute(threads=1, device="cpu"), tmp_path / "other", alone, recipe=recipe(), dataset=str(digits.path))
-    one, elastic = steps(alone), steps(history)
-    assert sorted(elastic) == sorted(one) == list(range(1, 61))
-    np.testing.assert_allclose([elastic[s] for s in sorted(one)], [one[s] for s in sorted(one)], rtol=0, atol=1e-4)
+    node = cluster.add_node(num_cpus=1)
+    running = elastic(tmp_path, digits, {2: 1.0})
+    cluster.remove_node(node, allow_graceful=False)
+    check(running, tmp_path, digits, ["2", "1"])
+
+
+def test_a_node_is_added(cluster: Cluster, digits: PreparedDataset, tmp_path: Path) -> None:
+    """Ray looks for more room once a minute."""
+    running = elastic(tmp_path, digits, {1: 1.6})
+    cluster.add_node(num_cpus=1)
+    check(running, tmp_path, digits, ["1", "2"])
 
 
 def undisturbed(session: Session, recipe: dict[str, Any], dataset: str) -> None:
