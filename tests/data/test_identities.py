@@ -69,6 +69,19 @@ def test_patterns_give_identities_to_test_and_val(make_folder: Make) -> None:
     assert {name for name, records in nested.items() if records[0].split == "test"} == {"Greek/character01", "Greek/character02"}
 
 
+def test_turned_identities_are_new_ones_outside_of_test(make_folder: Make) -> None:
+    folder = make_folder(SIGNS)
+    reader = IdentityFolder(folder, test=("Greek/*",), turned=True)
+    found = named(reader)
+    assert len(found) == len(reader.classes) == 2 * 4 + 2
+    assert {len(records) for name, records in found.items() if name.startswith("Latin")} == {2}
+    assert found["Latin/character01@90"][0].group == "Latin/character01"
+    assert len({record.id for record in reader}) == 2 * 2 * 4 + 5
+    upright = np.asarray(Image.open(folder / "Latin/character01/000.png"))
+    turned = np.asarray(Image.open(io.BytesIO(found["Latin/character01@90"][0].images["image"]())))
+    assert np.array_equal(turned, np.rot90(upright))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
