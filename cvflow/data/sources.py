@@ -20,7 +20,7 @@ from cvflow.data.tally import printable
 from cvflow.errors import CvflowError, Fault, RequestError, one_of
 from cvflow.types import Row
 
-INPUTS = "a folder of images, an image, a Parquet file, or a prepared dataset (runs/NAME/data)"
+INPUTS = "a folder of images (left/ and right/ where an answer takes two), an image, a Parquet file, or a prepared dataset (runs/NAME/data)"
 HASHING_THREADS = 8
 
 
@@ -118,6 +118,47 @@ class FolderSource:
         return even_ranges(len(self), size)
 
 
+@dataclass
+class FoldersSource:
+    """Rows of several images: a folder for each, named after it, as ``left`` and ``right``; files of one name make a row.
+
+    id = that name.
+    """
+
+    root: Path
+    images: tuple[str, ...]
+    passed_over: Sequence[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        lacking = [name for name in self.images if not (self.root / name).is_dir()]
+        if lacking:
+            there = sorted(p.name for p in self.root.iterdir())[:5] if self.root.is_dir() else "a file"
+            fix = f"Put the images into {' and '.join(f'{name}/' for name in self.images)}, those of a row under one name."
+            raise RequestError(Fault(str(self.root), f"no folder '{lacking[0]}' ({there})", f"folders {', '.join(self.images)}", fix))
+        self._folders = [FolderSource(self.root / name, (name,)) for name in self.images]
+        self.passed_over = [f"{folder.root.name}/{name}" for folder in self._folders for name in folder.passed_over]
+        alone = [(name, other.root) for f in self._folders for other in self._folders for name in sorted({*f.files} - {*other.files})]
+        if alone:
+            fix = "Add it, or take its counterpart away."
+            raise RequestError(*(Fault(str(root), f"no '{printable(name)}'", "an image of that name", fix) for name, root in alone[:5]))
+
+    @property
+    def digest(self) -> str:
+        """md5 over the folders' names and digests."""
+        lines = "".join(f"{folder.digest} {name}\n" for name, folder in zip(self.images, self._folders, strict=True))
+        return hashlib.md5(lines.encode(), usedforsecurity=False).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._folders[0])
+
+    def rows(self, start: int, stop: int) -> Iterator[Row]:
+        for parts in zip(*(folder.rows(start, stop) for folder in self._folders), strict=True):
+            yield {name: value for part in parts for name, value in part.items()}
+
+    def ranges(self, size: int) -> list[tuple[int, int]]:
+        return even_ranges(len(self), size)
+
+
 IMAGE = "an image"
 
 
@@ -205,7 +246,7 @@ def open_source(path: Path, images: tuple[str, ...], split: str = "test") -> Row
     if path.suffix == ".parquet" and path.is_file():
         return ParquetSource(path, images)
     if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
-        return FolderSource(path, images)
+        return FolderSource(path, images) if len(images) == 1 else FoldersSource(path, images)
     got = f"{path}" if path.exists() else f"{path}, which does not exist"
     raise RequestError(Fault("input", got, INPUTS))
 

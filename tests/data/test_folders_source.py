@@ -1,0 +1,56 @@
+"""Batch inference from folders of several images a row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cvflow.data.images import encode_png
+from cvflow.data.sources import open_source
+from cvflow.errors import RequestError
+
+
+def image(value: int) -> bytes:
+    return encode_png(np.full((4, 6, 3), value, np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for side, start in (("left", 0), ("right", 100)):
+        for number, name in enumerate(("a.png", "deep/b.png", "c.png")):
+            path = tmp_path / side / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(image(start + number))
+    return tmp_path
+
+
+def test_files_of_one_name_make_a_row(folder: Path) -> None:
+    source = open_source(folder, ("left", "right"))
+    rows = list(source.rows(0, 3))
+    assert [row["id"] for row in rows] == ["a.png", "c.png", "deep/b.png"]
+    assert rows[2] == {"id": "deep/b.png", "left": image(1), "right": image(101)}
+    assert list(source.rows(1, 2)) == rows[1:2]
+    assert source.ranges(2) == [(0, 2), (2, 3)]
+    assert len(source) == 3
+
+
+def test_the_digest_tells_the_sides_apart(folder: Path) -> None:
+    assert open_source(folder, ("left", "right")).digest == open_source(folder, ("left", "right")).digest
+    assert open_source(folder, ("left", "right")).digest != open_source(folder, ("right", "left")).digest
+
+
+def test_an_image_alone_is_named(folder: Path) -> None:
+    (folder / "right" / "a.png").unlink()
+    (folder / "left" / "c.png").unlink()
+    with pytest.raises(RequestError) as caught:
+        open_source(folder, ("left", "right"))
+    assert [(Path(f.where).name, f.got) for f in caught.value.faults] == [("right", "no 'a.png'"), ("left", "no 'c.png'")]
+
+
+def test_a_missing_folder_is_named(folder: Path) -> None:
+    with pytest.raises(RequestError, match=r"no folder 'first' \(\['left', 'right'\]\).*Put the images into first/ and second/"):
+        open_source(folder, ("first", "second"))
+    with pytest.raises(RequestError, match="no folder 'left'"):
+        open_source(folder / "left" / "a.png", ("left", "right"))
