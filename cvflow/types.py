@@ -163,7 +163,8 @@ class Schema:
     images: names of the encoded image columns. annotations: column -> Arrow type name.
     stratify: the annotation whose values are spread evenly over the splits, if any.
     defaults: annotation -> value where the raw data has none. kinds: annotation -> its kind in ``cvflow.data.annotations``, where
-    it lies in the pixels; maps are columns of type ``binary``.
+    it lies in the pixels; maps are columns of type ``binary``. identity: the annotation, an index of the classes, that says who is
+    shown, if one does: each is wanted several times.
     """
 
     images: tuple[str, ...]
@@ -171,6 +172,7 @@ class Schema:
     stratify: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
+    identity: str | None = None
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,13 @@ def contradicted(suspects: Sequence[Suspect], seen: Sequence[tuple[str, int]], c
         yield Finding(where, what, "kept", "label suspect")
 
 
+def alone(images: Sequence[int], identities: Sequence[str]) -> Iterator[Finding]:
+    """images: how many there are of each identity."""
+    for name, count in zip(identities, images, strict=True):
+        if count == 1:
+            yield Finding(f"identity '{name}'", "one image alone: there is none to compare it with", "kept", "identity with one image")
+
+
 def imbalance(trained: Mapping[str, int]) -> float | None:
     """Training images of the largest class over those of the smallest; None where that has none, or there are no classes."""
     counts = trained.values()

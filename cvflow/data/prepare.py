@@ -32,7 +32,7 @@ def prepare(
     """
     with _aside(out) as directory:
         plan = SplitPlan(reader, rule, schema.stratify)
-        tally = Tally(reader.classes, schema.stratify)
+        tally = Tally(reader.classes, schema.stratify, schema.identity)
         writers = {split: ShardWriter(directory, split, schema, shard_mb * 1_000_000) for split in SPLITS}
         for record, split, data in examine(reader, plan, tally, schema.images, max_megapixels):
             writers[split].add({"id": record.id, "path": record.path, **data, **schema.defaults, **record.annotation})
@@ -48,7 +48,7 @@ def prepare(
 
 def inspect(reader: Format, schema: Schema, max_megapixels: float = MAX_MEGAPIXELS) -> Validation:
     """What prepare would find, with nothing written. Records without a given split count for train."""
-    tally = Tally(reader.classes, schema.stratify)
+    tally = Tally(reader.classes, schema.stratify, schema.identity)
     plan = SplitPlan(reader, SplitRule(val=0, test=0), schema.stratify)
     for _ in examine(reader, plan, tally, schema.images, max_megapixels):
         pass

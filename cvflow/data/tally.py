@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cvflow.data.findings import contradicted, duplicates, imbalance, in_two_splits, uneven, with_two_labels
+from cvflow.data.findings import alone, contradicted, duplicates, imbalance, in_two_splits, uneven, with_two_labels
 from cvflow.data.look import THUMBNAIL, Histogram, Look
 from cvflow.data.records import Format, Record
 from cvflow.data.suspects import Vote, vote
@@ -23,13 +23,14 @@ EXAMPLES = 120
 
 
 class Tally:
-    """Fed every record in order, with what a look at its images gave. label: the column of class indices, if any."""
+    """Fed every record in order, with what a look at its images gave. label, identity: the columns of such indices, if any."""
 
-    def __init__(self, classes: Sequence[str], label: str | None) -> None:
+    def __init__(self, classes: Sequence[str], label: str | None, identity: str | None = None) -> None:
         self.counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
         self.class_counts: dict[str, dict[str, int]] = {split: dict.fromkeys(classes, 0) for split in SPLITS} if label else {}
         self.findings: list[Finding] = []
-        self._classes, self._label = classes, label
+        self._classes, self._label, self._identity = classes, label, identity
+        self._of_each = [0] * len(classes) if identity else []
         self._pixels = np.zeros((3, 256), dtype=np.int64)
         self._source = hashlib.sha256()
         self._contents, self._splits, self._labels = array("Q"), array("b"), array("i")
@@ -47,7 +48,7 @@ class Tally:
         label = record.annotation[self._label] if self._label else 0
         self._contents.append(int.from_bytes(look.content[:8], "big"))
         self._splits.append(-1 if look.fault else SPLITS.index(split))
-        self._labels.append(label)
+        self._labels.append(record.annotation[self._identity] if self._identity else label)
         if look.fault:
             self.findings.append(Finding(printable(record.where), look.fault, "left out", "unreadable"))
             return
@@ -57,6 +58,8 @@ class Tally:
         self.counts[split] += 1
         if self._label:
             self.class_counts[split][self._classes[label]] += 1
+        if self._identity:
+            self._of_each[record.annotation[self._identity]] += 1
         if look.size:
             self._widths.append(look.size[0])
             self._heights.append(look.size[1])
@@ -99,7 +102,8 @@ class Tally:
         compared, trained = self._vote(), self.class_counts.get("train", {})
         doubts = contradicted(compared.suspects, [(where, label) for where, label, _ in self._thumbnails], self._classes)
         skipped = [Finding(printable(path), what, "skipped", "not a record") for path, what in reader.skipped()]
-        findings = [*self._shared(reader), *self.findings, *doubts, *uneven(trained), *skipped]
+        lone = alone(self._of_each, self._classes if self._identity else ())
+        findings = [*self._shared(reader), *self.findings, *doubts, *uneven(trained), *lone, *skipped]
         examples = [record for _, records in sorted(self._examples.items()) for record in records]
         return Validation(self.counts, self.class_counts, findings, self._facts(compared), examples)
 

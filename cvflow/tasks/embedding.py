@@ -31,7 +31,7 @@ class Embedding(BaseTask):
     (train.accumulate) it compares those within each part. Batches hold several images of each identity: see the sampler identities.
     """
 
-    schema = Schema(images=("image",), annotations={"identity": "int32"})
+    schema = Schema(images=("image",), annotations={"identity": "int32"}, identity="identity")
     answers: Mapping[str, str] = {"embedding": "list<float>"}
     compared_by = "embedding"
 

@@ -139,3 +139,13 @@ def test_the_images_of_a_number_differ_and_show_its_digits() -> None:
 def test_the_built_in_numbers_take_no_source(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="Remove data.source"):
         DigitIdentities(tmp_path)
+
+
+def test_who_is_there_once_and_who_has_two_names_is_said(make_folder: Make, tmp_path: Path) -> None:
+    folder = make_folder({"anna": 3, "bert": 1, "carl": 2})
+    (folder / "carl" / "copy.png").write_bytes((folder / "anna" / "000.png").read_bytes())
+    validation = prepare(IdentityFolder(folder), Embedding.schema, "embedding", SplitRule(val=0, test=0), tmp_path / "data", 64)
+    said = {str(finding) for finding in validation.findings}
+    assert "identity 'bert': one image alone: there is none to compare it with" in said
+    assert any("copy.png: labelled 'carl', the same bytes as anna/000.png, labelled 'anna'" in text for text in said)
+    assert len(said) == 2
