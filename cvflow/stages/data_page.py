@@ -92,10 +92,11 @@ def _findings(validation: Validation) -> Iterator[Block]:
 def _item(record: Record, task: Task) -> Iterator[Item]:
     try:
         pixels = decode(record.images[task.schema.images[0]](), max_megapixels=task.max_megapixels)
+        annotation = {**record.annotation, **{name: read() for name, read in record.maps.items()}}
     except (ImageFault, OSError):  # gone since it was counted
         return
-    drawn = _shrunk(task.draw(pixels, record.annotation))
-    yield Item(drawn, task.caption(record.annotation), note=printable(record.path))
+    drawn = _shrunk(task.draw(pixels, annotation))
+    yield Item(drawn, task.caption(annotation), note=printable(record.path))
 
 
 def _shrunk(pixels: Pixels) -> Pixels:
