@@ -31,7 +31,13 @@ class SplitRule(Section):
     """How records without a given split are divided; stratified by class, fixed by the seed."""
 
     val: float = Field(0.1, ge=0, lt=1, description="Fraction of the training records held out for validation.")
-    test: float = Field(0.2, ge=0, lt=1, description="Fraction of all records held out for test; unused where the data has a test split.")
+    test: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Fraction of all records held out for test; unused where the data has a test split. 1: all records, whatever the data "
+        "says, to measure a model that was trained elsewhere: with model.weights and train.epochs=0.",
+    )
     seed: int = Field(0, description="Another seed, another division.")
     train_on_val: bool = Field(False, description="Val's records, given or carved, are trained on as well; then there is no val.")
 

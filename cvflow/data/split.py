@@ -32,6 +32,8 @@ class SplitPlan:
             keys.append(_key(record, rule.seed))
             classes.append(int(record.annotation[stratify]) if stratify else 0)
             given.append(SPLITS.index(record.split) if record.split else _OPEN)
+        self.base: Split = "test" if rule.test == 1 else "train"
+        """The split that there must be, and whose pixels are counted."""
         self._seed, self._keys = rule.seed, np.asarray(keys, dtype=np.uint64)
         self._splits = divide(self._keys, np.asarray(classes), np.asarray(given), rule)
 
@@ -60,9 +62,11 @@ class SplitPlan:
 def divide(keys: NDArray[np.uint64], classes: Ints, given: NDArray[np.int8], rule: SplitRule) -> NDArray[np.int8]:
     """Splits as indices into SPLITS. Records of equal key stay together; given: -1 = none.
 
-    test is a fraction of the records without a given split, val of the training records, given or not.
+    test is a fraction of the records without a given split, val of the training records, given or not. 1 = all are test's.
     """
     splits = given.astype(np.int8)
+    if rule.test == 1:
+        return np.full_like(splits, _TEST)
     if _TEST not in given:
         _carve(splits, keys, classes, (given == _OPEN) | (given == _TRAIN), rule.test, _TEST)
     splits[splits == _OPEN] = _TRAIN

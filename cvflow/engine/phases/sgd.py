@@ -35,8 +35,8 @@ NAMED = 64
 
 @register("phase", "sgd")
 def sgd() -> Run:
-    """Gradient steps by the phase's optimiser and schedule."""
-    return lambda job, phase, cursor, resumed: Sgd(job, phase, cursor, resumed).run()
+    """Gradient steps by the phase's optimiser and schedule; of no epochs it asks for no data."""
+    return lambda job, phase, cursor, resumed: Sgd(job, phase, cursor, resumed).run() if phase.epochs else None
 
 
 class Sgd:
