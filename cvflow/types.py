@@ -68,6 +68,10 @@ class Placement:
         part = map_CHW if edges == [(0, length) for length in map_CHW.shape[1:]] else map_CHW[:, rows][:, :, columns]
         return F.interpolate(part[None], self.size, mode="bilinear", align_corners=False)[0]
 
+    def scaled(self, y: float, x: float) -> Placement:
+        """In what the model sees, made taller and wider by these factors."""
+        return Placement(self.size, (self.scale[0] * y, self.scale[1] * x), (self.offset[0] * y, self.offset[1] * x))
+
     def box_back(self, boxes_N4: Tensor) -> Tensor:
         """Boxes xyxy in model pixels, as they lie in the original; cut off at its border."""
         (height, width), (sy, sx), (top, left) = self.size, self.scale, self.offset

@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from cvflow.data.images import ImageFault
-from cvflow.data.look import Asked, Histogram, Look, begin, look_at
+from cvflow.data.look import MISANNOTATED, UNREADABLE, Asked, Histogram, Look, Terms, begin, look_at
 from cvflow.data.records import Format, Record
 from cvflow.data.split import SplitPlan
 from cvflow.data.tally import Tally
 from cvflow.errors import CvflowError
-from cvflow.types import Split
+from cvflow.types import Schema, Split
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 PROCESSES_FROM = 2000
@@ -33,7 +33,7 @@ Looking = Callable[[Sequence[Asked]], tuple[list[Look], Histogram]]
 
 
 class Usable(NamedTuple):
-    """data: image name -> encoded bytes."""
+    """data: name of an image or map -> encoded bytes."""
 
     record: Record
     split: Split
@@ -41,25 +41,28 @@ class Usable(NamedTuple):
 
 
 class Item(NamedTuple):
-    """compared: whether its thumbnail is wanted."""
+    """compared: whether its thumbnail is wanted. counted: whether its pixels are."""
 
     record: Record
     split: Split
     compared: bool
+    counted: bool
 
 
-def examine(reader: Format, plan: SplitPlan, tally: Tally, images: Sequence[str], max_megapixels: float) -> Iterator[Usable]:
-    """The records whose images can be used; all of them are counted in the tally."""
+def examine(reader: Format, plan: SplitPlan, tally: Tally, schema: Schema, max_megapixels: float) -> Iterator[Usable]:
+    """The records whose images and annotations can be used; all of them are counted in the tally."""
     compared = plan.drawn(COMPARED if tally.labelled else 0)
-    items = (Item(*given, bool(drawn)) for given, drawn in zip(plan.over(reader), compared, strict=False))
-    with _looking(len(plan), max_megapixels) as looking:
+    given = zip(plan.over(reader), compared, strict=False)
+    items = (Item(record, split, bool(drawn), split == plan.base) for (record, split), drawn in given)
+    with _looking(len(plan), Terms(max_megapixels, schema.kinds, tuple(reader.classes))) as looking:
         chunks = Chunks(items)
-        for chunk, asked, (looks, pixels) in _in_order(partial(_examined, chunks, images, looking), chunks):
+        for chunk, asked, (looks, pixels) in _in_order(partial(_examined, chunks, schema, looking), chunks):
             tally.add_pixels(pixels)
             for item, one, look in zip(chunk, asked, looks, strict=True):
                 tally.add(item.record, item.split, look)
                 if not look.fault:
-                    yield Usable(item.record, item.split, dict(zip(images, one.images, strict=True)))
+                    data = {**dict(zip(schema.images, one.images, strict=True)), **one.values}
+                    yield Usable(item.record, item.split, data)
 
 
 class Chunks:
@@ -77,37 +80,51 @@ class Chunks:
 
 
 def _examined(
-    chunks: Chunks, images: Sequence[str], looking: Looking, chunk: list[Item]
+    chunks: Chunks, schema: Schema, looking: Looking, chunk: list[Item]
 ) -> tuple[list[Item], list[Asked], tuple[list[Look], Histogram]]:
-    asked = [_read(item, images) for item in chunk]
-    chunks.was_read(len(chunk), sum(len(data) for one in asked for data in one.images))
+    asked = [_read(item, schema) for item in chunk]
+    chunks.was_read(len(chunk), sum(len(data) for one in asked for data in (*one.images, *one.values.values())))
     return chunk, asked, looking(asked)
 
 
-def _read(item: Item, images: Sequence[str]) -> Asked:
+def _read(item: Item, schema: Schema) -> Asked:
     data: list[bytes] = []
-    fault = None
+    values: dict[str, Any] = {}
+    fault, topic = None, UNREADABLE
     try:
         item.record.id.encode()
-        data += [item.record.images[name]() for name in images]
+        data += [item.record.images[name]() for name in schema.images]
+        topic = MISANNOTATED
+        values.update(_values(item.record, schema))
     except ImageFault as error:
         fault = str(error)
     except UnicodeEncodeError:
         fault = "a file name that is not UTF-8"
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         fault = f"unreadable file: {getattr(error, 'strerror', None) or error}"
-    return Asked(data, item.split == "train", item.compared, fault)
+    return Asked(data, item.counted, item.compared, fault, topic, values)
+
+
+def _values(record: Record, schema: Schema) -> Iterator[tuple[str, Any]]:
+    """Of the annotations that lie in the pixels. ImageFault where one is missing that has no default."""
+    for column in schema.kinds:
+        if column in record.maps:
+            yield column, record.maps[column]()
+        elif record.annotation.get(column) is not None:
+            yield column, record.annotation[column]
+        elif column not in schema.defaults:
+            raise ImageFault(f"no {column}")
 
 
 @contextmanager
-def _looking(records: int, max_megapixels: float) -> Iterator[Looking]:
+def _looking(records: int, terms: Terms) -> Iterator[Looking]:
     """Looks in the calling thread where there are few records, else in processes."""
     if records < PROCESSES_FROM or CORES == 1:
-        yield partial(look_at, max_megapixels=max_megapixels)
+        yield partial(look_at, terms=terms)
         return
     pool = ProcessPoolExecutor(CORES, mp_context=get_context("spawn"), initializer=begin)
     try:
-        yield lambda asked: pool.submit(look_at, asked, max_megapixels).result()
+        yield lambda asked: pool.submit(look_at, asked, terms).result()
     except BrokenProcessPool as error:
         raise CvflowError("A process that decodes images ended: memory is short, or was taken. Lower data.max_megapixels.") from error
     finally:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cvflow.data.records import Record
 from cvflow.data.suspects import NEIGHBOURS, Suspect
 from cvflow.data.validation import SHARE, Finding
 from cvflow.types import SPLITS
@@ -15,6 +17,13 @@ TINY = 10
 """A class with fewer training images is named."""
 UNEVEN = 10
 """Times that the largest class may be larger than the smallest before it is said."""
+
+
+class Named(NamedTuple):
+    """A record and where it is."""
+
+    where: str
+    record: Record
 
 
 def duplicates(contents: NDArray[np.uint64], splits: NDArray[np.int8], labels: NDArray[np.int32]) -> list[tuple[int, int]]:
@@ -27,33 +36,38 @@ def duplicates(contents: NDArray[np.uint64], splits: NDArray[np.int8], labels: N
     return sorted((int(a), int(b)) for a, b in pairs if splits[a] != splits[b] or labels[a] != labels[b])
 
 
-def in_two_splits(pairs: Sequence[tuple[int, int]], splits: NDArray[np.int8], names: Mapping[int, str]) -> list[Finding]:
+def in_two_splits(pairs: Sequence[tuple[int, int]], splits: NDArray[np.int8], names: Mapping[int, Named]) -> list[Finding]:
     """One image in two splits; those in train and test, which flatter the result, first."""
     found = []
     for first, other in pairs:
         if splits[first] != splits[other]:
             earlier, later = sorted((int(splits[first]), int(splits[other])))
-            what = f"in {SPLITS[splits[other]]}, the same bytes as {names[first]} in {SPLITS[splits[first]]}"
-            found.append(Finding(names[other], what, "kept", f"{SPLITS[earlier]} and {SPLITS[later]}{SHARE}"))
+            what = f"in {SPLITS[splits[other]]}, the same bytes as {names[first].where} in {SPLITS[splits[first]]}"
+            found.append(_about(what, f"{SPLITS[earlier]} and {SPLITS[later]}{SHARE}", names[other], names[first]))
     return sorted(found, key=lambda f: f.topic != f"train and test{SHARE}")
 
 
 def with_two_labels(
-    pairs: Sequence[tuple[int, int]], labels: NDArray[np.int32], names: Mapping[int, str], classes: Sequence[str]
+    pairs: Sequence[tuple[int, int]], labels: NDArray[np.int32], names: Mapping[int, Named], classes: Sequence[str]
 ) -> Iterator[Finding]:
     for first, other in pairs:
         if labels[first] != labels[other]:
             one, two = classes[labels[other]], classes[labels[first]]
-            yield Finding(names[other], f"labelled '{one}', the same bytes as {names[first]}, labelled '{two}'", "kept", "two labels")
+            what = f"labelled '{one}', the same bytes as {names[first].where}, labelled '{two}'"
+            yield _about(what, "two labels", names[other], names[first])
 
 
-def contradicted(suspects: Sequence[Suspect], seen: Sequence[tuple[str, int]], classes: Sequence[str]) -> Iterator[Finding]:
-    """seen: (file, label) of the images that were compared."""
+def contradicted(suspects: Sequence[Suspect], seen: Sequence[tuple[Named, int]], classes: Sequence[str]) -> Iterator[Finding]:
+    """seen: the records that were compared, with their labels."""
     for suspect in suspects:
-        where, label = seen[suspect.index]
+        named, label = seen[suspect.index]
         own, other = classes[label], classes[suspect.other]
         what = f"labelled '{own}', but none of the {NEIGHBOURS} images most like it is; {suspect.votes} of them are '{other}'"
-        yield Finding(where, what, "kept", "label suspect")
+        yield _about(what, "label suspect", named)
+
+
+def _about(what: str, topic: str, named: Named, *others: Named) -> Finding:
+    return Finding(named.where, what, "kept", topic, (named.record, *(other.record for other in others)))
 
 
 def alone(images: Sequence[int], identities: Sequence[str]) -> Iterator[Finding]:
@@ -80,3 +94,10 @@ def uneven(trained: Mapping[str, int]) -> Iterator[Finding]:
     for name, count in trained.items():
         if 0 < count < TINY:
             yield Finding(f"class '{name}'", f"{count} training image{'s' * (count != 1)}", "kept", "tiny class")
+
+
+def unseen(trained: Mapping[str, int]) -> Iterator[Finding]:
+    """trained: class -> pixels in the training masks."""
+    for name, pixels in trained.items():
+        if not pixels:
+            yield Finding(f"class '{name}'", "no pixel in the training masks", "kept", "empty class")

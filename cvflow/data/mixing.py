@@ -43,8 +43,11 @@ class Mixup:
 class CutMix:
     """A box of each image is its partner's (Yun et al. 2019, arXiv 1905.04899).
 
-    alpha: the share that stays is drawn from Beta(alpha, alpha). p: of a batch to be mixed.
+    alpha: the share that stays is drawn from Beta(alpha, alpha). p: of a batch to be mixed. The targets stay whole: not for tasks
+    with boxes or maps.
     """
+
+    images_alone = True
 
     def __init__(self, *, alpha: Positive = 1.0, p: Probability = 1.0) -> None:
         self.alpha, self.p = alpha, p

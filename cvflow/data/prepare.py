@@ -28,19 +28,20 @@ def prepare(
 ) -> Validation:
     """Write the prepared dataset at ``out``, which appears once it is whole.
 
-    Records with an unreadable image are left out and named. RequestError where too little is left to train on.
+    Records with an unreadable image or a wrong annotation are left out and named. RequestError where too little is left to train on.
     """
     with _aside(out) as directory:
         plan = SplitPlan(reader, rule, schema.stratify)
         tally = Tally(reader.classes, schema.stratify, schema.identity)
         writers = {split: ShardWriter(directory, split, schema, shard_mb * 1_000_000) for split in SPLITS}
-        for record, split, data in examine(reader, plan, tally, schema.images, max_megapixels):
-            writers[split].add({"id": record.id, "path": record.path, **data, **schema.defaults, **record.annotation})
+        for record, split, data in examine(reader, plan, tally, schema, max_megapixels):
+            writers[split].add({"id": record.id, "path": record.path, **schema.defaults, **record.annotation, **data})
         shards: dict[str, list[Shard]] = {split: writer.close() for split, writer in writers.items()}
-        tally.require_usable()
+        tally.require_usable(plan.base)
         validation = tally.validation(reader)
         mean, std = tally.mean_std()
-        extra = {"class_counts": tally.class_counts, "max_megapixels": max_megapixels}
+        pixels = {"pixel_counts": tally.pixel_counts} if tally.pixel_counts else {}
+        extra = {"class_counts": tally.class_counts, **pixels, "max_megapixels": max_megapixels}
         info = DatasetInfo(task, tuple(reader.classes), tally.counts, mean, std, tally.source_digest, extra)
         write_description(directory, Description(info, shards))
     return validation
@@ -50,7 +51,7 @@ def inspect(reader: Format, schema: Schema, max_megapixels: float = MAX_MEGAPIXE
     """What prepare would find, with nothing written. Records without a given split count for train."""
     tally = Tally(reader.classes, schema.stratify, schema.identity)
     plan = SplitPlan(reader, SplitRule(val=0, test=0), schema.stratify)
-    for _ in examine(reader, plan, tally, schema.images, max_megapixels):
+    for _ in examine(reader, plan, tally, schema, max_megapixels):
         pass
     return tally.validation(reader)
 

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cvflow.data.findings import alone, contradicted, duplicates, imbalance, in_two_splits, uneven, with_two_labels
+from cvflow.data.annotations.mask import VOID
+from cvflow.data.examples import Examples
+from cvflow.data.findings import Named, alone, contradicted, duplicates, imbalance, in_two_splits, uneven, unseen, with_two_labels
 from cvflow.data.look import THUMBNAIL, Histogram, Look
 from cvflow.data.records import Format, Record
 from cvflow.data.suspects import Vote, vote
@@ -18,8 +20,8 @@ from cvflow.data.validation import Finding, Validation
 from cvflow.errors import Fault, RequestError
 from cvflow.types import SPLITS, Split
 
-EXAMPLES = 120
-"""Records kept to be shown, over all classes."""
+PICTURED = 40
+"""Faulty records kept to be shown."""
 
 
 class Tally:
@@ -35,22 +37,25 @@ class Tally:
         self._source = hashlib.sha256()
         self._contents, self._splits, self._labels = array("Q"), array("b"), array("i")
         self._widths, self._heights = array("I"), array("I")
-        self._thumbnails: list[tuple[str, int, bytes]] = []
-        self._examples: dict[int, list[Record]] = {}
+        self._values = np.zeros((len(SPLITS), 256), dtype=np.int64)
+        self._thumbnails: list[tuple[Record, int, bytes]] = []
+        self._examples = Examples(len(classes) if label else 0)
 
     @property
     def labelled(self) -> bool:
         return self._label is not None
 
     def add(self, record: Record, split: Split, look: Look) -> None:
-        line = json.dumps([record.id, look.content.hex(), record.annotation, record.split], sort_keys=True)
+        maps = [look.maps.hex()] if look.maps else []
+        line = json.dumps([record.id, look.content.hex(), record.annotation, record.split, *maps], sort_keys=True)
         self._source.update(f"{line}\n".encode())
         label = record.annotation[self._label] if self._label else 0
         self._contents.append(int.from_bytes(look.content[:8], "big"))
         self._splits.append(-1 if look.fault else SPLITS.index(split))
         self._labels.append(record.annotation[self._identity] if self._identity else label)
         if look.fault:
-            self.findings.append(Finding(printable(record.where), look.fault, "left out", "unreadable"))
+            shown = (record,) if len(self.findings) < PICTURED else ()
+            self.findings.append(Finding(printable(record.where), look.fault, "left out", look.topic, shown))
             return
         self._add_usable(record, split, label, look)
 
@@ -64,14 +69,21 @@ class Tally:
             self._widths.append(look.size[0])
             self._heights.append(look.size[1])
         if look.thumbnail:
-            self._thumbnails.append((printable(record.where), label, look.thumbnail))
-        shown = self._examples.setdefault(label, []) if label in self._examples or len(self._examples) < EXAMPLES else []
-        if len(shown) < max(1, min(8, EXAMPLES // max(1, len(self._classes)))):
-            shown.append(record)
+            self._thumbnails.append((record, label, look.thumbnail))
+        if look.counts is not None:
+            self._values[SPLITS.index(split)] += look.counts
+        self._examples.add(record, label)
 
     def add_pixels(self, pixels: Histogram) -> None:
-        """Of images of the train split."""
+        """Of images of the train split; where there is none, of test."""
         self._pixels += pixels
+
+    @property
+    def pixel_counts(self) -> dict[str, dict[str, int]]:
+        """split -> class -> pixels, void left out; empty where no annotation has classes in its pixels."""
+        if not self._values.any():
+            return {}
+        return {split: dict(zip(self._classes, counts.tolist(), strict=False)) for split, counts in zip(SPLITS, self._values, strict=True)}
 
     @property
     def source_digest(self) -> str:
@@ -79,19 +91,19 @@ class Tally:
         return self._source.hexdigest()
 
     def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Per channel, of the train split's pixels in 0..1. The sums are of integers: exact in any order."""
+        """Per channel, of the pixels that were added, in 0..1. The sums are of integers: exact in any order."""
         values = np.arange(256) / 255
         count = self._pixels.sum(axis=1)
         mean = self._pixels @ values / count
         std = np.sqrt((self._pixels * (values - mean[:, None]) ** 2).sum(axis=1) / count)
         return tuple(mean.tolist()), tuple(std.tolist())
 
-    def require_usable(self) -> None:
-        """RequestError where train, or one class in it, has no row; it names the first files left out."""
-        trained = self.class_counts.get("train", {})
+    def require_usable(self, base: Split = "train") -> None:
+        """RequestError where the split, or one class in train, has no row; it names the first files left out."""
+        trained = self.class_counts.get("train", {}) if base == "train" else {}
         lacking = [f"class '{name}' without a usable record in train" for name, count in trained.items() if not count]
-        if not self.counts["train"]:
-            lacking = ["no usable record in train"]
+        if not self.counts[base]:
+            lacking = [f"no usable record in {base}"]
         first = "; ".join(str(f) for f in self.findings[:3])
         fix = f"Left out: {first}." if first else "Add records, or lower data.split.val and data.split.test."
         if lacking:
@@ -100,15 +112,19 @@ class Tally:
     def validation(self, reader: Format) -> Validation:
         """All findings, the gravest first; ``reader`` is iterated once more where there are duplicates to name."""
         compared, trained = self._vote(), self.class_counts.get("train", {})
-        doubts = contradicted(compared.suspects, [(where, label) for where, label, _ in self._thumbnails], self._classes)
+        seen = [(Named(printable(record.where), record), label) for record, label, _ in self._thumbnails]
+        doubts = contradicted(compared.suspects, seen, self._classes)
         skipped = [Finding(printable(path), what, "skipped", "not a record") for path, what in reader.skipped()]
         lone = alone(self._of_each, self._classes if self._identity else ())
-        findings = [*self._shared(reader), *self.findings, *doubts, *uneven(trained), *lone, *skipped]
-        examples = [record for _, records in sorted(self._examples.items()) for record in records]
-        return Validation(self.counts, self.class_counts, findings, self._facts(compared), examples)
+        pixels = unseen(self.pixel_counts.get("train", {}))
+        findings = [*self._shared(reader), *self.findings, *doubts, *uneven(trained), *lone, *pixels, *skipped]
+        return Validation(self.counts, self.class_counts, findings, self._facts(compared), self._examples.records())
 
     def _facts(self, compared: Vote) -> dict[str, object]:
         pairs = Counter(zip(self._widths, self._heights, strict=True))
+        pixels = self.pixel_counts
+        void = int(self._values[:, VOID].sum())
+        pixel_facts = {"pixel_counts": pixels, "void": round(void / int(self._values.sum()), 4)} if pixels else {}
         vote_facts = {"compared": compared.compared, "accuracy": compared.accuracy, "suspects": len(compared.suspects)}
         return {
             "width": _spread(self._widths),
@@ -117,6 +133,7 @@ class Tally:
             "different_sizes": len(pairs),
             "imbalance": imbalance(self.class_counts.get("train", {})),
             "neighbour_vote": vote_facts if self._label else None,
+            **pixel_facts,
         }
 
     def _vote(self) -> Vote:
@@ -127,7 +144,7 @@ class Tally:
         splits, labels = np.asarray(self._splits), np.asarray(self._labels)
         pairs = duplicates(np.asarray(self._contents, dtype=np.uint64), splits, labels)
         wanted = {index for pair in pairs for index in pair}
-        names = {i: printable(record.where) for i, record in enumerate(reader) if i in wanted} if wanted else {}
+        names = {i: Named(printable(record.where), record) for i, record in enumerate(reader) if i in wanted} if wanted else {}
         return [*in_two_splits(pairs, splits, names), *with_two_labels(pairs, labels, names, self._classes)]
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from cvflow.data.records import Record
@@ -16,12 +15,16 @@ SHARE = " share"
 
 @dataclass(frozen=True)
 class Finding:
-    """file: relative to the source. action: ``left out``, ``skipped`` (never was a record) or ``kept``. topic: the kind of thing."""
+    """file: relative to the source. action: ``left out``, ``skipped`` (never was a record) or ``kept``. topic: the kind of thing.
+
+    records: those it is about, to be shown, where they are known.
+    """
 
     file: str
     what: str
     action: str
     topic: str
+    records: Sequence[Record] = field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.file}: {self.what}"
@@ -57,5 +60,5 @@ class Validation:
 
     def plain(self) -> dict[str, Any]:
         """All but the examples, as JSON data."""
-        findings = [asdict(finding) for finding in self.findings]
+        findings = [{"file": f.file, "what": f.what, "action": f.action, "topic": f.topic} for f in self.findings]
         return {"counts": self.counts, "class_counts": self.class_counts, "facts": self.facts, "findings": findings}

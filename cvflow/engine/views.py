@@ -49,11 +49,24 @@ class View:
 
     def __call__(self, image: Tensor, size: Size) -> Tensor:
         """The part, of ``size``, out of the whole image. uint8 CHW."""
-        top, left = (_start(self.box[i], have, want) for i, have, want in zip((0, 1), image.shape[1:], size, strict=True))
+        top, left = self._corner((image.shape[1], image.shape[2]), size)
         seen = _window(image, top, left, size)
         for change in self.pixels:
             seen = change(seen)
         return seen.flip(-1) if self.mirrored else seen
+
+    def follow(self, annotation: Tensor, size: Size) -> Tensor:
+        """What lies in the part of an annotation that lies in the whole image, a TVTensor, where it lies there."""
+        from cvflow.data.transforms.geometry import mirror, size_of, window  # torchvision takes two seconds to import
+
+        top, left = self._corner(size_of(annotation), size)
+        seen = window(annotation, top, left, size)
+        return mirror(seen) if self.mirrored else seen
+
+    def _corner(self, whole: Size, size: Size) -> Size:
+        """Top and left of the part, of ``size``, in pixels of the whole."""
+        top, left = (_start(self.box[i], have, want) for i, have, want in zip((0, 1), whole, size, strict=True))
+        return top, left
 
     def undo(self, map_BCHW: Tensor) -> Tensor:
         """A map of what the view saw, of the same size, where it belongs in the whole image; NaN where it did not look."""
@@ -136,7 +149,7 @@ class Looking:
     """A task for the loader: each sample comes once for each view, of the model's size."""
 
     def __init__(self, task: Task, recipe: Recipe, views: Sequence[View]) -> None:
-        self.task, self.views, self.size = task, views, recipe.image.size
+        self.task, self.views, self.size = task, tuple(views), recipe.image.size
         sizes = dict.fromkeys(view.whole(self.size) for view in views)
         self._fits = {size: task.transforms(_at_size(recipe, size), "test") for size in sizes}
 
@@ -145,7 +158,19 @@ class Looking:
             fitted = {size: fit(sample) for size, fit in self._fits.items()}
             for view in self.views:
                 whole = fitted[view.whole(self.size)]
-                yield replace(whole, images={name: view(image, self.size) for name, image in whole.images.items()})
+                yield whole if view == View() else self._seen(view, whole)
+
+    def _seen(self, view: View, whole: Sample) -> Sample:
+        """A view of a sample; placed is the whole image at the model's size, where ``undo`` puts the view's maps."""
+        from cvflow.data.transforms.apply import followed
+
+        images = {name: view(image, self.size) for name, image in whole.images.items()}
+        target = followed(whole.target, lambda annotation: view.follow(annotation, self.size))
+        return replace(whole, images=images, target=target, placed=whole.placed and whole.placed.scaled(*self._ratios(view)))
+
+    def _ratios(self, view: View) -> tuple[float, float]:
+        whole = view.whole(self.size)
+        return self.size[0] / whole[0], self.size[1] / whole[1]
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         return self.task.collate(samples)
@@ -157,7 +182,9 @@ class Looking:
 
     def merged(self, model: nn.Module, raw: Raw, others: Sequence[Batch]) -> Raw:
         """The first view's answer with those to the others."""
-        return self.task.merge([raw, *(self.task.forward(model, batch) for batch in others)], self.views) if others else raw
+        if self.views == (View(),):
+            return raw
+        return self.task.merge([raw, *(self.task.forward(model, batch) for batch in others)], self.views)
 
 
 def as_it_is(sample: Sample) -> Sample:

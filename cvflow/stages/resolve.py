@@ -93,7 +93,15 @@ def option_faults(recipe: Recipe, filled: dict[str, Any] | None = None) -> list[
     faults = _fill(recipe, {} if filled is None else filled, "")
     for index, phase in enumerate(recipe.train.plan() if recipe.train.phases else ()):
         faults += _fill(phase, {}, f"train.phases.{index}.")
-    return faults + plan_faults(recipe.train)
+    return faults + plan_faults(recipe.train) + task_faults(recipe)
+
+
+def task_faults(recipe: Recipe) -> list[Fault]:
+    """What the task objects to in a recipe whose options are right one by one; nothing where its own are not."""
+    if check("task", recipe.task, "task")[1]:
+        return []
+    faults: list[Fault] = build("task", recipe.task).faults(recipe)
+    return faults
 
 
 def _without(data: dict[str, Any], error: ValidationError) -> Recipe | None:

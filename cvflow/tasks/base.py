@@ -15,7 +15,7 @@ from cvflow.config import Recipe
 from cvflow.data.images import MAX_MEGAPIXELS, Pixels
 from cvflow.data.samplers import FirstOfEach, Sampler
 from cvflow.errors import Fault, RequestError
-from cvflow.registry import Component, build
+from cvflow.registry import Component, build, get, names
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
 Transform = Callable[[Sample], Sample]
@@ -60,6 +60,10 @@ class Task(Protocol):
     compared_by: str | None
 
     def objective(self, cfg: Recipe) -> Objective: ...
+
+    def faults(self, cfg: Recipe) -> list[Fault]:
+        """What the recipe asks for that the task cannot do, each option being right by itself."""
+        ...
 
     def samples(self, row: Row) -> Iterable[Sample]: ...
 
@@ -138,6 +142,9 @@ class BaseTask:
         self.info = info
         self.max_megapixels = info.extra.get("max_megapixels", MAX_MEGAPIXELS)
 
+    def faults(self, cfg: Recipe) -> list[Fault]:
+        return left_behind(cfg) if self.schema.kinds else []
+
     def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler:
         return sampled(cfg, "shuffle", self.schema.stratify)
 
@@ -155,7 +162,7 @@ class BaseTask:
         augment = cfg.train.augment if split == "train" else ()
         from cvflow.data.transforms import compose  # torchvision takes two seconds, and half of the stages transform nothing
 
-        return compose(cfg.image, [build("transform", component, cfg.image) for component in augment])
+        return compose(cfg.image, [build("transform", component, cfg.image) for component in augment], told=split != "train")
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Stack images; stack tensor targets, keep the others as lists."""
@@ -181,6 +188,23 @@ class BaseTask:
         maps = {k for k in raws[0] if raws[0][k].ndim == 4}
         seen = {k: [view.undo(raw[k]) if k in maps else raw[k] for raw, view in zip(raws, views, strict=True)] for k in raws[0]}
         return {k: torch.stack(values).nanmean(0) if k in maps else torch.stack(values).mean(0) for k, values in seen.items()}
+
+
+def left_behind(cfg: Recipe) -> list[Fault]:
+    """Faults for what moves or mixes pixels and leaves annotations where they were (``images_alone = True``)."""
+    mix = [("train.mix", "mix", cfg.train.mix)] if cfg.train.mix else []
+    asked = [*((f"train.augment.{i}", "transform", component) for i, component in enumerate(cfg.train.augment)), *mix]
+    expected, fix = "changes that annotations follow", "Leave it out."
+    return [
+        Fault(where, f"{component.name}, which changes the images alone", expected, fix)
+        for where, kind, component in asked
+        if component.name in names(kind) and getattr(get(kind, component.name), "images_alone", False)
+    ]
+
+
+def writes_files(task: Task) -> bool:
+    """Whether ``files`` gives anything."""
+    return getattr(type(task), "files", None) is not BaseTask.files
 
 
 def no_linear_layer(model: nn.Module) -> RequestError:

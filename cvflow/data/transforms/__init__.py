@@ -6,6 +6,7 @@ Random ones draw from torch's global generator, which the loader seeds per sampl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from cvflow.config import Image
 from cvflow.data.transforms.fit import Fit
@@ -14,11 +15,20 @@ from cvflow.types import Sample
 Transform = Callable[[Sample], Sample]
 
 
-def compose(image: Image, augment: Sequence[Transform]) -> Transform:
-    """Fit, then the others in order; Fit comes last where one of them chooses the size itself (``resizes = True``)."""
+def compose(image: Image, augment: Sequence[Transform], told: bool = True) -> Transform:
+    """Fit, then the others in order; Fit comes last where one of them chooses the size itself (``resizes = True``).
+
+    told: whether the samples keep their truth.
+    """
     fit = Fit(image)
     resizes = any(getattr(t, "resizes", False) for t in augment)
-    return Compose([*augment, fit] if resizes else [fit, *augment])
+    ordered: list[Transform] = [*augment, fit] if resizes else [fit, *augment]
+    return Compose(ordered if told else [untold, *ordered])
+
+
+def untold(sample: Sample) -> Sample:
+    """Without what only the metric reads: training keeps no second copy of the annotations."""
+    return replace(sample, truth={}) if sample.truth else sample
 
 
 class Compose:

@@ -23,6 +23,11 @@ def beyond(x: Tensor) -> int | None:
     return VOID if isinstance(x, Mask) else None
 
 
+def size_of(x: Tensor) -> Size:
+    height, width = F.get_size(x)
+    return height, width
+
+
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:
     """Images antialiased; of masks the value at each new pixel's centre."""
     how = InterpolationMode.NEAREST_EXACT if isinstance(x, Mask) else InterpolationMode.BILINEAR
@@ -32,10 +37,16 @@ def resized(x: Tensor, size: Sequence[int]) -> Tensor:
 
 def window(x: Tensor, top: int, left: int, size: Size) -> Tensor:
     """A part of ``size``, which may reach beyond the border."""
-    height, width = F.get_size(x)
+    height, width = size_of(x)
     border = [max(0, -left), max(0, -top), max(0, left + size[1] - width), max(0, top + size[0] - height)]
     bordered = F.pad(x, border, fill=beyond(x)) if any(border) else x
     result: Tensor = F.crop(bordered, max(0, top), max(0, left), *size)
+    return result
+
+
+def mirror(x: Tensor) -> Tensor:
+    """Left and right exchanged."""
+    result: Tensor = F.horizontal_flip(x)
     return result
 
 

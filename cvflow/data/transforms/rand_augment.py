@@ -15,7 +15,12 @@ from cvflow.types import Sample
 
 @register("transform", "rand_augment")
 class RandAugment:
-    """operations: how many, one after the other. magnitude: their strength."""
+    """operations: how many, one after the other. magnitude: their strength.
+
+    It turns and shifts the images alone: not for tasks with boxes or maps.
+    """
+
+    images_alone = True
 
     def __init__(
         self, image: Image, *, operations: Annotated[int, Field(ge=0)] = 2, magnitude: Annotated[int, Field(ge=0, le=30)] = 9

@@ -7,12 +7,11 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import TVTensor
 
 from cvflow.config import Image
 from cvflow.data.transforms.apply import moved
-from cvflow.data.transforms.geometry import window
+from cvflow.data.transforms.geometry import size_of, window
 from cvflow.registry import register
 from cvflow.types import Sample
 
@@ -32,8 +31,7 @@ class RandomCrop:
 def shifted(image: Tensor, down: int, right: int) -> Tensor:
     """Moved by so many pixels. Images in one copy: bordering them first takes three times as long."""
     if isinstance(image, TVTensor):
-        height, width = F.get_size(image)
-        return window(image, -down, -right, (height, width))
+        return window(image, -down, -right, size_of(image))
     result = torch.zeros_like(image)
     height, width = image.shape[1:]
     from_y, from_x, to_y, to_x = max(0, -down), max(0, -right), max(0, down), max(0, right)
