@@ -22,6 +22,11 @@ def splits(given: list[Record], rule: SplitRule, stratify: str | None = "label")
     return {r.id: split for r, split in SplitPlan(given, rule, stratify).over(given)}
 
 
+def test_all_is_test_where_the_rule_says_so() -> None:
+    given = [*records([0, 1, 1]), replace(records([0], "t")[0], split="train")]
+    assert set(splits(given, SplitRule(test=1, val=0.5)).values()) == {"test"}
+
+
 @given(
     st.lists(st.integers(0, 5), min_size=1, max_size=120),
     st.floats(0, 0.6),
