@@ -224,3 +224,12 @@ def test_the_options_build_it(tmp_path: Path) -> None:
 
     reader: Callable[..., Any] = build("format", Component(name="pairs", pairs="stereo"), tree(tmp_path, stereo_files(1)))
     assert [record.id for record in reader] == ["0"]  # type: ignore[attr-defined]
+
+
+def test_a_pair_for_test_alone_is_prepared(tmp_path: Path) -> None:
+    """Its pixels are counted, for there is no train split."""
+    prepared(tree(tmp_path / "source", stereo_files(1)), "stereo", tmp_path / "out", test=1)
+    info = PreparedDataset(tmp_path / "out").info
+    assert info.counts == {"train": 0, "val": 0, "test": 1}
+    assert all(0.3 < mean < 0.7 for mean in info.mean)
+    assert all(0.2 < std < 0.4 for std in info.std)
