@@ -47,7 +47,8 @@ def unwrap(error: ray.train.TrainingFailedError) -> Exception:
         return own
     failures = getattr(error, "worker_failures", {})
     if not failures:
-        return CvflowError(f"The Ray Train workers failed: {error}")
+        fate = _fate(getattr(error, "controller_failure", None))
+        return CvflowError(f"a process of Ray Train's {fate}. {KEPT}" if fate else f"The Ray Train workers failed: {error}")
     return CvflowError(f"{described(failures)}, after {MAX_FAILURES} times that workers were started again. {KEPT}")
 
 

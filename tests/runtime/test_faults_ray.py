@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch.distributed
 
@@ -100,6 +103,54 @@ def test_a_hung_worker_is_noticed_and_replaced(tmp_path: Path, capsys: pytest.Ca
     heard = capsys.readouterr().err
     assert "rank 1 " in heard
     assert "did not answer for compute.hang_minutes" in heard
+
+
+GREEDY = """
+import sys
+from pathlib import Path
+
+import torch.distributed
+
+from cvflow.config import Compute
+from cvflow.errors import CvflowError
+from cvflow.runtime.launch import launch
+
+
+def greedy(session, log):
+    session.report([])
+    if session.rank == 1:
+        with Path(log).open("a") as file:
+            file.write("begun\\n")
+        hoard = []
+        while Path(log).read_text().count("begun") < 2:  # the first of them takes what there is, in pages that it writes to
+            hoard.append(bytearray(b"x" * (50 << 20)))
+    torch.distributed.barrier()
+    return "done"
+
+
+root = Path(sys.argv[1])
+compute = Compute(workers=2, threads=1, device="cpu")
+try:
+    print(launch(greedy, compute, root / "checkpoints", root / "history.jsonl", log=str(root / "log")))
+except CvflowError as error:
+    print(error)
+"""
+
+
+def test_a_worker_that_ray_kills_for_its_memory_is_replaced_and_said(tmp_path: Path) -> None:
+    """By Ray's own monitor, which is told that the node has 3 GiB more than it uses now. It may kill more than the greedy one."""
+    memory = psutil.virtual_memory()
+    if memory.available < 6 << 30:
+        pytest.skip("less than 6 GiB of memory is free")
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    used = (memory.total - memory.available + (3 << 30)) / memory.total
+    variables = {"RAY_memory_usage_threshold": f"{used:.3f}", "RAY_memory_monitor_refresh_ms": "100"}
+    command = [sys.executable, str(tmp_path / "greedy.py"), str(tmp_path)]
+    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=120, check=False)
+    assert "was killed, since the memory of its node ran out" in done.stderr + done.stdout
+    ended = done.stdout.splitlines()[-1]
+    assert ended == "done" or ended.endswith("The last checkpoint is kept: the same command goes on from there."), done.stdout
+    assert "Traceback" not in done.stderr
 
 
 def test_a_worker_that_always_hangs_ends_it(tmp_path: Path) -> None:
