@@ -24,12 +24,13 @@ INFINITE = float("inf")
 class Triplet:
     """The mean over the triplets of max(0, d(anchor, own) - d(anchor, other) + margin); d between two unit vectors, 0..2.
 
-    margin: a number; soft: ln(1 + exp(d(anchor, own) - d(anchor, other))) instead (Hermans 2017). mining: hard or semi_hard.
+    margin: a number; soft: ln(1 + exp(d(anchor, own) - d(anchor, other))) instead (Hermans 2017). mining: semi_hard, which trains from
+    random weights; hard, for weights that are trained already: from random ones it may draw all images into one point.
     Anchors without an image of their own or of another identity in the batch are not counted.
     """
 
     def __init__(
-        self, *, margin: Annotated[float, Field(gt=0, le=2)] | Literal["soft"] = 0.2, mining: Literal["hard", "semi_hard"] = "hard"
+        self, *, margin: Annotated[float, Field(gt=0, le=2)] | Literal["soft"] = 0.2, mining: Literal["hard", "semi_hard"] = "semi_hard"
     ) -> None:
         self.margin, self.mining = margin, mining
 

@@ -27,7 +27,7 @@ root, rank, world_size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 if world_size > 1:
     dist.init_process_group("gloo", init_method=f"file://{root}/meet", rank=rank, world_size=world_size)
 found = {}
-for loss in ({"name": "triplet"}, {"name": "triplet", "mining": "semi_hard"}, {"name": "contrastive"}):
+for loss in ({"name": "triplet", "mining": "hard"}, {"name": "triplet", "mining": "semi_hard"}, {"name": "contrastive"}):
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5, bias=False, dtype=torch.float64))
     step = Step(net, Embedding(loss=Component(**loss)))

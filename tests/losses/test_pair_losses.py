@@ -13,6 +13,7 @@ from cvflow.losses.pairs import distances, pairs_of
 from cvflow.registry import Component, build, check
 from cvflow.types import Loss
 
+EACH: list[dict[str, Any]] = [{"name": "triplet", "mining": "hard"}, {"name": "triplet", "mining": "semi_hard"}, {"name": "contrastive"}]
 IDENTITY = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2])
 
 
@@ -74,7 +75,7 @@ def test_batch_hard_takes_the_farthest_own_and_the_nearest_other(margin: float |
         own = max(apart(points[i], points[j]) for j in range(8) if j != i and IDENTITY[j] == IDENTITY[i])
         other = min(apart(points[i], points[j]) for j in range(8) if IDENTITY[j] != IDENTITY[i])
         expected.append(torch.tensor(own - other).exp().log1p().item() if margin == "soft" else max(0.0, own - other + float(margin)))
-    found = losses(points, name="triplet", margin=margin)["loss"]
+    found = losses(points, name="triplet", mining="hard", margin=margin)["loss"]
     assert found.count == 8
     assert mean(found) == pytest.approx(sum(expected) / 8, rel=1e-4)
 
@@ -94,7 +95,7 @@ def test_semi_hard_takes_the_nearest_beyond_the_pair_else_the_farthest() -> None
     assert mean(found) == pytest.approx(sum(expected) / len(expected), rel=1e-4)
 
 
-@pytest.mark.parametrize("component", [{"name": "triplet"}, {"name": "triplet", "mining": "semi_hard"}, {"name": "contrastive"}])
+@pytest.mark.parametrize("component", EACH)
 @pytest.mark.parametrize("identity", [[0, 1, 2, 3, 4, 5, 6, 7], [0] * 8])
 def test_a_batch_without_triplets_counts_for_nothing_and_has_a_gradient(component: dict[str, Any], identity: list[int]) -> None:
     points = vectors()
@@ -105,9 +106,7 @@ def test_a_batch_without_triplets_counts_for_nothing_and_has_a_gradient(componen
     assert torch.isfinite(points.grad).all()
 
 
-@pytest.mark.parametrize(
-    "component", [{"name": "triplet", "margin": 0.5}, {"name": "triplet", "mining": "semi_hard"}, {"name": "contrastive"}]
-)
+@pytest.mark.parametrize("component", EACH)
 def test_a_step_against_the_gradient_lessens_the_loss(component: dict[str, Any]) -> None:
     points = vectors()
     before = sum(loss.sum / loss.count for loss in losses(points, **component).values())
@@ -118,7 +117,7 @@ def test_a_step_against_the_gradient_lessens_the_loss(component: dict[str, Any])
 
 def test_anchors_in_two_parts_are_as_all_at_once() -> None:
     points = vectors()
-    for component in ({"name": "triplet"}, {"name": "triplet", "mining": "semi_hard"}, {"name": "contrastive"}):
+    for component in EACH:
         loss = build("pair_loss", Component(**component))
         parts = [loss(pairs_of(points[own], points, IDENTITY[own], IDENTITY, own.start)) for own in (slice(0, 3), slice(3, 8))]
         for name, whole in losses(points, **component).items():
