@@ -117,11 +117,11 @@ def box_of(placed: Placed) -> list[float]:
     return [float(x + columns[0]), float(y + rows[0]), float(x + columns[-1] + 1), float(y + rows[-1] + 1)]
 
 
-def picture_of(placed: Iterable[Placed], clutter: Sequence[Ints], size: int, draw: Draw) -> Pixels:
-    """size x size x 3: a textured ground, strokes and torn glyphs as clutter, then the placed ones, then noise."""
+def picture_of(placed: Iterable[Placed], torn: Sequence[Ints], clutter: int, size: int, draw: Draw) -> Pixels:
+    """size x size x 3: a textured ground, up to ``clutter`` strokes and torn glyphs, then the placed ones, then noise."""
     canvas = _ground(size, draw)
-    for _ in range(draw.between(2, 5)):
-        _litter(canvas, clutter, draw)
+    for _ in range(draw.between(clutter // 2, clutter)):
+        _litter(canvas, torn, draw)
     for _, cover, top, left in placed:
         _paint(canvas, cover, top, left, draw)
     amplitude = draw.between(4, 40)

@@ -25,6 +25,7 @@ FIRST: dict[Split, int] = {"train": 0, "val": 1197, "test": 1497}
 Count = Annotated[int, Field(ge=6)]
 Size = Annotated[int, Field(ge=32, le=1024)]
 Seed = Annotated[int, Field(ge=0)]
+Clutter = Annotated[int, Field(ge=0, le=50)]
 Names = Annotated[tuple[Annotated[int, Field(ge=0, le=9)], ...], Field(min_length=1)]
 ALL = tuple(range(10))
 
@@ -42,10 +43,11 @@ class Scenes(Format):
 
     built_in = True
 
-    def __init__(self, source: Path | None, count: int, size: int, seed: int, digits: tuple[int, ...]) -> None:
+    def __init__(self, source: Path | None, count: int, size: int, seed: int, digits: tuple[int, ...], clutter: int) -> None:
         if source is not None:
             raise RequestError(Fault("data.source", str(source), "no source: the scenes are built in", "Remove data.source."))
-        self._count, self._size, self._seed, self._names = count, size, seed, tuple(sorted(set(digits)))
+        self._count, self._size, self._seed, self._clutter = count, size, seed, clutter
+        self._names = tuple(sorted(set(digits)))
 
     @cached_property
     def _digits(self) -> dict[Split, Digits]:
@@ -65,7 +67,8 @@ class Scenes(Format):
             yield i, f"scene-{i:05d}", TURNS[i % len(TURNS)]
 
     def _picture(self, number: int, split: Split, placed: list[Placed]) -> bytes:
-        return encode_png(picture_of(placed, self._digits[split].torn, self._size, Draw(self._seed, number, 1)))
+        draw = Draw(self._seed, number, 1)
+        return encode_png(picture_of(placed, self._digits[split].torn, self._clutter, self._size, draw))
 
 
 @register("format", "digit_scenes")
@@ -73,7 +76,7 @@ class DigitScenes(Scenes):
     """Several digits a scene and a mask: 0 = background, then the digits; 255 where one has its border on another.
 
     No digit is in two splits; four scenes of six are for training, one each for val and test. count: scenes. size: side in pixels.
-    digits: which there are. most: digits a scene; no less than two.
+    digits: which there are. most: digits a scene; no less than two. clutter: strokes and torn digits a scene, at most.
     """
 
     gives = frozenset({"mask"})
@@ -87,8 +90,9 @@ class DigitScenes(Scenes):
         seed: Seed = 0,
         digits: Names = ALL,
         most: Annotated[int, Field(ge=2, le=50)] = 5,
+        clutter: Clutter = 5,
     ) -> None:
-        super().__init__(source, count, size, seed, digits)
+        super().__init__(source, count, size, seed, digits, clutter)
         self._most = most
         self.classes = ("background", *map(str, self._names))
 
@@ -114,13 +118,22 @@ class DigitBoxes(Scenes):
     """One digit a scene with its box, among strokes and torn digits that are none.
 
     No digit is in two splits; four scenes of six are for training, one each for val and test. count: scenes. size: side in pixels.
-    digits: which there are.
+    digits: which there are. clutter: strokes and torn digits a scene, at most.
     """
 
     gives = frozenset({"label", "box"})
 
-    def __init__(self, source: Path | None, *, count: Count = 1500, size: Size = 96, seed: Seed = 0, digits: Names = ALL) -> None:
-        super().__init__(source, count, size, seed, digits)
+    def __init__(
+        self,
+        source: Path | None,
+        *,
+        count: Count = 1500,
+        size: Size = 96,
+        seed: Seed = 0,
+        digits: Names = ALL,
+        clutter: Clutter = 3,
+    ) -> None:
+        super().__init__(source, count, size, seed, digits, clutter)
         self.classes = tuple(map(str, self._names))
 
     def __iter__(self) -> Iterator[Record]:
@@ -130,7 +143,8 @@ class DigitBoxes(Scenes):
             yield Record(name, f"{name}.png", {"image": partial(self._image, number, split)}, annotation, split)
 
     def _placed(self, number: int, split: Split) -> Placed:
-        (placed,) = place(self._digits[split].glyphs, self._size, Draw(self._seed, number, 0), 1, self._size // 4, self._size * 3 // 4)
+        least, most = self._size * 3 // 8, self._size * 4 // 5
+        (placed,) = place(self._digits[split].glyphs, self._size, Draw(self._seed, number, 0), 1, least, most)
         return placed
 
     def _image(self, number: int, split: Split) -> bytes:
