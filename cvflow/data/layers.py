@@ -126,8 +126,7 @@ def painted(layers: Sequence[Layer], top: Ints, points: Floats) -> NDArray[np.ui
 
 
 def in_frame(points: Floats, size: tuple[int, int]) -> NDArray[np.bool_]:
-    inside: NDArray[np.bool_] = ((points >= 0) & (points <= (size[1] - 1, size[0] - 1))).all(axis=1)
-    return inside
+    return np.asarray(((points >= 0) & (points <= (size[1] - 1, size[0] - 1))).all(axis=1))
 
 
 def between(grid_KLC: Floats, places: Floats) -> Floats:

@@ -33,7 +33,7 @@ _ARCS = ((15, 0, 1, 1), (6, 1, 0, -1), (4, 1, 2, 1), (11, 2, 1, -1), (13, 2, 0, 
 
 def disparity_colours(disparity: Array, most: float | None = None) -> Colours:
     """HxW. most: the disparity that is the last colour; by default a round number at or above the greatest."""
-    known: Array = ~np.isnan(disparity)
+    known = np.asarray(~np.isnan(disparity))
     most = most or round_above(float(np.max(disparity, where=known, initial=0)))
     place = np.clip(np.nan_to_num(disparity) / most, 0, 1) * (len(NEAR_AND_FAR) - 1)
     channels = [np.interp(place, np.arange(len(NEAR_AND_FAR)), channel) for channel in NEAR_AND_FAR.T]
@@ -45,7 +45,7 @@ def flow_colours(flow: Array, most: float | None = None) -> Colours:
 
     most: the length of full colour; longer vectors are darker. By default a round number at or above the longest.
     """
-    known: Array = ~np.isnan(flow).any(axis=2)
+    known = np.asarray(~np.isnan(flow).any(axis=2))
     u, v = np.moveaxis(np.where(known[..., None], flow, 0.0), 2, 0)
     lengths = np.hypot(u, v)
     radius = (lengths / (most or round_above(float(lengths.max(initial=0)))))[..., None]
