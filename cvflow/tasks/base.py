@@ -117,6 +117,10 @@ class Task(Protocol):
         """What the field uses for such an answer, beside Parquet: suffix (``.png``) -> contents of a file."""
         ...
 
+    def guess(self, train: Iterable[Row]) -> Callable[[Sample], Mapping[str, Any]]:
+        """The best answer that looks at no image, as a prediction's values; train: rows. What a model has to beat."""
+        ...
+
     def bind(self, info: DatasetInfo) -> None:
         """Told once what the dataset is (class names), before anything else."""
         ...
@@ -156,6 +160,9 @@ class BaseTask:
 
     def files(self, prediction: Prediction) -> Mapping[str, bytes]:
         return {}
+
+    def guess(self, train: Iterable[Row]) -> Callable[[Sample], Mapping[str, Any]]:
+        raise NotImplementedError
 
     def transforms(self, cfg: Recipe, split: str) -> Transform:
         """The recipe's random transforms for train, then (or before: see Fit) the model's size."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -45,7 +46,7 @@ class Classification(BaseTask):
 
     def bind(self, info: DatasetInfo) -> None:
         super().bind(info)
-        self.weight_C = weights_by_class(self.class_weights, info)
+        self.weight_C = weights_by_class(self.class_weights, info, "class_counts")
 
     def objective(self, cfg: Recipe) -> Objective:
         return Objective("accuracy", "max")
@@ -117,11 +118,20 @@ class Classification(BaseTask):
             return self.info.classes[int(values["label"])]
         return f"{values['class']} {max(values['probabilities']):.0%}"
 
+    def guess(self, train: Iterable[Row]) -> Callable[[Sample], Mapping[str, Any]]:
+        """The most frequent class, with the shares of all as probabilities."""
+        labels = Counter(int(row["label"]) for row in train)
+        share = [labels[i] / labels.total() for i in range(len(self.info.classes))]
+        return lambda _: {"class": self.info.classes[share.index(max(share))], "probabilities": share}
 
-def weights_by_class(chosen: str | Mapping[str, float], info: DatasetInfo) -> Tensor | None:
-    """One weight a class, None where all are 1. RequestError where a class is named that there is not."""
+
+def weights_by_class(chosen: str | Mapping[str, float], info: DatasetInfo, counts: str) -> Tensor | None:
+    """One weight a class, None where all are 1. RequestError where a class is named that there is not.
+
+    counts: what the dataset's ``extra`` has them under, how often each class is in each split.
+    """
     if isinstance(chosen, str):
-        return None if chosen == "none" else balanced(info)
+        return None if chosen == "none" else balanced([info.extra[counts]["train"][name] for name in info.classes])
     unknown = [name for name in chosen if name not in info.classes]
     if unknown:
         faults = (Fault("task.class_weights", f"'{n}'", f"a class: {one_of(info.classes)}", did_you_mean(n, info.classes)) for n in unknown)
@@ -129,7 +139,7 @@ def weights_by_class(chosen: str | Mapping[str, float], info: DatasetInfo) -> Te
     return torch.tensor([chosen.get(name, 1.0) for name in info.classes])
 
 
-def balanced(info: DatasetInfo) -> Tensor:
-    """rows / (classes * rows of the class), of train."""
-    counts = torch.tensor([info.extra["class_counts"]["train"][name] for name in info.classes], dtype=torch.float32)
-    return counts.sum() / (len(counts) * counts.clamp(min=1))
+def balanced(counts: Sequence[int]) -> Tensor:
+    """all / (classes * those of the class)."""
+    each = torch.tensor(counts, dtype=torch.float32)
+    return each.sum() / (len(each) * each.clamp(min=1))
