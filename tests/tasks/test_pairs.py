@@ -155,6 +155,18 @@ def test_any_size_and_grey_images_go_in(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_places_are_not_rounded_in_mixed_precision(task: str) -> None:
+    torch.manual_seed(0)
+    net = made(task).build(recipe(task), info(task))
+    batch = batch_of(task, list(made(task).samples(rows(task)[0])))
+    with torch.autocast("cpu", torch.bfloat16):
+        answers = net(*batch.images.values())
+        (loss,) = made(task).losses(net, batch).values()
+    assert {answer.dtype for answer in answers} == {torch.float32}
+    loss.sum.backward()
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_a_model_of_another_kind_is_refused(task: str) -> None:
     other = {"stereo": "correlation_flow", "flow": "cost_volume_stereo"}[task]
     with pytest.raises(RequestError, match=f"model.name: got '{other}', expected a model that gives .* Type model.name={TASKS[task][0]}"):

@@ -57,17 +57,17 @@ class CorrelationFlow(TwoImages):
         self.change = nn.Conv2d(width, 2, 3, padding=1)
 
     def matched(self, first_BCHW: Tensor, second_BCHW: Tensor) -> list[Tensor]:
-        """B2HW flows, a level each, and the last one refined."""
+        """B2HW flows, a level each, and the last one refined; float32 in mixed precision too, where places would be rounded."""
         pairs = [level.chunk(2) for level in self.features(torch.cat([first_BCHW, second_BCHW]))]
         coarse = pairs[self.used[0]][0]
         answers: list[Tensor] = []
-        seen, flow = coarse, coarse.new_zeros(len(coarse), 2, *coarse.shape[2:])
+        seen, flow = coarse, coarse.new_zeros(len(coarse), 2, *coarse.shape[2:], dtype=torch.float32)
         for index, estimate in zip(self.used, self.estimators, strict=True):
             first, second = pairs[index]
             flow = enlarged(flow.detach(), 2) if answers else flow
             likeness = F.leaky_relu(flow_volume(first, warp(second, flow), self.radius), 0.1)
             seen = torch.cat([likeness, first, flow], 1)
-            flow = flow + estimate(seen)
+            flow = flow + estimate(seen).float()
             answers.append(enlarged(flow, 2 ** (index + 1)))
         refined = flow + self.change(self.context(seen))
         return [*answers, enlarged(refined, self.last_stride)]
