@@ -34,6 +34,32 @@ def predict(
     typer.echo(f"{written.rows} rows in {written.path}{faults}")
 
 
+def identify(
+    model: Annotated[str, typer.Argument(help="As for predict; one that compares images.")],
+    gallery: Annotated[Path, typer.Argument(help="Known identities: a folder of images for each, or one image each, named after it.")],
+    probes: Annotated[Path, typer.Argument(help="Images to be identified: as INPUT of predict.")],
+    threshold: Annotated[float | None, typer.Option("--threshold", help="Similarity that is accepted; the model's own by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say whom images show: the most similar image of a gallery, and whether it is similar enough.
+
+    Example:  cvflow identify models:/faces@champion people/ visitors/
+    """
+    from cvflow.stages.identify import identify as find
+
+    found, used = find(model, gallery, probes, threshold)
+    if as_json:
+        print_json({"threshold": used, "answers": [vars(one) for one in found]})
+        return
+    said = {True: "yes", False: "no", None: ""}
+    rows = [
+        (one.id, one.error) if one.error else (one.id, one.identity, f"{one.similarity:.3f}", said[one.accepted], one.nearest)
+        for one in found
+    ]
+    print_table(("IMAGE", "IDENTITY", "SIMILARITY", "ACCEPTED", "NEAREST"), [(*row, *[""] * (5 - len(row))) for row in rows])
+    typer.echo("no threshold is known: type --threshold" if used is None else f"accepted from a similarity of {used:.3f} on")
+
+
 def models(name: Annotated[str | None, typer.Argument(help="Only this model.")] = None, as_json: Json = False) -> None:
     """List the registered models: versions, aliases, metrics; of one model, its champions too.
 
@@ -106,6 +132,7 @@ def export(
 
 def add_to(app: typer.Typer) -> None:
     app.command()(predict)
+    app.command()(identify)
     app.command()(models)
     app.command()(promote)
     app.command()(export)
