@@ -103,7 +103,7 @@ class DigitScenes(Scenes):
 
     def _placed(self, number: int, split: Split) -> list[Placed]:
         draw = Draw(self._seed, number, 0)
-        return place(self._digits[split].glyphs, self._size, draw, draw.between(2, self._most), self._size // 5, self._size // 2)
+        return place(self._digits[split].glyphs, self._size, draw, draw.between(2, self._most), self._size // 4, self._size * 5 // 8)
 
     def _image(self, number: int, split: Split) -> bytes:
         return self._picture(number, split, self._placed(number, split))
