@@ -6,13 +6,16 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as TF
 
 from cvflow.config import Image, Recipe
+from cvflow.data.annotations import mask
 from cvflow.data.dataset import PreparedDataset
+from cvflow.data.images import encode_png
 from cvflow.data.loader import eval_batches
 from cvflow.engine.evaluate import evaluate
 from cvflow.engine.job import Job, make_job
@@ -164,3 +167,49 @@ def test_the_same_from_loader_processes_and_on_every_share(digits: PreparedDatas
     one = answers(1, 0)
     assert len(one) == len(rows)
     assert one == answers(2, 0) == answers(1, 2)
+
+
+def painted_row(size: tuple[int, int]) -> dict[str, Any]:
+    """An image whose light pixels are those of class 1, with its mask and the light rectangle's box."""
+    labels = np.zeros(size, np.uint8)
+    labels[size[0] // 4 : size[0] // 2, size[1] // 3 : size[1] // 2] = 1
+    box = [float(size[1] // 3), float(size[0] // 4), float(size[1] // 2), float(size[0] // 2)]
+    return {"id": "x", "image": encode_png((labels[..., None] * 200).repeat(3, 2)), "mask": mask.encode(labels), "label": 0, "box": box}
+
+
+@pytest.mark.parametrize("resize", ["stretch", "pad", "crop"])
+@pytest.mark.parametrize("names", [["horizontal_flip"], [{"name": "five_crops", "scale": 1.25}, "horizontal_flip"]])
+def test_annotations_are_those_of_what_a_view_shows_and_answers_come_back_to_the_original(names: list[Any], resize: str) -> None:
+    """The network answers with what it sees: mirrored, cut and fitted, its answer lies on the original again."""
+    image, row = Image(size=(64, 64), resize=resize), painted_row((96, 120))  # type: ignore[arg-type]
+    recipe = Recipe.model_validate({"task": "segmentation", "data": {"format": "digit_scenes"}, "image": image.model_dump()})
+    task = build("task", recipe.task)
+    looking = Looking(task, recipe, make_views([Component.model_validate(name) for name in names], image))
+    batch = looking.collate(list(looking.samples(row)))
+    seen = (batch.images["image"][:, 0] > 100).long()
+    for shown, labels in zip(seen, batch.targets["mask"].long(), strict=True):
+        known = labels != mask.VOID
+        assert (shown[known] != labels[known]).float().mean() < 0.03
+    raws = [{"light": part.images["image"][:, :1].float() / 200} for part in looking.apart(batch)]
+    placed = looking.apart(batch)[0].placed[0]
+    back = placed.map_back(task.merge(raws, looking.views)["light"][0])[0]
+    truth = torch.from_numpy(mask.decode(row["mask"]))
+    columns = slice(12, 108) if resize == "crop" else slice(None)  # what the crop kept
+    assert ((back > 0.5).long() != truth)[:, columns].float().mean() < 0.03
+
+
+def test_boxes_are_cut_off_where_a_view_ends() -> None:
+    recipe = Recipe.model_validate({"task": "localization", "data": {"format": "digit_boxes"}, "image": {"size": (64, 64)}})
+    looking = Looking(build("task", recipe.task), recipe, views({"name": "five_crops", "scale": 2.0}, "horizontal_flip")[2:6])
+    samples = list(looking.samples(painted_row((64, 96))))
+    boxes = [sample.target["box"].as_subclass(Tensor)[0].tolist() for sample in samples]
+    assert boxes[0] == [pytest.approx(2 * 64 * 32 / 96, abs=0.1), 32, 64, 64], "the upper left quarter, twice as large"
+    assert boxes[1] == pytest.approx([64 - boxes[0][2], 32, 64 - boxes[0][0], 64]), "mirrored"
+    assert boxes[2][0] == boxes[2][2], "nothing of it in the upper right quarter"
+
+
+def test_one_view_that_is_not_the_plain_one_is_put_back_as_well() -> None:
+    recipe = Recipe.model_validate({"task": "segmentation", "data": {"format": "digit_scenes"}, "image": {"size": (64, 64)}})
+    looking = Looking(build("task", recipe.task), recipe, (View(mirrored=True),))
+    ramp = torch.arange(64.0).expand(1, 1, 64, 64)
+    assert torch.equal(looking.merged(nn.Identity(), {"light": ramp}, [])["light"], ramp.flip(-1))
