@@ -31,37 +31,27 @@ _ARCS = ((15, 0, 1, 1), (6, 1, 0, -1), (4, 1, 2, 1), (11, 2, 1, -1), (13, 2, 0, 
 """(steps, channel that is full, channel that changes, whether it rises) of the colour wheel: red, yellow, green, cyan, blue, magenta."""
 
 
-def disparity_colours(disparity: Array, most: float | None = None) -> Colours:
-    """HxW. most: the disparity that is the last colour; by default a round number at or above the greatest."""
+def disparity_colours(disparity: Array, most: float) -> Colours:
+    """HxW. most: the disparity from which on all have the last colour."""
     known = np.asarray(~np.isnan(disparity))
-    most = most or round_above(float(np.max(disparity, where=known, initial=0)))
     place = np.clip(np.nan_to_num(disparity) / most, 0, 1) * (len(NEAR_AND_FAR) - 1)
     channels = [np.interp(place, np.arange(len(NEAR_AND_FAR)), channel) for channel in NEAR_AND_FAR.T]
     return np.where(known[..., None], np.dstack(channels), 0).round().astype(np.uint8)
 
 
-def flow_colours(flow: Array, most: float | None = None) -> Colours:
+def flow_colours(flow: Array, most: float) -> Colours:
     """HxWx2: the direction is the hue, the length how far from white (Baker et al. 2011, IJCV 92).
 
-    most: the length of full colour; longer vectors are darker. By default a round number at or above the longest.
+    most: the length of full colour; longer vectors are darker.
     """
     known = np.asarray(~np.isnan(flow).any(axis=2))
     u, v = np.moveaxis(np.where(known[..., None], flow, 0.0), 2, 0)
-    lengths = np.hypot(u, v)
-    radius = (lengths / (most or round_above(float(lengths.max(initial=0)))))[..., None]
+    radius = (np.hypot(u, v) / most)[..., None]
     place = (np.arctan2(-v, -u) / math.pi + 1) / 2 * (len(WHEEL) - 1)
     low = place.astype(int) % len(WHEEL)
     hue = WHEEL[low] + (place % 1)[..., None] * (WHEEL[(low + 1) % len(WHEEL)] - WHEEL[low])
     colour = np.where(radius <= 1, 1 - radius * (1 - hue), 0.75 * hue)
     return np.where(known[..., None], 255 * colour, 0).round().astype(np.uint8)
-
-
-def round_above(value: float) -> float:
-    """1, 2 or 5 times a power of ten, at or above: truth and answer of about one range get the same colours."""
-    if not math.isfinite(value) or value <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(factor * power for factor in (1, 2, 5, 10, 20) if factor * power >= value)
 
 
 def beside(pixels: Colours, colours: Colours) -> Colours:

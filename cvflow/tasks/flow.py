@@ -19,6 +19,9 @@ from cvflow.tasks.base import Metric
 from cvflow.tasks.pair import PairTask
 from cvflow.types import DatasetInfo, Loss, Prediction, Schema
 
+FARTHEST = 1 / 8
+"""The length of flow that is drawn in full colour, as a part of the image's width."""
+
 
 @register("task", "flow")
 class OpticalFlow(PairTask):
@@ -39,7 +42,9 @@ class OpticalFlow(PairTask):
         return f"flow up to {np.nanmax(lengths):.1f} px, {np.nanmean(lengths):.1f} px in the mean"
 
     def draw(self, image: Pixels, answer: Mapping[str, Any]) -> Pixels:
-        return beside(image, flow_colours(self.array(answer)))
+        """Colours by the image's width alone, so that truth and answer can be compared."""
+        flow = self.array(answer)
+        return beside(image, flow_colours(flow, flow.shape[1] * FARTHEST))
 
     def files(self, prediction: Prediction) -> Mapping[str, bytes]:
         """.flo, and KITTI's 16-bit PNG, which holds up to 512 px in steps of 1/64."""

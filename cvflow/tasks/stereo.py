@@ -21,6 +21,9 @@ from cvflow.tasks.base import Metric
 from cvflow.tasks.pair import PairTask
 from cvflow.types import DatasetInfo, Loss, Prediction, Raw, Schema
 
+WIDEST = 1 / 6
+"""The disparity that is drawn in the last colour, as a part of the image's width."""
+
 
 @register("task", "stereo")
 class Stereo(PairTask):
@@ -63,7 +66,9 @@ class Stereo(PairTask):
         return f"disparity {np.nanmin(disparity):.1f} to {np.nanmax(disparity):.1f} px"
 
     def draw(self, image: Pixels, answer: Mapping[str, Any]) -> Pixels:
-        return beside(image, disparity_colours(self.array(answer)))
+        """Colours by the image's width alone, so that truth and answer can be compared."""
+        disparity = self.array(answer)
+        return beside(image, disparity_colours(disparity, disparity.shape[1] * WIDEST))
 
     def files(self, prediction: Prediction) -> Mapping[str, bytes]:
         """PFM, and KITTI's 16-bit PNG, which holds up to 255 px in steps of 1/256."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cvflow.draw.maps import WHEEL, beside, disparity_colours, flow_colours, round_above
+from cvflow.draw.maps import WHEEL, beside, disparity_colours, flow_colours
 
 
 def test_disparity_runs_from_blue_to_red_and_unknown_is_black() -> None:
@@ -44,10 +44,6 @@ def test_directions_go_round_as_in_the_benchmark() -> None:
     assert min(down[:2]) > down[2]
     assert left.argmin() == 0
     assert up[1] == up.min()
-
-
-def test_truth_and_answer_share_a_scale() -> None:
-    assert [round_above(v) for v in (0.0, 0.7, 1.0, 3.0, 14.2, 16.9, 300.0, np.nan)] == [1, 1, 1, 5, 20, 20, 500, 1]
 
 
 def test_beside_fits_the_image() -> None:
