@@ -27,7 +27,7 @@ from cvflow.errors import Fault, RequestError
 from cvflow.plugins import loaded_plugins
 from cvflow.runtime.interrupts import Interrupts
 from cvflow.runtime.ray_train import connect, resources, uses_gpu
-from cvflow.runtime.schedulers import EPOCH, SCORE
+from cvflow.runtime.schedulers import EPOCH, SCORE, SOURCE
 from cvflow.runtime.trial import RAY, STOP, own_folder, run_trial
 
 SETTINGS = {
@@ -123,9 +123,9 @@ class Listener(HereOnly, tune.Callback):
         if EPOCH not in result:
             return
         number = self._asker.numbers[trial.trial_id]
-        params = result["config"]["params"]
-        if params != self._asker.conductor.trials[number].params:
-            self._asker.conductor.journal.changed(number, params)
+        trial_now, params, source = self._asker.conductor.trials[number], result["config"]["params"], result.get(SOURCE)
+        if params != trial_now.params or source not in (None, trial_now.source):
+            self._asker.conductor.journal.changed(number, params, source)
         self._asker.conductor.saw(number, result[EPOCH], self._sign * result[SCORE])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

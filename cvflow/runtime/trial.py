@@ -18,7 +18,7 @@ from cvflow.errors import CvflowError, InterruptedRunError
 from cvflow.plugins import load_texts
 from cvflow.runtime.console import Console
 from cvflow.runtime.local import pick_device
-from cvflow.runtime.schedulers import EPOCH, SCORE
+from cvflow.runtime.schedulers import EPOCH, SCORE, SOURCE
 
 STOP = "stop"
 """A file of this name asks to stop: in the search's folder every trial, in a trial's folder that trial."""
@@ -62,11 +62,12 @@ class Reporter:
 
     def __init__(self, metric: str, sign: float, exploits: bool) -> None:
         self._metric, self._sign, self._exploits = metric, sign, exploits
+        self.source: dict[str, int] = {}
         self._waiting: dict[str, float] | None = None
 
     def take(self, metrics: Mapping[str, float]) -> None:
         if EPOCH in metrics and self._metric in metrics:
-            self._waiting = {EPOCH: round(metrics[EPOCH]), SCORE: self._sign * metrics[self._metric]}
+            self._waiting = {EPOCH: round(metrics[EPOCH]), SCORE: self._sign * metrics[self._metric], **self.source}
 
     def send(self, checkpoint: Path | None = None) -> None:
         """Tune answers when its scheduler has decided, so that a request to stop is seen before the next step."""
@@ -77,14 +78,15 @@ class Reporter:
 
 
 class ReportingStore(CheckpointStore):
-    """An epoch is reported when its checkpoint is there."""
+    """An epoch is reported when its checkpoint is there, which says whose it is."""
 
     def __init__(self, root: Path, reporter: Reporter) -> None:
         super().__init__(root)
         self._reporter = reporter
 
     def save(self, step: int, checkpoint: Checkpoint, best: bool = False) -> Path:
-        path = super().save(step, checkpoint, best)
+        own = Checkpoint({**checkpoint.state, SOURCE: int(self.root.parent.name)}, checkpoint.tensors)
+        path = super().save(step, own, best)
         self._reporter.send(path)
         return path
 
@@ -120,7 +122,8 @@ def run_trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
         tune.report(ended(folder, lambda: nested(shared["work"], compute, folder, reporter, arguments)))
         return
     if given := tune.get_checkpoint():
-        adopt(Path(given.path), folder, config["params"])
+        source = adopt(Path(given.path), folder, config["params"])
+        reporter.source = {SOURCE: source} if source != int(folder.name) else {}  # its own, where it was only paused
     session = TrialSession(compute, folder, reporter, shared["cpus"])
     tune.report(ended(folder, lambda: shared["work"](session, **arguments)))
 
@@ -158,8 +161,8 @@ def ended(folder: Path, work: Callable[[], Any]) -> dict[str, str]:
     return {"end": "done"}
 
 
-def adopt(directory: Path, folder: Path, params: Mapping[str, Any]) -> None:
-    """Go on from another trial's checkpoint, with these params in its optimiser's groups (the loop sets the rate itself).
+def adopt(directory: Path, folder: Path, params: Mapping[str, Any]) -> int:
+    """Go on from another trial's checkpoint, with these params in its optimiser's groups (the loop sets the rate itself); whose it is.
 
     What the trial's history says of later steps is dropped.
     """
@@ -173,3 +176,4 @@ def adopt(directory: Path, folder: Path, params: Mapping[str, Any]) -> None:
     kept = [point for _, point in read_history(history) if point.step <= checkpoint.state["step"]]
     history.unlink(missing_ok=True)
     History(history).append(kept)
+    return int(checkpoint.state[SOURCE])

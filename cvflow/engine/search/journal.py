@@ -21,7 +21,8 @@ State = Literal["open", "done", "stopped", "failed"]
 class Trial:
     """One setting. state: open = suggested, not ended; stopped = ended early by the scheduler.
 
-    params: as they are now, which population-based training changes. score: the metric's value in its best epoch.
+    params: as they are now, which population-based training changes; source: the trial whose weights it then took.
+    score: the metric's value in its best epoch.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Trial:
     seconds: float = 0.0
     reason: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+    source: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -65,9 +67,9 @@ class Journal:
         self._write({"event": "suggested", "trial": number, "params": params, "tags": tags})
         return self.trials[number]
 
-    def changed(self, number: int, params: Mapping[str, Any]) -> None:
-        """Population-based training gave the trial other params."""
-        self._write({"event": "changed", "trial": number, "params": dict(params)})
+    def changed(self, number: int, params: Mapping[str, Any], source: int | None) -> None:
+        """Population-based training gave the trial other params, and the weights of trial ``source``."""
+        self._write({"event": "changed", "trial": number, "params": dict(params), "source": source})
 
     def end(self, number: int, state: State, **said: Any) -> None:
         """The trial's end. said: fields of Trial."""
