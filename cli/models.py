@@ -18,6 +18,9 @@ def predict(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a batch.")] = 256,
     split: Annotated[str, typer.Option("--split", help="Of a prepared dataset.")] = "test",
     overlays: Annotated[int, typer.Option("--overlays", min=0, help="So many images with the answer drawn, in OUT/_overlays.")] = 0,
+    view: Annotated[
+        list[str] | None, typer.Option("--view", metavar="VIEW", help="Look at each image so, as predict.views; several multiply.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Predict in batches; writes Parquet with model version and data hash. Killed, the same command goes on where it was.
@@ -25,8 +28,10 @@ def predict(
     Example:  cvflow predict models:/digits@champion photos/ --out answers
     """
     from cvflow.stages.api import predict_batch
+    from cvflow.stages.project import parse_overrides
 
-    written = predict_batch(model, source, out, workers=workers, batch_size=batch_size, split=split, overlays=overlays)
+    views = [parse_overrides([f"--view={text}"])["--view"] for text in view or ()]
+    written = predict_batch(model, source, out, workers=workers, batch_size=batch_size, split=split, overlays=overlays, views=views)
     if as_json:
         print_json({"path": str(written.path), "rows": written.rows, "faults": written.faults})
         return

@@ -10,12 +10,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
+from typer.testing import CliRunner
 
+from cvflow.cli.app import app
 from cvflow.config import Compute
 from cvflow.data.dataset import PreparedDataset
 from cvflow.engine.export import read_model
 from cvflow.errors import RequestError
 from cvflow.stages import parts
+from cvflow.stages.api import load, predict_batch
 from cvflow.stages.predict import predict_path
 
 HERE = Compute(threads=1, device="cpu")
@@ -72,6 +76,24 @@ def test_what_a_folder_s_names_promise_and_do_not_hold_is_said(
     (tmp_path / "links/gone.png").symlink_to("nowhere")
     with pytest.raises(RequestError, match=r"got no images, but gone.png \(a broken link\), expected images"):
         predict_path(model, "m/3", tmp_path / "links", tmp_path / "other", HERE)
+
+
+def test_views_are_those_that_are_asked_for(source: Source, model: Path, tmp_path: Path) -> None:
+    path, _ = source("image")
+    pixels = np.asarray(Image.open(path))
+    pictures = [pixels, pixels[:, ::-1].copy()]
+    plain, mirrored = (answer["probabilities"] for answer in load(model, "cpu").predict(pictures))
+    assert not np.allclose(plain, mirrored, atol=1e-4)
+    both = [answer["probabilities"] for answer in load(model, "cpu", views=["horizontal_flip"]).predict(pictures)]
+    np.testing.assert_allclose(both[0], both[1], atol=1e-6)
+    written = predict_batch(model, path, tmp_path / "out", views=[{"name": "horizontal_flip"}])
+    np.testing.assert_allclose(table(written.path)[0]["probabilities"], both[0], atol=1e-6)
+    with pytest.raises(RequestError, match="got 'horizontal_flop'.*Did you mean 'horizontal_flip'"):
+        load(model, views=["horizontal_flop"])
+    with pytest.raises(RequestError, match="views: got 3, expected a view's name"):
+        load(model, views=[3])  # type: ignore[list-item]
+    said = CliRunner().invoke(app, ["predict", str(model), str(path), "--view", "{name: five_crops, scale: 9}"])
+    assert "--view.scale: got 9" in str(said.exception)
 
 
 def test_a_split_of_a_prepared_dataset(source: Source, model: Path, digits: PreparedDataset, tmp_path: Path) -> None:
