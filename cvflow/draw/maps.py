@@ -55,12 +55,12 @@ def flow_colours(flow: Array, most: float) -> Colours:
 
 
 def beside(pixels: Colours, colours: Colours) -> Colours:
-    """The image (HxWxC, C 1 or 3) and to its right the map, at the image's size."""
+    """The image (HxWxC, C 1 or 3) and the map at its size: below it, or to the right of one that is higher than wide."""
     height, width = pixels.shape[:2]
     image = np.broadcast_to(pixels, (height, width, 3))
     if colours.shape != image.shape:
         colours = np.asarray(Image.fromarray(colours).resize((width, height), Image.Resampling.NEAREST))
-    return np.concatenate([image, colours], axis=1)
+    return np.concatenate([image, colours], axis=0 if width >= height else 1)
 
 
 def _wheel() -> Array:

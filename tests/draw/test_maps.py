@@ -49,6 +49,7 @@ def test_directions_go_round_as_in_the_benchmark() -> None:
 def test_beside_fits_the_image() -> None:
     grey, colours = np.full((8, 10, 1), 7, np.uint8), np.full((4, 5, 3), 9, np.uint8)
     found = beside(grey, colours)
-    assert found.shape == (8, 20, 3)
+    assert found.shape == (16, 10, 3)
     assert found[0, 0].tolist() == [7, 7, 7]
-    assert found[0, 19].tolist() == [9, 9, 9]
+    assert found[15, 9].tolist() == [9, 9, 9]
+    assert beside(np.zeros((9, 4, 3), np.uint8), colours).shape == (9, 8, 3)

@@ -137,7 +137,7 @@ def test_a_rows_map_and_an_answer_are_drawn_and_put_in_words(task: str) -> None:
     (row, *_), column = rows(task), TASKS[task][1]
     (sample,) = made(task).samples(row)
     image = sample.images[made(task).schema.images[0]].permute(1, 2, 0).numpy()
-    assert made(task).draw(image, row).shape == (SIZE[0], 2 * SIZE[1], 3)
+    assert made(task).draw(image, row).shape == (2 * SIZE[0], SIZE[1], 3)
     assert made(task).caption(row).startswith(column)
     assert made(task).caption(sample.truth) == made(task).caption(row)
     answer = Prediction(row["id"], {column: KINDS[column].encode(sample.truth[column] + 1)})
@@ -164,6 +164,20 @@ def test_places_are_not_rounded_in_mixed_precision(task: str) -> None:
         (loss,) = made(task).losses(net, batch).values()
     assert {answer.dtype for answer in answers} == {torch.float32}
     loss.sum.backward()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_best_constant_answer(task: str) -> None:
+    """Its error is that of the medians by NumPy, and near the least of all constants."""
+    own, column, train = made(task), TASKS[task][1], rows(task)
+    samples = [sample for row in train for sample in own.samples(row)]
+    answer = own.guess(train)(samples[0])
+    constant = KINDS[column].decode(answer[column])
+    truths = np.stack([np.atleast_3d(sample.truth[column]) for sample in samples])
+    assert len(np.unique(constant.reshape(-1, truths.shape[-1]), axis=0)) == 1
+    assert np.allclose(constant.reshape(-1, truths.shape[-1])[0], np.median(np.median(truths, axis=(1, 2)), axis=0))
+    errors = [np.abs(truths - other).mean() for other in (constant.reshape(-1, truths.shape[-1])[0], -8.0, 8.0)]
+    assert errors[0] == min(errors)
 
 
 @pytest.mark.parametrize("task", TASKS)
