@@ -21,10 +21,18 @@ class CvflowModel(PythonModel):
         self.model = cvflow.load(context.artifacts["model"])
 
     def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """One mapping a row: ``class``, ``probabilities``, ...; ``error`` alone where there is no image that can be read."""
+        """One mapping a row: ``class``, ``probabilities``, ...; ``error`` alone where there is no image that can be read.
+
+        What is a file (the PNG of a mask) is base64 text.
+        """
         images = [decoded(value) for value in column(model_input)]
-        answers = iter(self.model.predict([image for image in images if image is not None]))
+        answers = map(as_text, self.model.predict([image for image in images if image is not None]))
         return [{"error": NOT_TEXT} if image is None else next(answers) for image in images]
+
+
+def as_text(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer, its bytes as base64 text: JSON has none."""
+    return {name: base64.b64encode(value).decode() if isinstance(value, bytes) else value for name, value in answer.items()}
 
 
 def column(model_input: pd.DataFrame) -> list[Any]:
