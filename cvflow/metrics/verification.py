@@ -72,7 +72,7 @@ class Verification:
         }  # fmt: skip
         return {
             "roc": {
-                "figure": "curves", "title": "ROC", "series": {"genuine pairs accepted": accepted, "by chance": chance},
+                "figure": "curves", "title": "ROC", "series": {"measured": accepted, "pure chance": chance},
                 "x_label": "impostor pairs accepted", "y_label": "genuine pairs accepted", "x_log": True,
             },
             "similarities": {"figure": "curves", "series": shares, "x_label": "similarity", "y_label": "share of the pairs"},
