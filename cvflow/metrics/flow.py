@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from cvflow.data.annotations import flow
-from cvflow.metrics.endpoint import Bad, EndpointMetric
+from cvflow.metrics.endpoint import Bad
 
 SHARES = {"fl": Bad(3, 0.05), "bad1": Bad(1)}
 """fl: off by more than 3 px and by more than 5 % of the true length. bad1: off by more than 1 px."""
-
-
-def flow_metric() -> EndpointMetric:
-    return EndpointMetric("flow", flow.decode, SHARES)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from cvflow.data.annotations import disparity
-from cvflow.metrics.endpoint import Bad, EndpointMetric
+from cvflow.metrics.endpoint import Bad
 
 SHARES = {"bad1": Bad(1), "bad3": Bad(3), "d1": Bad(3, 0.05)}
 """bad3: off by more than 3 px. d1: off by more than 3 px and by more than 5 % of the true disparity."""
-
-
-def stereo_metric() -> EndpointMetric:
-    return EndpointMetric("disparity", disparity.decode, SHARES)

@@ -13,11 +13,10 @@ from cvflow.data.images import Pixels
 from cvflow.data.tensors import Flow
 from cvflow.draw.maps import beside, flow_colours
 from cvflow.losses.known import endpoint
-from cvflow.metrics.flow import flow_metric
+from cvflow.metrics.flow import SHARES
 from cvflow.registry import register
-from cvflow.tasks.base import Metric
 from cvflow.tasks.pair import PairTask
-from cvflow.types import DatasetInfo, Loss, Prediction, Schema
+from cvflow.types import Loss, Prediction, Schema
 
 FARTHEST = 1 / 8
 """The length of flow that is drawn in full colour, as a part of the image's width."""
@@ -29,13 +28,10 @@ class OpticalFlow(PairTask):
 
     schema = Schema(images=("first", "second"), annotations={"flow": "binary"}, kinds={"flow": "flow"})
     answers: Mapping[str, str] = {"flow": "binary"}
-    column, tensor, usual_model = "flow", Flow, "correlation_flow"
+    column, tensor, usual_model, shares = "flow", Flow, "correlation_flow", SHARES
 
     def loss(self, answer_BCHW: Tensor, truth_BCHW: Tensor) -> Loss:
         return endpoint(answer_BCHW, truth_BCHW)
-
-    def metric(self, info: DatasetInfo) -> Metric:
-        return flow_metric()
 
     def caption(self, values: Mapping[str, Any]) -> str:
         lengths = np.hypot(*np.moveaxis(self.array(values), 2, 0))

@@ -16,9 +16,9 @@ from cvflow.config import Recipe
 from cvflow.data.annotations import KINDS
 from cvflow.data.images import ImageFault, decode
 from cvflow.errors import Fault, RequestError
-from cvflow.metrics.endpoint import epe
+from cvflow.metrics.endpoint import Bad, EndpointMetric, epe
 from cvflow.registry import build
-from cvflow.tasks.base import BaseTask
+from cvflow.tasks.base import BaseTask, Metric
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample
 
 COARSER = 0.5
@@ -28,11 +28,12 @@ COARSER = 0.5
 class PairTask(BaseTask):
     """column: of the map, in rows and predictions. tensor: its type in a sample, CxHxW. swaps: as a sample's.
 
-    usual_model: one that gives such maps.
+    usual_model: one that gives such maps. shares: what is measured beside the end-point error.
     """
 
     column: str
     usual_model: str
+    shares: Mapping[str, Bad]
     tensor: type[TVTensor]
     swaps: Mapping[str, str] = {}
     quality_name = "-EPE"
@@ -108,6 +109,9 @@ class PairTask(BaseTask):
         """The map in a prediction's values, a row's or a truth."""
         value = values[self.column]
         return KINDS[self.schema.kinds[self.column]].decode(value) if isinstance(value, bytes) else np.asarray(value)
+
+    def metric(self, info: DatasetInfo) -> Metric:
+        return EndpointMetric(self.column, KINDS[self.schema.kinds[self.column]].decode, self.shares)
 
     def guess(self, train: Iterable[Row]) -> Callable[[Sample], Mapping[str, Any]]:
         """The same everywhere: of each row the median of its known values, and of these the median, component by component."""

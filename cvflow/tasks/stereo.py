@@ -15,9 +15,8 @@ from cvflow.data.tensors import Disparity
 from cvflow.draw.maps import beside, disparity_colours
 from cvflow.errors import Fault, RequestError
 from cvflow.losses.known import smooth_l1
-from cvflow.metrics.stereo import stereo_metric
+from cvflow.metrics.stereo import SHARES
 from cvflow.registry import register
-from cvflow.tasks.base import Metric
 from cvflow.tasks.pair import PairTask
 from cvflow.types import DatasetInfo, Loss, Prediction, Raw, Schema
 
@@ -39,7 +38,7 @@ class Stereo(PairTask):
         kinds={"disparity": "disparity", "disparity_right": "disparity"},
     )
     answers: Mapping[str, str] = {"disparity": "binary"}
-    column, tensor, usual_model = "disparity", Disparity, "cost_volume_stereo"
+    column, tensor, usual_model, shares = "disparity", Disparity, "cost_volume_stereo", SHARES
     swaps: Mapping[str, str] = {
         "left": "right", "right": "left", "disparity": "disparity_right", "disparity_right": "disparity",
     }  # fmt: skip
@@ -57,9 +56,6 @@ class Stereo(PairTask):
         if any(view.mirrored for view in views):
             raise _mirrored("views")
         return super().merge(raws, views)
-
-    def metric(self, info: DatasetInfo) -> Metric:
-        return stereo_metric()
 
     def caption(self, values: Mapping[str, Any]) -> str:
         disparity = self.array(values)

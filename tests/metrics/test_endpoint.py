@@ -13,11 +13,19 @@ from cvflow.data.annotations import KINDS
 from cvflow.draw import block_of
 from cvflow.errors import CvflowError
 from cvflow.metrics.endpoint import EndpointMetric, epe
-from cvflow.metrics.flow import flow_metric
-from cvflow.metrics.stereo import stereo_metric
+from cvflow.metrics.flow import SHARES as OF_FLOW
+from cvflow.metrics.stereo import SHARES as OF_STEREO
 from cvflow.types import Prediction
 
 NAN = np.nan
+
+
+def stereo_metric() -> EndpointMetric:
+    return EndpointMetric("disparity", KINDS["disparity"].decode, OF_STEREO)
+
+
+def flow_metric() -> EndpointMetric:
+    return EndpointMetric("flow", KINDS["flow"].decode, OF_FLOW)
 
 
 def answered(kind: str, array: np.ndarray, id: str = "a") -> Prediction:
