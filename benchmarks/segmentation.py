@@ -1,0 +1,133 @@
+"""Training and inference images/s of FCN and DeepLabv3 against torchvision's own networks in a bare loop, in turn.
+
+Same backbone and output stride, input, classes, batch, optimiser (fused), threads and memory order; every image is in memory. Ours
+goes through the task: its step, its losses, its answers; the bare loop is a cross-entropy and an argmax.
+
+python benchmarks/segmentation.py [--quick] [--pairs N] [--threads N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from measure import Pairs, in_pairs, table, write_results
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.segmentation import deeplabv3_resnet50, fcn_resnet50
+
+from cvflow.config import Recipe
+from cvflow.engine.job import make_task
+from cvflow.runtime.local import cores
+from cvflow.tasks.base import Task
+from cvflow.types import Batch, DatasetInfo, Placement
+
+SIDE, CLASSES, BATCH, STEPS = 128, 21, 4, 3
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+THEIRS: dict[str, Callable[..., nn.Module]] = {"dilated_fcn": fcn_resnet50, "deeplabv3": deeplabv3_resnet50}
+LR = {"lr": 0.01, "momentum": 0.9, "fused": True}
+
+
+def images() -> tuple[Tensor, Tensor]:
+    """uint8 images BCHW and masks BHW."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (BATCH, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
+    return pixels, torch.randint(0, CLASSES, (BATCH, SIDE, SIDE), dtype=torch.uint8, generator=generator)
+
+
+def speed(step: Callable[[], Any]) -> float:
+    """Images/s over STEPS steps."""
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        step()
+    return STEPS * BATCH / (time.perf_counter() - start)
+
+
+def ours(model: str) -> tuple[Callable[[], float], Callable[[], float]]:
+    """(training, inference), each giving its images/s."""
+    backbone = {"name": "torchvision", "model": "resnet50", "output_stride": 8}
+    sections = {"task": "segmentation", "data": {"format": "digits"}, "image": {"size": (SIDE, SIDE)}}
+    recipe = Recipe.model_validate({**sections, "model": {"name": model, "backbone": backbone, "normalize": "imagenet"}})
+    info = DatasetInfo("segmentation", tuple(map(str, range(CLASSES))), {"train": 1}, MEAN, STD, "")
+    task = make_task(recipe, info)
+    net = task.build(recipe, info).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), **LR)
+    pixels, labels = images()
+    batch = Batch(["a"] * BATCH, {"image": pixels}, {"mask": labels}, placed=[Placement((SIDE, SIDE))] * BATCH)
+    return partial(speed, partial(our_step, task, net, optimizer, batch)), partial(speed, partial(our_answer, task, net, batch))
+
+
+def our_step(task: Task, net: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+    net.train()
+    optimizer.zero_grad(set_to_none=True)
+    loss = task.losses(net, batch.to(torch.device("cpu"), channels_last=True))["loss"]
+    (loss.sum / loss.count).backward()
+    optimizer.step()
+
+
+def our_answer(task: Task, net: nn.Module, batch: Batch) -> None:
+    """Down to the encoded masks."""
+    net.eval()
+    with torch.inference_mode():
+        task.decode(task.forward(net, batch.to(torch.device("cpu"), channels_last=True)), batch)
+
+
+def theirs(model: str) -> tuple[Callable[[], float], Callable[[], float]]:
+    """The same of torchvision's."""
+    net = THEIRS[model](weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=False).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), **LR)
+    pixels, labels = images()
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (MEAN, STD))
+
+    def logits() -> Tensor:
+        result: Tensor = net(((pixels / 255 - mean) / std).to(memory_format=torch.channels_last))["out"]
+        return result
+
+    def step() -> None:
+        net.train()
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(logits(), labels.long(), ignore_index=255).backward()
+        optimizer.step()
+
+    def answer() -> None:
+        net.eval()
+        with torch.inference_mode():
+            logits().argmax(1).to(torch.uint8)
+
+    return partial(speed, step), partial(speed, answer)
+
+
+def measured(model: str, pairs: int) -> dict[str, Pairs]:
+    sides = {"training": (ours(model)[0], theirs(model)[0]), "inference": (ours(model)[1], theirs(model)[1])}
+    for both in sides.values():
+        for side in both:
+            side()
+    return {name: in_pairs(*both, pairs) for name, both in sides.items()}
+
+
+def main() -> int:
+    """Print the tables; 1 where a median ratio is below the bar."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument("--quick", action="store_true", help="two pairs: shows that it runs")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    parts, least = [], 9.0
+    for model in THEIRS:
+        for name, pairs in measured(model, 2 if arguments.quick else arguments.pairs).items():
+            heading = f"## {model}, {name}\n\nResNet-50, output stride 8, {SIDE} px, batch {BATCH}, {arguments.threads} threads."
+            columns = ["pair", "cvflow images/s", "torchvision images/s", "ratio"]
+            parts += [heading, table(columns, pairs.rows()), f"Median ratio **{pairs}**."]
+            least = min(least, pairs.ratio)
+    write_results("segmentation", "Segmentation against torchvision's own networks", *parts, keep=not arguments.quick)
+    return int(not arguments.quick and least < 1.0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
