@@ -7,7 +7,10 @@ import signal
 import sys
 from typing import NoReturn
 
-from cvflow.errors import CvflowError, RequestError
+from cvflow.errors import CvflowError, InterruptedRunError, RequestError
+from cvflow.runtime.interrupts import SIGNALS, cut_short, raise_once, repeated
+
+INTERRUPTED = InterruptedRunError.exit_code
 
 
 def main() -> None:
@@ -20,31 +23,37 @@ def main() -> None:
         "OMP_WAIT_POLICY": "passive",  # waiting threads that spin slow every other process on the machine
     }.items():
         os.environ.setdefault(variable, value)
-    from cvflow.cli.app import app
-
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))  # as Ctrl-C
+    signal.signal(signal.SIGTERM, raise_once)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in a shell's background
+        signal.signal(signal.SIGINT, raise_once)
     try:
+        from cvflow.cli.app import app
+
         app(standalone_mode=True)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # Typer's answer to Ctrl-C
+            leave(INTERRUPTED, "interrupted\n")
+        raise
     except CvflowError as error:
-        sys.stderr.write(message(error))
-        leave(error.exit_code)
+        leave(error.exit_code, message(error))
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        leave(130)
+        leave(INTERRUPTED, "interrupted\n")
     except Exception as error:
+        if cut_short():
+            leave(INTERRUPTED, "interrupted\n")
         from cvflow.runtime.explain import explained
 
         known = explained(error)
         if known is None:
             raise
-        sys.stderr.write(message(known))
-        leave(known.exit_code)
+        leave(known.exit_code, message(known))
 
 
-def leave(code: int) -> NoReturn:
-    """Exit; a further Ctrl-C does so at once: nothing is left to be saved."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: os._exit(code))
+def leave(code: int, said: str) -> NoReturn:
+    """Say it and exit; a further Ctrl-C does so at once: nothing is left to be saved."""
+    for number in SIGNALS:
+        signal.signal(number, lambda number, frame: None if repeated() else os._exit(code))
+    sys.stderr.write(said)
     sys.exit(code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import re
@@ -15,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from cvflow.errors import CvflowError
+from cvflow.runtime.interrupts import held_back
 
 LOCK = Path(".dvc/tmp/lock")
+NOTE = Path(".dvc/tmp/rwlock")
 INTERRUPTED = 252
 """DVC's exit status after Ctrl-C between its stages."""
-
-
 UNVERSIONED = ("/.cvflow/", "/mlflow.db*", "/mlartifacts/")
 
 
@@ -45,9 +46,11 @@ def initialise() -> None:
     environment()
     from dvc.cli import main
 
-    _must(main(["init", "-q", *options]), "dvc init")
-    for key, value in (("core.analytics", "false"), ("core.check_update", "false"), ("cache.type", "reflink,hardlink,symlink,copy")):
-        _must(main(["config", "-q", key, value]), f"dvc config {key}")
+    settings = (("core.analytics", "false"), ("core.check_update", "false"), ("cache.type", "reflink,hardlink,symlink,copy"))
+    with held_back():  # half a set-up would be taken for a whole one
+        _must(main(["init", "-q", *options]), "dvc init")
+        for key, value in settings:
+            _must(main(["config", "-q", key, value]), f"dvc config {key}")
 
 
 def ignore_by_git() -> None:
@@ -87,6 +90,7 @@ def repro(targets: Sequence[str], *, force_one: bool = False, quiet: bool = Fals
     from dvc.cli import logger, main
 
     flags = [("--force", force_one), ("--single-item", force_one), ("--quiet", quiet), ("--verbose", verbose)]
+    drop_cut_note()
     queue, heard = Queue(patience), Heard()
     logger.addFilter(heard)
     try:
@@ -100,6 +104,18 @@ def repro(targets: Sequence[str], *, force_one: bool = False, quiet: bool = Fals
             queue.wait_for(heard.busy)
     finally:
         logger.removeFilter(heard)
+
+
+def drop_cut_note() -> None:
+    """Remove DVC's note of who works on which files where a kill cut it short: DVC would refuse all work from then on."""
+    if not NOTE.exists():
+        return
+    with NOTE.with_name("rwlock.lock").open("a") as guard:  # as DVC takes it
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        try:
+            json.loads(NOTE.read_text())
+        except ValueError:
+            NOTE.unlink()
 
 
 class Heard(logging.Filter):

@@ -2,19 +2,65 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
 TOGETHER = 1.0
 """Seconds within which two signals are one: what goes to a whole process group comes by way of ``cvflow run`` as well."""
+
+
+class _Heard:
+    """What this process has heard. last: when, of the signals that counted. raised: whether one ended what was under way."""
+
+    last = -math.inf
+    raised = False
+
+
+def repeated() -> bool:
+    """Whether the signal just heard is one with that before."""
+    now = time.monotonic()
+    if now - _Heard.last <= TOGETHER:
+        return True
+    _Heard.last = now
+    return False
+
+
+def raise_once(number: int, frame: FrameType | None) -> None:
+    """A handler that ends what is under way as Ctrl-C does; what follows at once finds it ending already."""
+    if not repeated():
+        _Heard.raised = True
+        raise KeyboardInterrupt
+
+
+def cut_short() -> bool:
+    """Whether ``raise_once`` has raised: what fails after it, fails of it (an import that was broken off, say)."""
+    return _Heard.raised
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Signals wait until the body is done, which must not be left half done; for what takes a moment."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    before = {number: signal.signal(number, lambda number, frame: heard.append(number)) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for known, handler in before.items():
+            signal.signal(known, handler)
+        for number in heard[:1]:
+            signal.raise_signal(number)
 
 
 class Interrupts:
@@ -25,7 +71,6 @@ class Interrupts:
 
     def __init__(self, said: str = "stopping: a checkpoint is written; again to stop at once without one") -> None:
         self.asked = False
-        self._first = 0.0
         self._said = said
         self._pid = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
@@ -42,9 +87,9 @@ class Interrupts:
     def _heard(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
             return  # a loader process, before it has handlers of its own
-        if self.asked and time.monotonic() - self._first > TOGETHER:
-            raise KeyboardInterrupt
-        if self.asked:
+        if repeated():
             return
-        self.asked, self._first = True, time.monotonic()
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
         sys.stderr.write(f"\n{self._said}\n")

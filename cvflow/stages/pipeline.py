@@ -19,6 +19,7 @@ from typing import Any
 
 from cvflow.errors import CvflowError, Fault, InterruptedRunError, RequestError, did_you_mean, one_of
 from cvflow.runtime import dvc
+from cvflow.runtime.interrupts import cut_short, raise_once
 from cvflow.runtime.model_registry import champion_version, holds
 from cvflow.runtime.tracking_uri import tracking_uri
 from cvflow.stages import project
@@ -126,7 +127,7 @@ def reproduce(targets: list[str], **flags: bool) -> None:
         said = file.read().split()
     if status == 0:
         return
-    if status == dvc.INTERRUPTED or (passed and not said):
+    if status == dvc.INTERRUPTED or cut_short() or (passed and not said):
         raise InterruptedRunError(INTERRUPTED)
     code = int(said[1]) if said else 1
     if code == InterruptedRunError.exit_code:
@@ -148,7 +149,7 @@ def sigterm_passed_on() -> Iterator[list[int]]:
             os.kill(pid, signal.SIGTERM)
         passed.extend(stages)
         if not stages:
-            raise KeyboardInterrupt
+            raise_once(number, frame)
 
     if threading.current_thread() is not threading.main_thread():
         yield passed

@@ -150,6 +150,22 @@ def test_the_second_ctrl_c_stops_at_once(noting: Path) -> None:
 
 
 @pytest.mark.slow
+def test_sigterm_to_all_while_a_learning_curve_sets_out(noting: Path, cvflow: Callable[..., Any]) -> None:
+    """In imports, in DVC's set-up, between its stages and in the first of them: nothing is left that stops the same command."""
+    command, log = ("learning-curve", "mine.yaml", "--images", "2", "train.epochs=1"), noting / "log.txt"
+    for moment in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.5):
+        with log.open("w") as out:
+            process = subprocess.Popen([CVFLOW, *command], cwd=noting, stdout=out, stderr=out, start_new_session=True)
+        time.sleep(moment)
+        os.killpg(process.pid, signal.SIGTERM)
+        code, said = process.wait(60), log.read_text()
+        assert (code, moment) == (130, moment), said
+        for noise in ("Traceback", "KeyboardInterrupt", "Error"):
+            assert noise not in said
+    cvflow(noting, *command)
+
+
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize("stop", [ctrl_c, sigterm])
 def test_two_workers_stop_and_go_on(noting: Path, cvflow: Callable[..., Any], stop: Any) -> None:

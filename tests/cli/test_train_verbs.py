@@ -63,6 +63,7 @@ def test_what_to_type_where_a_phase_has_its_own_optimiser() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_learning_curve_has_a_run_a_point_and_skips_those_done(ran: Any, copied: Path, cvflow: Cvflow) -> None:
     given = [f"{key}={json.dumps(value)}" for key, value in ran.overrides.items()]
     champions = cvflow(copied, "models", "squares", "--json").stdout

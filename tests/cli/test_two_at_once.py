@@ -130,7 +130,12 @@ def test_files_at_work_are_waited_for(project: Path, capsys: pytest.CaptureFixtu
     note = {"write": {str(project / "a"): {"pid": os.getppid(), "cmd": "repro by hand"}}, "read": {}}
     (project / ".dvc/tmp").mkdir(exist_ok=True)
     (project / ".dvc/tmp/rwlock").write_text(json.dumps(note))
+    dvc.drop_cut_note()
     with pytest.raises(CvflowError, match=rf"for process {os.getppid()} \(repro by hand\)"):
         dvc.repro(["a"], patience=1.5)
     assert "ERROR" not in capsys.readouterr().err
     assert not (project / "a").exists()
+    (project / ".dvc/tmp/rwlock").write_text(json.dumps(note)[:-3])  # cut by a kill while DVC wrote it
+    code = "from cvflow.runtime import dvc\nraise SystemExit(dvc.repro(['a']))"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert (project / "a").exists()
