@@ -58,6 +58,6 @@ class MeanNorm(nn.BatchNorm2d):
     """A batch of one mean has no variance: it is normalised by the averages."""
 
     def forward(self, mean_BC11: Tensor) -> Tensor:
-        if len(mean_BC11) > 1:
-            return super().forward(mean_BC11)
-        return F.batch_norm(mean_BC11, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        if self.training and len(mean_BC11) == 1:
+            return F.batch_norm(mean_BC11, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(mean_BC11)
