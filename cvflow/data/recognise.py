@@ -9,19 +9,23 @@ from typing import Any, cast
 from cvflow.data.records import Format
 from cvflow.errors import Fault, RequestError
 from cvflow.registry import Component, build, check, get, names
+from cvflow.types import Schema
 
 
-def recognise(data: Path, where: str = "--data", options: Mapping[str, Any] | None = None) -> tuple[Component, Format]:
+def recognise(
+    data: Path, where: str = "--data", options: Mapping[str, Any] | None = None, schema: Schema | None = None
+) -> tuple[Component, Format]:
     """The first format that reads the data, with its options. options: what the user sets of them. where: what the data are called.
 
-    Raises RequestError with the objections of the formats whose mark is there, else of all.
+    schema: whose columns the records must have. Raises RequestError with the objections of the formats whose mark is there, else of all.
     """
     if not data.exists():
         raise RequestError(Fault(where, f"'{data}'", "a folder or file that exists"))
     objections: dict[bool, list[Fault]] = {True: [], False: []}
-    for name in names("format"):
-        builder = cast(type[Format], get("format", name))
-        guessed = None if builder.built_in else builder.guess(data)
+    formats = {name: cast(type[Format], get("format", name)) for name in names("format")}
+    tried = {k: v for k, v in formats.items() if not v.built_in and (schema is None or needed(schema) <= v.gives)}
+    for name, builder in tried.items():
+        guessed = builder.guess(data)
         if guessed is None:
             continue
         component = Component(name=name, **{**guessed, **(options or {})})
@@ -29,8 +33,13 @@ def recognise(data: Path, where: str = "--data", options: Mapping[str, Any] | No
             return component, read_as(component, data)
         except RequestError as error:
             objections[builder.by_mark] += error.faults
-    nothing = Fault(where, f"'{data}'", f"data in one of the formats {', '.join(names('format'))}")
+    nothing = Fault(where, f"'{data}'", f"data in one of the formats {', '.join(tried)}")
     raise RequestError(*objections[True] or objections[False] or [nothing])
+
+
+def needed(schema: Schema) -> frozenset[str]:
+    """The annotations that every row must have."""
+    return frozenset(schema.annotations) - frozenset(schema.defaults)
 
 
 def read_as(component: Component, data: Path) -> Format:

@@ -42,6 +42,8 @@ class Format(Protocol):
     classes: tuple[str, ...]
     built_in: bool = False
     """Whether it takes no source."""
+    gives: frozenset[str] = frozenset({"label"})
+    """The annotations that its records can have: it is tried for tasks that need no others."""
     by_mark: bool = False
     """Whether ``guess`` goes by a mark of the format's own: where it is found, other formats' objections say nothing."""
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from cvflow.data.prepare import inspect
-from cvflow.data.recognise import read_as, recognise
+from cvflow.data.recognise import read_as
 from cvflow.data.validation import Validation
 from cvflow.errors import Fault, RequestError
 from cvflow.registry import Component, build, get
 from cvflow.stages.data_page import data_page
 from cvflow.stages.place import check_file
+from cvflow.stages.recognised import recognise_for
 from cvflow.tasks.base import Task
 from cvflow.types import DatasetInfo
 
@@ -45,7 +46,7 @@ def check_data(
     _check_out(out, source)
     options = _options(overrides or {})
     if format_name is None:
-        component, reader = recognise(source, "PATH", options)
+        component, reader = recognise_for(task_name, source, "PATH", options)
     else:
         get("format", format_name, "--format")
         component = Component(name=format_name, **options)

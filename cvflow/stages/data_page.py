@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 
 import numpy as np
@@ -18,6 +18,8 @@ from cvflow.tasks.base import Task
 
 SHOWN = 200
 """Findings that the page lists of each topic; the JSON has all."""
+PICTURED = 24
+"""Findings of a topic that are shown as pictures too."""
 SIDE = 128
 ROW = 4
 """Samples of a class that are worth a row of their own."""
@@ -27,10 +29,10 @@ def data_page(title: str, validation: Validation, task: Task, subtitle: str = ""
     """The page as HTML. The task was told what the dataset is."""
     sections = [
         Section("Images", list(_overview(validation))),
-        Section("Findings", list(_findings(validation)) or [Text("Nothing.")]),
+        Section("Findings", list(_findings(validation, task)) or [Text("Nothing.")]),
     ]
     if samples := list(_samples(validation, task)):
-        sections.append(Section("Samples", samples, "The first of each class, as annotated."))
+        sections.append(Section("Samples", samples, "Drawn over all the data, as annotated."))
     return page(title, sections, subtitle)
 
 
@@ -50,10 +52,19 @@ def _overview(validation: Validation) -> Iterator[Block]:
     yield Numbers({**numbers, **({"classes": len(classes)} if classes else {})})
     rows = [[c, *(counts[c] for counts in validation.class_counts.values())] for c in classes]
     yield Table(["class", *validation.counts], [["all", *validation.counts.values()], *rows], "Rows")
+    if pixels := validation.facts.get("pixel_counts"):
+        yield pixel_table(pixels)
     yield Facts(dict(_facts(validation)))
     if sizes := validation.facts.get("sizes"):
         different = validation.facts["different_sizes"]
         yield Table(["width", "height", "images"], sizes, f"Sizes in pixels ({different} different, the most frequent)")
+
+
+def pixel_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
+    """counts: split -> class -> pixels. What part of a split's pixels each class has, void left out."""
+    totals = {split: total for split, pixels in counts.items() if (total := sum(pixels.values()))}
+    rows = [[c, *(counts[split][c] / total for split, total in totals.items())] for c in next(iter(counts.values()))]
+    return Table(["class", *totals], rows, "Share of the pixels", bars=list(totals))
 
 
 def _facts(validation: Validation) -> Iterator[tuple[str, str]]:
@@ -61,6 +72,8 @@ def _facts(validation: Validation) -> Iterator[tuple[str, str]]:
     for name in ("width", "height"):
         if spread := facts.get(name):
             yield name, "{least} to {greatest} pixels, median {median:g}, mean {mean:g}".format(**spread)
+    if facts.get("void") is not None:
+        yield "void", f"{facts['void']:.1%} of the pixels"
     if facts.get("imbalance"):
         yield "largest class to smallest", f"{facts['imbalance']:g} : 1 in train"
     elif trained := validation.class_counts.get("train"):
@@ -78,8 +91,8 @@ def _vote_in_words(compared: int, accuracy: float | None, suspects: int) -> str:
     return f"{suspects}, whose neighbours all carry other labels, by a {method}, which is right for {accuracy:.1%}"
 
 
-def _findings(validation: Validation) -> Iterator[Block]:
-    """One table a topic, in the findings' order."""
+def _findings(validation: Validation, task: Task) -> Iterator[Block]:
+    """One table a topic, in the findings' order, and below it the pictures that can be shown."""
     topics: dict[str, list[Finding]] = {}
     for finding in validation.findings:
         topics.setdefault(finding.topic, []).append(finding)
@@ -87,16 +100,19 @@ def _findings(validation: Validation) -> Iterator[Block]:
         rows = [[f.file, f.what, f.action] for f in found[:SHOWN]]
         more = f", the first {SHOWN}" if len(found) > SHOWN else ""
         yield Table(["file", "what", "action"], rows, f"{topic[0].upper()}{topic[1:]} ({len(found)}{more})")
+        if pictures := [item for f in found[:PICTURED] for record in f.records for item in _item(record, task, f.action == "kept")]:
+            yield Gallery(pictures, side=SIDE // 2)
 
 
-def _item(record: Record, task: Task) -> Iterator[Item]:
+def _item(record: Record, task: Task, annotated: bool = True) -> Iterator[Item]:
+    """The picture of a record, if it is one. annotated: whether its annotation can be drawn on it."""
     try:
         pixels = decode(record.images[task.schema.images[0]](), max_megapixels=task.max_megapixels)
-        annotation = {**record.annotation, **{name: read() for name, read in record.maps.items()}}
+        values = {**record.annotation, **{name: read() for name, read in record.maps.items()}} if annotated else {}
     except (ImageFault, OSError):  # gone since it was counted
         return
-    drawn = _shrunk(task.draw(pixels, annotation))
-    yield Item(drawn, task.caption(annotation), note=printable(record.path))
+    drawn, caption = (task.draw(pixels, values), task.caption(values)) if annotated else (pixels, "")
+    yield Item(_shrunk(drawn), caption, note=printable(record.path))
 
 
 def _shrunk(pixels: Pixels) -> Pixels:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from cvflow.data.images import Pixels
 from cvflow.draw import Block, Facts, Gallery, Item
+from cvflow.draw.images import beside
 from cvflow.draw.scale import number
 from cvflow.stages.finished import Finished
 
@@ -127,8 +127,8 @@ class Disagreement:
         for pair in zip(*answers, strict=True):
             shown = found[pair[0]["id"]]
             said = [f"{done.run.name} {done.task.caption(answer)}" for done, answer in zip(runs, pair, strict=True)]
-            drawn = [done.draw(shown, answer) for done, answer in zip(runs, pair, strict=True)]
-            yield Item(beside(*drawn), f"{self.first.task.caption(shown.truth)}: {', '.join(said)}", note=str(shown.row["path"]))
+            drawn = beside(*(self.first.draw(shown, values) for values in (shown.truth, *pair)))
+            yield Item(drawn, f"{self.first.task.caption(shown.truth)}: {', '.join(said)}", note=str(shown.row["path"]))
 
 
 def exact_mcnemar(only_first: int, only_second: int) -> float:
@@ -139,10 +139,3 @@ def exact_mcnemar(only_first: int, only_second: int) -> float:
 
 def verdict(p: float) -> str:
     return "more than chance" if p < 0.05 else "may well be chance"
-
-
-def beside(one: Pixels, other: Pixels) -> Pixels:
-    """Two drawings of one image side by side; one alone where they are the same."""
-    if one.shape == other.shape and np.array_equal(one, other):
-        return one
-    return np.concatenate([one, np.full_like(one[:, :4], 255), other], axis=1)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
 from cvflow.data.images import Pixels, decode
-from cvflow.engine.evaluate import target_rows
 from cvflow.engine.history import read_history
 from cvflow.engine.job import make_task
 from cvflow.engine.session import Point
@@ -30,7 +29,7 @@ Series = dict[str, list[tuple[float, float | None]]]
 
 
 class Shown(NamedTuple):
-    """A sample of the measured split, with what is true of it."""
+    """A sample of the measured split, with its row's annotation."""
 
     row: Row
     truth: Mapping[str, Any]
@@ -124,11 +123,11 @@ class Finished:
         return found
 
     def _in_row(self, row: Row, wanted: set[str]) -> dict[str, Shown]:
-        samples = [sample for sample in self.task.samples(row) if sample.id in wanted]
-        return {sample.id: Shown(row, target_rows(self.task.collate([sample]))[0]) for sample in samples}
+        truth = {name: row[name] for name in self.task.schema.annotations if name in row}
+        return {sample.id: Shown(row, truth) for sample in self.task.samples(row) if sample.id in wanted}
 
     def draw(self, shown: Shown, answer: Mapping[str, Any]) -> Pixels:
-        """The image with the answer on it."""
+        """The image with an answer, or the truth, on it."""
         pixels = decode(shown.row[self.task.schema.images[0]], max_megapixels=self.task.max_megapixels)
         return self.task.draw(pixels, answer)
 

@@ -9,12 +9,12 @@ from statistics import median
 import yaml
 
 from cvflow.data.images import ImageFault, decode
-from cvflow.data.recognise import recognise
 from cvflow.data.records import Record
 from cvflow.errors import CvflowError, Fault, RequestError
 from cvflow.registry import Component, get
 from cvflow.runtime import dvc
 from cvflow.stages.project import RECIPES, check_name, check_pipeline_is_ours, make_entry, slug, write_entry, write_pipeline
+from cvflow.stages.recognised import recognise_for
 from cvflow.stages.run import read_runs
 
 LOOKED_AT = 64
@@ -29,7 +29,7 @@ def new_recipe(name: str, task: str, data: Path) -> tuple[Path, str]:
     path = RECIPES / f"{name}.yaml"
     if path.exists() or name in read_runs():
         raise RequestError(Fault("NAME", f"'{name}', which exists", "a new name", f"Edit {path}, or type another name."))
-    component, reader = recognise(data)
+    component, reader = recognise_for(task, data, "--data")
     records, classes = list(reader), tuple(reader.classes)
     sizes, faults = look(records)
     grey = bool(sizes) and all(size[2] == 1 for size in sizes)

@@ -22,6 +22,8 @@ PART_ROWS = 10_000
 """The most rows of the source that a part answers: what is kept in memory."""
 PART_SECONDS = 60.0
 """A part is ended after so long, however few its rows are: what a kill can cost."""
+PART_BYTES = 2**27
+"""A part is ended once its answers are so large in memory: maps are."""
 STOP = b"cvflow.stop"
 """In a part's metadata: the number of the first row after those that it answers."""
 JOURNAL = "journal.json"
@@ -62,9 +64,10 @@ class Parts:
         return table[mine:]
 
     def _stop(self, table: pa.Table) -> int:
-        """Where the part ends: before this table where its time is over, unless that would divide the answers to one row."""
+        """Where the part ends: before this table where its time or memory is over, unless that would divide the answers to one row."""
         most = self.done + PART_ROWS
-        if not len(table) or not self._waiting or time.monotonic() - self._began < PART_SECONDS:
+        over = time.monotonic() - self._began >= PART_SECONDS or sum(waiting.nbytes for waiting in self._waiting) >= PART_BYTES
+        if not len(table) or not self._waiting or not over:
             return most
         first, last = int(table[ROW][0].as_py()), int(self._waiting[-1][ROW][-1].as_py())
         return min(first, most) if last < first else most

@@ -22,6 +22,8 @@ from cvflow.errors import Fault, InterruptedRunError, RequestError
 from cvflow.registry import Component
 from cvflow.runtime.console import Pace
 from cvflow.runtime.local import here_if_few
+from cvflow.stages import answer_files
+from cvflow.stages.answer_files import filed
 from cvflow.stages.overlays import FOLDER, write_overlays
 from cvflow.stages.parts import JOURNAL, Parts, count, resumable
 from cvflow.stages.place import check_folder
@@ -66,7 +68,8 @@ def predict_path(
     """Answer everything at ``source`` with a model directory; ``out`` appears whole or not at all.
 
     Killed, it leaves its whole parts in ``.<out>.partial``; the same request goes on after them. The same request: the same
-    model, version, data by content, and split. overlays: how many images are drawn, with their answers, to ``out/_overlays``.
+    model, version, data by content, and split. The task's own files of its answers go to
+    ``out/_files``. overlays: how many images are drawn, with their answers, to ``out/_overlays``.
     views: looks at each image, whose answers are merged.
     """
     check_out(out)
@@ -83,7 +86,8 @@ def predict_path(
         found = f"{parts.done:,} of {len(rows):,} rows were answered before; going on" if parts.done else ""
         sys.stderr.write("".join(f"{line}\n" for line in (news, found) if line))
         try:
-            parts.write(_paced(_answers(rows, model, compute, batch_size, parts.done, views), parts.done, len(rows)))
+            answers = _answers(rows, model, compute, batch_size, parts.done, views)
+            parts.write(_paced(filed(answers, trained.task, aside / answer_files.FOLDER), parts.done, len(rows)))
             write_overlays(aside / FOLDER, trained, rows, overlays, views)
         except KeyboardInterrupt as error:
             raise InterruptedRunError(f"interrupted after {parts.done:,} rows; the same command goes on from there") from error
@@ -102,7 +106,7 @@ def say_passed_over(names: Sequence[str]) -> None:
 
 def check_out(out: Path) -> None:
     """Only an earlier prediction is ever replaced; and what cannot be written is refused before the work."""
-    ours = ("part-*.parquet", FOLDER)
+    ours = ("part-*.parquet", FOLDER, answer_files.FOLDER)
     others = [p for p in out.iterdir() if not any(map(p.match, ours))] if out.is_dir() else [out] if out.exists() else []
     if others:
         got = f"{out}, which holds {others[0].name}"

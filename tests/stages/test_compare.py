@@ -8,7 +8,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +18,7 @@ from cvflow.cli.app import app
 from cvflow.errors import RequestError
 from cvflow.stages.card import model_card
 from cvflow.stages.compare import compare
-from cvflow.stages.disagreement import Disagreement, beside, exact_mcnemar
+from cvflow.stages.disagreement import Disagreement, exact_mcnemar
 from cvflow.stages.finished import Finished
 from cvflow.stages.run import Run
 
@@ -201,9 +200,3 @@ def test_mcnemar_is_the_binomial_test_of_the_discordant() -> None:
     for b, c in ((0, 0), (5, 5), (1, 9), (9, 1), (0, 6), (225, 2)):
         tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
         assert exact_mcnemar(b, c) == pytest.approx(min(1, 2 * tail)), (b, c)
-
-
-def test_equal_drawings_are_shown_once() -> None:
-    image = np.zeros((4, 6, 3), np.uint8)
-    assert beside(image, image.copy()) is image
-    assert beside(image, image + 1).shape == (4, 16, 3)

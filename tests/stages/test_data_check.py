@@ -43,8 +43,8 @@ def test_the_page(raw: Path, project: Path) -> None:
     assert "train/cat/1.png" in html
     assert "<td>&lt;dog&gt;</td>" in html
     assert "<dog>" not in html
-    assert html.count("data:image/png;base64,") == 16  # eight of each class
-    assert html.count('class="cards"') == 2
+    assert html.count("data:image/png;base64,") == 18  # eight of each class, and the two that are the same
+    assert html.count('class="cards"') == 3
     assert "thumbnails do not tell these classes apart" in html
     assert "http://" not in html.replace("http://www.w3.org", "")
     assert before == {path: path.stat().st_mtime_ns for path in raw.rglob("*")}
@@ -97,3 +97,37 @@ def test_a_table_s_faults_are_said_alone_and_may_be_looked_past(raw: Path) -> No
     assert answer["counts"]["train"] == 2
     assert [f["file"] for f in answer["findings"] if f["topic"] == "not a record"] == ["labels.csv:4"]
     assert "labels.csv:4" in Path("data-check.html").read_text()
+
+
+@pytest.fixture
+def masked(project: Path) -> Path:
+    """Six images with masks of two classes and void; one mask has a label out of range, one is of another size."""
+    draw = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (project / "roads" / folder).mkdir(parents=True)
+    for i in range(6):
+        Image.fromarray(draw.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(project / f"roads/images/{i}.png")
+        labels = draw.choice(np.array([0, 1, 255], np.uint8), (20, 30) if i != 5 else (20, 31))
+        Image.fromarray(labels).save(project / f"roads/masks/{i}.png")
+    Image.fromarray(np.full((20, 30), 7, np.uint8)).save(project / "roads/masks/4.png")
+    (project / "roads/classes.txt").write_text("road\nsky\n")
+    return project / "roads"
+
+
+def test_masks_are_checked_and_drawn(masked: Path, project: Path) -> None:
+    seen = check_data(masked, task_name="segmentation", out=project / "page.html")
+    assert (seen.format, seen.classes, seen.validation.counts["train"]) == ("image_mask", ("road", "sky"), 4)
+    found = {finding.file: finding.what for finding in seen.validation.findings if finding.topic == "wrong annotation"}
+    assert "7 (600 pixels)" in found["images/4.png (masks/4.png)"]
+    assert found["images/5.png (masks/5.png)"] == "a mask of 31x20 pixels for an image of 30x20"
+    html = (project / "page.html").read_text()
+    assert html.count("data:image/png;base64,") == 6, "four as annotated, two wrong ones"
+    assert "Share of the pixels" in html
+    assert f"{seen.validation.facts['void']:.1%} of the pixels" in html
+
+
+def test_data_of_another_task_are_named(masked: Path, raw: Path) -> None:
+    with pytest.raises(RequestError, match=r"--task: got 'classification', expected a task that .*Type --task segmentation\."):
+        check_data(masked, out=Path("page.html"))
+    with pytest.raises(RequestError, match=r"--task: got 'segmentation', expected a task that .*Type --task classification\."):
+        check_data(raw, task_name="segmentation", out=Path("page.html"))

@@ -7,6 +7,7 @@ from typing import Any
 
 from cvflow.draw import Block, Facts, Link, Numbers, Table
 from cvflow.draw.scale import number
+from cvflow.stages.data_page import pixel_table
 from cvflow.stages.finished import Finished
 
 FINDINGS = 50
@@ -22,6 +23,8 @@ def data_blocks(done: Finished) -> Iterator[Block]:
         splits = list(info.counts)
         rows = [[c, *(by_class.get(split, {}).get(c, 0) for split in splits)] for c in info.classes]
         yield Table(["class", *splits], rows, "Samples of each class", bars=splits)
+    if pixels := info.extra.get("pixel_counts"):
+        yield pixel_table(pixels)
     findings = checked["findings"]
     if findings:
         rows = [[f["file"], f["what"], f["action"]] for f in findings[:FINDINGS]]

@@ -12,6 +12,7 @@ from cvflow.config import Recipe
 from cvflow.data.images import Pixels
 from cvflow.data.loader import BatchSet, Plan
 from cvflow.draw import Gallery, Item, Strips
+from cvflow.draw.images import beside
 from cvflow.engine.phases.sgd import at_size
 from cvflow.stages.finished import Finished, Shown
 
@@ -34,11 +35,12 @@ def galleries(done: Finished) -> Iterator[Gallery]:
 
 
 def item(done: Finished, shown: Shown, answer: Mapping[str, Any]) -> Item:
-    """One image with truth and answer."""
+    """One image with truth and answer, beside each other where they are drawn."""
     caption = f"{done.task.caption(shown.truth)}, answered {done.task.caption(answer)}"
     if not answer.get("right"):
         caption += f", {done.task.quality_name} {answer['quality']:.2g}"  # what they are sorted by
-    return Item(done.draw(shown, answer), caption, TONES[answer.get("right")], str(shown.row["path"]))
+    drawn = beside(*(done.draw(shown, values) for values in (shown.truth, answer)))
+    return Item(drawn, caption, TONES[answer.get("right")], str(shown.row["path"]))
 
 
 def augmented(done: Finished) -> Iterator[Strips]:
