@@ -101,7 +101,7 @@ def _findings(validation: Validation, task: Task) -> Iterator[Block]:
         more = f", the first {SHOWN}" if len(found) > SHOWN else ""
         yield Table(["file", "what", "action"], rows, f"{topic[0].upper()}{topic[1:]} ({len(found)}{more})")
         if pictures := [item for f in found[:PICTURED] for record in f.records for item in _item(record, task, f.action == "kept")]:
-            yield Gallery(pictures, side=SIDE // 2)
+            yield Gallery(pictures)
 
 
 def _item(record: Record, task: Task, annotated: bool = True) -> Iterator[Item]:
