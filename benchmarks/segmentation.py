@@ -27,7 +27,7 @@ from cvflow.runtime.local import cores
 from cvflow.tasks.base import Task
 from cvflow.types import Batch, DatasetInfo, Placement
 
-SIDE, CLASSES, BATCH, STEPS = 128, 21, 4, 3
+SIDE, CLASSES, BATCH, STEPS = 96, 21, 4, 3
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 THEIRS: dict[str, Callable[..., nn.Module]] = {"dilated_fcn": fcn_resnet50, "deeplabv3": deeplabv3_resnet50}
 LR = {"lr": 0.01, "momentum": 0.9, "fused": True}
@@ -103,7 +103,7 @@ def theirs(model: str) -> tuple[Callable[[], float], Callable[[], float]]:
 
 
 def measured(model: str, pairs: int) -> dict[str, Pairs]:
-    sides = {"training": (ours(model)[0], theirs(model)[0]), "inference": (ours(model)[1], theirs(model)[1])}
+    sides = dict(zip(("training", "inference"), zip(ours(model), theirs(model), strict=True), strict=True))
     for both in sides.values():
         for side in both:
             side()
