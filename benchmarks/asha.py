@@ -1,4 +1,4 @@
-"""ASHA against the full search on cifar10_jpg: 27 settings of a small residual network at 16 px, the best accuracy on val and the epochs used."""
+"""ASHA against the full search on cifar10_jpg: 27 settings of a small residual network at 16 px, best val accuracy and epochs used."""
 
 from __future__ import annotations
 
