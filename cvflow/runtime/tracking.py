@@ -204,8 +204,13 @@ class Tail:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._done.set()
         self._thread.join(self._patience)
-        if self._warned or self._thread.is_alive():
+        if self.behind:
             sys.stderr.write(f"not all points are in MLflow yet; they are kept in {self.history}\n")
+
+    @property
+    def behind(self) -> bool:
+        """Whether there are points that the last attempt left unsent."""
+        return self._warned or self._thread.is_alive()
 
     def _work(self) -> None:
         last, wait = False, self._every  # at first the training needs the processor for its own start

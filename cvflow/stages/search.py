@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ def search(
         project.write_search(chosen)
         try:
             reproduce([f"tune@{chosen}"], quiet=quiet)
+            if lacking(Run(chosen)):
+                reproduce([f"tune@{chosen}"], force_one=True, quiet=quiet)
         except InterruptedRunError:
             if not (Run(chosen).path("search") / "trials.json").exists():
                 raise
@@ -58,6 +61,16 @@ def search(
     if register and found.best is not None and not interrupted:
         found = registered(found, quiet)
     return found
+
+
+def lacking(run: Run) -> bool:
+    """Whether MLflow lacks trials of the search; said, for they are then sent."""
+    from cvflow.stages.tune.tracked import UNSENT
+
+    if not (run.state / UNSENT).exists():
+        return False
+    sys.stderr.write("MLflow lacks trials of this search: sending them\n")
+    return True
 
 
 def check(recipe: str, overrides: Mapping[str, Any], name: str) -> None:

@@ -61,6 +61,18 @@ class Server:
         with sqlite3.connect(self.root / "server.db") as database:
             return [step for (step,) in database.execute("SELECT step FROM metrics WHERE key = ? ORDER BY step", (key,))]
 
+    def runs(self) -> dict[str, list[int]]:
+        """Each nested run's name, and the steps of its losses."""
+        query = """
+            SELECT r.name, m.step FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = 'mlflow.parentRunId'
+            LEFT JOIN metrics m ON m.run_uuid = r.run_uuid AND m.key = 'loss' ORDER BY r.name, m.step
+        """
+        found: dict[str, list[int]] = {}
+        with sqlite3.connect(self.root / "server.db") as database:
+            for name, step in database.execute(query):
+                found.setdefault(name, []).append(step)
+        return found
+
 
 @pytest.fixture
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -115,3 +127,35 @@ def test_away_in_the_middle(noting: Path, server: Server, how: str) -> None:
     assert len(re.findall("the training goes on, its points are sent later", log.read_text())) <= 1
     with sqlite3.connect(server.root / "server.db") as database:
         assert [status for (status,) in database.execute("SELECT status FROM runs")] == ["FINISHED"]
+
+
+SEARCH = ("tune", "mine.yaml", "seed=grid(1,2,3,4)", "train.epochs=2", "search.algorithm=grid", "search.concurrency=1")
+
+
+@pytest.mark.ray
+def test_away_in_the_middle_of_a_search(noting: Path, server: Server, cvflow: Cvflow) -> None:
+    """From the second trial on, and at the end: the search ends well, the same command sends what MLflow lacks, and once."""
+    server.start()
+    variables = os.environ | {"MLFLOW_TRACKING_URI": server.uri, "STEPS": str(noting / "steps"), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    log = noting / "log.txt"
+    with log.open("w") as out:
+        search = subprocess.Popen([CVFLOW, *SEARCH], cwd=noting, stdout=out, stderr=out, env=variables)
+    until = time.monotonic() + 180
+    while not (server.root / "server.db").exists() or len(server.runs().get("trial 0", ())) < 24:
+        assert search.poll() is None, log.read_text()
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.2)
+    server.kill()
+    assert search.wait(240) == 0, log.read_text()
+    said = log.read_text()
+    assert said.count("MLflow lacks trials of this search; they are sent later") == 1
+    assert "4 of 4 trials have a score" in said
+    server.start()
+    assert len(server.runs()) < 4, "the server was away in the middle"
+    again = cvflow(noting, *SEARCH, MLFLOW_TRACKING_URI=server.uri)
+    assert "MLflow lacks trials of this search: sending them" in again.stderr
+    assert server.runs() == {f"trial {number}": list(range(1, 25)) for number in range(4)}
+    with sqlite3.connect(server.root / "server.db") as database:
+        assert [status for (status,) in database.execute("SELECT status FROM runs")] == ["FINISHED"] * 5, "the search, and a run a trial"
+    once_more = cvflow(noting, *SEARCH, MLFLOW_TRACKING_URI=server.uri)
+    assert "sending them" not in once_more.stderr
