@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -47,7 +48,9 @@ class Mirrored(Segmenter):
     def logits(self, x_BCHW: Tensor) -> dict[str, Tensor]:
         x_BCHW, switches = self.backbone.encode(x_BCHW)  # type: ignore[operator]
         for number, stage in enumerate(self.decoder):
-            x_BCHW = stage(self.finer(x_BCHW, switches[-1 - number], number))
+            order = torch.channels_last if x_BCHW.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+            finer = self.finer(x_BCHW, switches[-1 - number], number)
+            x_BCHW = stage(finer.contiguous(memory_format=order))  # unpooling forgets the order, and convolutions are slow in the other
         return {"loss": self.score(x_BCHW)}
 
     def finer(self, x_BCHW: Tensor, switches_BCHW: Tensor, number: int) -> Tensor:
