@@ -27,7 +27,7 @@ VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 def test_list_has_the_shipped_recipes_and_the_project_s(ran: Any, cvflow: Cvflow) -> None:
     lines = cvflow(ran.path, "list").stdout.splitlines()
     assert lines[0].split() == ["RECIPE", "WHAT", "FILE"]
-    assert [line.split()[0] for line in lines[1:]] == sorted([*shipped(), "squares"])
+    assert [line.split()[0] for line in lines[1:]] == [*sorted(shipped()), "squares"]
     listed = {row["name"]: row for row in json.loads(cvflow(ran.path, "list", "--json").stdout)}
     assert listed["squares"] == {"name": "squares", "description": "2 classes from raw", "path": "pipelines/squares.yaml"}
 
