@@ -122,3 +122,16 @@ def test_captions(numbers: PreparedDataset) -> None:
     task.bind(numbers.info)
     assert task.caption({"identity": 1}) == numbers.info.classes[1]
     assert task.caption(Prediction("a", {"embedding": [0.0] * 4}).values) == "4 numbers"
+
+
+def test_the_guess_finds_neighbours_by_chance(numbers: PreparedDataset) -> None:
+    task, rows = build("task", Component(name="embedding")), numbers.split("test")
+    task.bind(numbers.info)
+    answer, metric = task.guess([]), task.metric(numbers.info)
+    samples = [next(iter(task.samples(rows[i]))) for i in range(len(rows))]
+    assert answer(samples[0]) == answer(samples[0]) != answer(samples[1])
+    targets = [{"identity": int(sample.target["identity"])} for sample in samples]
+    metric.update([Prediction(sample.id, answer(sample)) for sample in samples], targets)
+    each = Counter(target["identity"] for target in targets)
+    chance = sum(n * (n - 1) for n in each.values()) / (len(samples) * (len(samples) - 1))
+    assert metric.compute()["recall_at_1"] == pytest.approx(chance, abs=4 * (chance / len(samples)) ** 0.5)
