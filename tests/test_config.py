@@ -96,7 +96,7 @@ def test_what_is_required_is_asked_for() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("val", 1.0), ("val", -0.1), ("test", 1.0)],
+    [("val", 1.0), ("val", -0.1), ("test", 1.1)],
 )
 def test_split_fractions_have_a_range(key: str, value: float) -> None:
     assert [f.where for f in faults({"task": "t", "data": {"format": "f", "split": {key: value}}})] == [f"data.split.{key}"]
