@@ -1,4 +1,7 @@
-"""Images of a training batch mixed with those of their partners, and by how much their targets are."""
+"""Images of a training batch mixed with those of their partners, and by how much their targets are.
+
+Targets stay whole: a loss is of both, by their shares. Tasks whose annotations lie in the pixels refuse it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 class Mixup:
     """Weighted means of two images (Zhang et al. 2017, arXiv 1710.09412).
 
-    alpha: the share is drawn from Beta(alpha, alpha); small = near 0 or 1. p: of a batch to be mixed.
+    alpha: the share is drawn from Beta(alpha, alpha); small = near 0 or 1. p: of a batch to be mixed. Not for tasks with boxes or maps.
     """
 
     def __init__(self, *, alpha: Positive = 0.2, p: Probability = 1.0) -> None:
@@ -43,11 +46,8 @@ class Mixup:
 class CutMix:
     """A box of each image is its partner's (Yun et al. 2019, arXiv 1905.04899).
 
-    alpha: the share that stays is drawn from Beta(alpha, alpha). p: of a batch to be mixed. The targets stay whole: not for tasks
-    with boxes or maps.
+    alpha: the share that stays is drawn from Beta(alpha, alpha). p: of a batch to be mixed. Not for tasks with boxes or maps.
     """
-
-    images_alone = True
 
     def __init__(self, *, alpha: Positive = 1.0, p: Probability = 1.0) -> None:
         self.alpha, self.p = alpha, p

@@ -147,7 +147,8 @@ class BaseTask:
         self.max_megapixels = info.extra.get("max_megapixels", MAX_MEGAPIXELS)
 
     def faults(self, cfg: Recipe) -> list[Fault]:
-        return left_behind(cfg) if self.schema.kinds else []
+        kinds = sorted({*self.schema.kinds.values()})
+        return [*left_behind(cfg), *unmixable(cfg, " or ".join(kinds))] if kinds else []
 
     def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler:
         return sampled(cfg, "shuffle", self.schema.stratify)
@@ -198,15 +199,19 @@ class BaseTask:
 
 
 def left_behind(cfg: Recipe) -> list[Fault]:
-    """Faults for what moves or mixes pixels and leaves annotations where they were (``images_alone = True``)."""
-    mix = [("train.mix", "mix", cfg.train.mix)] if cfg.train.mix else []
-    asked = [*((f"train.augment.{i}", "transform", component) for i, component in enumerate(cfg.train.augment)), *mix]
+    """Faults for transforms that move pixels and leave annotations where they were (``images_alone = True``)."""
     expected, fix = "changes that annotations follow", "Leave it out."
     return [
-        Fault(where, f"{component.name}, which changes the images alone", expected, fix)
-        for where, kind, component in asked
-        if component.name in names(kind) and getattr(get(kind, component.name), "images_alone", False)
+        Fault(f"train.augment.{i}", f"{component.name}, which changes the images alone", expected, fix)
+        for i, component in enumerate(cfg.train.augment)
+        if component.name in names("transform") and getattr(get("transform", component.name), "images_alone", False)
     ]
+
+
+def unmixable(cfg: Recipe, annotation: str) -> list[Fault]:
+    """The fault of mixing images, for tasks where two annotations are no third one. annotation: what they are, in a word."""
+    mix, expected = cfg.train.mix, f"whole images: a mixture has no {annotation} of its own"
+    return [Fault("train.mix", mix.name, expected, "Leave it out.")] if mix else []
 
 
 def writes_files(task: Task) -> bool:

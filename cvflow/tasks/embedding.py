@@ -19,7 +19,7 @@ from cvflow.losses.pairs import pairs_of
 from cvflow.metrics.embedding import EmbeddingMetric
 from cvflow.ops.gather import over_ranks
 from cvflow.registry import Component, Kind, build, check, register
-from cvflow.tasks.base import BaseTask, Metric, sampled
+from cvflow.tasks.base import BaseTask, Metric, sampled, unmixable
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
 SAMPLER, IDENTITY = "identities", "identity"
@@ -45,9 +45,7 @@ class Embedding(BaseTask):
         return Objective("recall_at_1", "max")
 
     def faults(self, cfg: Recipe) -> list[Fault]:
-        mixed = (
-            [Fault("train.mix", cfg.train.mix.name, "whole images: a mixture has no identity", "Leave it out.")] if cfg.train.mix else []
-        )
+        mixed = unmixable(cfg, IDENTITY)
         if cfg.train.sampler and check("sampler", cfg.train.sampler, "train.sampler")[1]:
             return mixed
         try:

@@ -119,4 +119,3 @@ def test_a_mirrored_pair_changes_its_names():
 
 def test_those_that_move_images_alone_are_known():
     assert "rand_augment" in ALONE
-    assert getattr(get("mix", "cutmix"), "images_alone", False)

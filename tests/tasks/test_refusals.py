@@ -1,0 +1,40 @@
+"""What a task cannot do is a fault of the recipe, found before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from cvflow.config import Recipe
+from cvflow.registry import Component, build, names
+from cvflow.tasks.base import Task
+
+TASKS = names("task")
+
+
+def made(task: str) -> Task:
+    found: Task = build("task", Component(name=task))
+    return found
+
+
+def faults(task: str, **sections: Mapping[str, Any]) -> list[str]:
+    recipe = Recipe.model_validate({"task": task, "data": {"format": "digits"}, **sections})
+    return [str(fault) for fault in made(task).faults(recipe)]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_nothing_is_refused_without_a_reason(task: str) -> None:
+    assert faults(task, train={"augment": ["vertical_flip", "zoom", "colour_jitter"]}, evaluate={"views": ["five_crops"]}) == []
+
+
+@pytest.mark.parametrize("mix", names("mix"))
+@pytest.mark.parametrize("task", TASKS)
+def test_images_are_mixed_only_where_their_annotations_can_be(task: str, mix: str) -> None:
+    found = faults(task, train={"mix": mix})
+    if task == "classification":
+        assert found == []
+    else:
+        assert [fault.split(", expected")[0] for fault in found] == [f"train.mix: got {mix}"]
+        assert "Leave it out." in found[0]
