@@ -186,7 +186,7 @@ class Evaluate(Section):
 class Promote(Section):
     """When a new version becomes champion."""
 
-    metric: str | None = Field(None, description="A metric of evaluate (a loss or error is better low); the task's objective by default.")
+    metric: str | None = Field(None, description="A metric of evaluate, a loss too; the task's objective by default.")
     threshold: float | None = Field(None, description="The least (or, for an error, greatest) value that may be champion.")
     better_than_champion: bool = Field(True, description="Must not be worse than the present champion on the same data.")
 

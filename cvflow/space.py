@@ -118,7 +118,7 @@ class Search(Section):
     )
     algorithm: Annotated[Component, Kind("searcher")] = Field(Component(name="random"), description="Which settings are tried.")
     scheduler: Annotated[Component, Kind("scheduler")] = Field(Component(name="none"), description="Which trials end early.")
-    metric: str | None = Field(None, description="Of val (a loss or error is better low); the task's objective by default.")
+    metric: str | None = Field(None, description="A metric of val, a loss too; the task's objective by default.")
     samples: int | None = Field(None, gt=0, description="Trials in all; none = 20, or every point of a grid.")
     concurrency: int = Field(4, gt=0, description="Trials at once, at most; also how many results a suggestion does not wait for.")
     cpus: float = Field(1.0, gt=0, description="CPUs a trial; a trial on several workers takes theirs.")

@@ -21,6 +21,8 @@ class ClassificationMetric:
     The definitions are scikit-learn's: a class neither present nor predicted does not enter macro F1. Of nothing, all is NaN.
     """
 
+    lower = frozenset({"log_loss", "calibration_error"})
+
     def __init__(self, classes: Sequence[str], topk: Sequence[int] = (1, 5)) -> None:
         self.classes = tuple(classes)
         self.topk = tuple(k for k in topk if k == 1 or k < len(self.classes))  # top 5 of 5 classes is always 1

@@ -15,8 +15,8 @@ from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.registry import Component
 from cvflow.runtime import champions, model_registry
 from cvflow.runtime.model_registry import VersionInfo, find_version
-from cvflow.tasks.base import Task
-from cvflow.types import Objective
+from cvflow.tasks.base import Task, objective_by
+from cvflow.types import DatasetInfo, Objective
 
 RULE = "cvflow.promote"
 """Tag of a version: its recipe's promotion rule and objective, as JSON."""
@@ -51,14 +51,12 @@ class Promotion:
     done: bool
 
 
-def promotion_objective(recipe: Recipe, task: Task, metrics: Mapping[str, float]) -> Objective:
+def promotion_objective(recipe: Recipe, task: Task, info: DatasetInfo, metrics: Mapping[str, float]) -> Objective:
     """What the rule compares; RequestError where it names a metric that is not among those measured."""
-    objective, metric = task.objective(recipe), recipe.register_.promote.metric
-    if metric is None or metric == objective.metric:
-        return objective
-    if metric not in metrics:
-        raise RequestError(Fault("register.promote.metric", f"'{metric}'", one_of(metrics), did_you_mean(metric, metrics)))
-    return Objective(metric, "min" if "loss" in metric or "error" in metric else "max")
+    metric = recipe.register_.promote.metric
+    if metric not in (None, task.objective(recipe).metric, *metrics):
+        raise RequestError(Fault("register.promote.metric", f"'{metric}'", one_of(metrics), did_you_mean(str(metric), metrics)))
+    return objective_by(task, recipe, info, metric)
 
 
 def decide(rule: Promote, objective: Objective, metrics: Mapping[str, float], champion: Standing | None) -> Decision:

@@ -28,8 +28,8 @@ def register(run: Run) -> None:
     log_results(run_id, {f"{measured['split']}_{key}": value for key, value in measured["metrics"].items()})
     card = run.path("card.md")
     card.write_text(model_card(run, name, run_id), encoding="utf-8")
-    task = make_task(run.recipe, PreparedDataset(run.path("data")).info)
-    objective = promotion_objective(run.recipe, task, measured["metrics"])
+    info = PreparedDataset(run.path("data")).info
+    objective = promotion_objective(run.recipe, make_task(run.recipe, info), info, measured["metrics"])
     tags = {
         "cvflow.run": run.name,
         "cvflow.task": run.recipe.task.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from cvflow.stages.project import locked
 from cvflow.stages.promotion import promotion_objective
 from cvflow.stages.run import STATE, Run
 from cvflow.stages.tracked import tracked
+from cvflow.tasks.base import is_loss
 
 
 def train(run: Run) -> None:
@@ -64,7 +66,8 @@ def check_later_stages(run: Run, dataset: PreparedDataset) -> None:
     for split in (run.recipe.evaluate.split, run.recipe.predict.split):
         dataset.split(split)
     task = make_task(run.recipe, dataset.info)
-    promotion_objective(run.recipe, task, task.metric(dataset.info).compute())
+    figures, named = task.metric(dataset.info).compute(), run.recipe.register_.promote.metric
+    promotion_objective(run.recipe, task, dataset.info, figures | ({named: nan} if named and is_loss(named) else {}))
 
 
 def check_workers(recipe: Recipe, dataset: PreparedDataset) -> None:

@@ -23,7 +23,9 @@ Transform = Callable[[Sample], Sample]
 
 
 class Metric(Protocol):
-    """Mergeable over workers: ``state`` is plain data, ``merge`` takes another's state."""
+    """Mergeable over workers: ``state`` is plain data, ``merge`` takes another's state. lower: figures that are better low."""
+
+    lower: frozenset[str]
 
     def update(self, predictions: Sequence[Prediction], targets: Sequence[Mapping[str, Any]]) -> None: ...
 
@@ -75,7 +77,9 @@ class Task(Protocol):
 
     def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module: ...
 
-    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]: ...
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
+        """By names that end in ``loss``."""
+        ...
 
     def forward(self, model: nn.Module, batch: Batch) -> Raw: ...
 
@@ -95,7 +99,9 @@ class Task(Protocol):
 
     def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw: ...
 
-    def metric(self, info: DatasetInfo) -> Metric: ...
+    def metric(self, info: DatasetInfo) -> Metric:
+        """A new one, for data of which no more is known than ``info``; asked before ``bind`` too."""
+        ...
 
     def quality(self, prediction: Prediction, target: Mapping[str, Any]) -> float:
         """How good one prediction is, higher is better: the report's best and worst images."""
@@ -212,6 +218,19 @@ def unmixable(cfg: Recipe, annotation: str) -> list[Fault]:
     """The fault of mixing images, for tasks where two annotations are no third one. annotation: what they are, in a word."""
     mix, expected = cfg.train.mix, f"whole images: a mixture has no {annotation} of its own"
     return [Fault("train.mix", mix.name, expected, "Leave it out.")] if mix else []
+
+
+def objective_by(task: Task, cfg: Recipe, info: DatasetInfo, metric: str | None) -> Objective:
+    """What is compared where a figure of ``evaluate`` is named; None: the task's own objective. The metric knows its own, a loss is low."""
+    own = task.objective(cfg)
+    if metric is None or metric == own.metric:
+        return own
+    return Objective(metric, "min" if is_loss(metric) or metric in task.metric(info).lower else "max")
+
+
+def is_loss(figure: str) -> bool:
+    """Whether a figure of ``evaluate`` is one of ``Task.losses``, or such as well."""
+    return figure.endswith("loss")
 
 
 def writes_files(task: Task) -> bool:

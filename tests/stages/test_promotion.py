@@ -1,13 +1,18 @@
-"""The promotion rule on plain numbers."""
+"""The promotion rule on plain numbers, and which way a figure of each task is better."""
 
 from __future__ import annotations
 
 import pytest
 
-from cvflow.config import Promote
-from cvflow.stages.promotion import Standing, decide
-from cvflow.types import Objective
+from cvflow import registry
+from cvflow.config import Promote, Recipe
+from cvflow.errors import RequestError
+from cvflow.stages.promotion import Standing, decide, promotion_objective
+from cvflow.tasks.base import Task
+from cvflow.types import DatasetInfo, Objective
 
+LOWER = {"epe", "bad1", "bad3", "d1", "fl", "equal_error_rate", "log_loss", "calibration_error"}
+"""Of the figures of all tasks those that are better low."""
 ACCURACY, LOSS = Objective("accuracy", "max"), Objective("loss", "min")
 
 
@@ -32,3 +37,37 @@ def test_the_rule(threshold: float | None, objective: Objective, score: float, c
     decision = decide(Promote(threshold=threshold), objective, {objective.metric: score}, None if champion is None else Standing(champion))
     assert decision.promoted == promoted
     assert reason in decision.reason
+
+
+def asked(task: str, metric: str | None) -> tuple[Recipe, Task, DatasetInfo]:
+    promote = {"promote": {"metric": metric}}
+    recipe = Recipe.model_validate({"task": task, "data": {"format": "digits"}, "register": promote})
+    info = DatasetInfo(task, tuple("abcdefgh"), {"train": 2}, (0.5,), (0.25,), "0" * 32)
+    made: Task = registry.build("task", recipe.task)
+    return recipe, made, info
+
+
+@pytest.mark.parametrize("task", registry.names("task"))
+def test_each_figure_of_a_task_is_better_the_way_its_metric_says(task: str) -> None:
+    recipe, made, info = asked(task, None)
+    own, figures = made.objective(recipe), made.metric(info).compute()
+    assert promotion_objective(recipe, made, info, figures) == own
+    assert made.metric(info).lower <= figures.keys()
+    for name in figures:
+        expected = Objective(name, "min" if name in LOWER else "max")
+        assert promotion_objective(*asked(task, name), figures) == expected
+        assert name != own.metric or own == expected
+    loss = {"box_loss": 1.0}
+    assert promotion_objective(*asked(task, "box_loss"), figures | loss) == ("box_loss", "min")
+
+
+def test_a_worse_error_is_no_champion() -> None:
+    objective = promotion_objective(*asked("stereo", "bad3"), {"epe": 1.0, "bad3": 0.2})
+    assert not decide(Promote(threshold=0.1), objective, {"bad3": 0.2}, None).promoted
+    assert not decide(Promote(), objective, {"bad3": 0.2}, Standing(0.1)).promoted
+    assert decide(Promote(threshold=0.3), objective, {"bad3": 0.2}, Standing(0.25)).promoted
+
+
+def test_a_figure_that_is_not_measured_is_refused() -> None:
+    with pytest.raises(RequestError, match="register.promote.metric: got 'bad33', expected .* Did you mean 'bad3'"):
+        promotion_objective(*asked("stereo", "bad33"), {"epe": 1.0, "bad3": 0.2})

@@ -18,7 +18,8 @@ from cvflow.space import Dimension
 from cvflow.stages.run import lookup
 from cvflow.stages.show import leaves
 from cvflow.stages.tune.trial_recipe import faults_with, with_params
-from cvflow.types import Objective
+from cvflow.tasks.base import Task, objective_by
+from cvflow.types import DatasetInfo, Objective
 
 SEARCHED = ("image", "model", "seed", "task", "train")
 """Sections whose keys may be searched: what a training reads."""
@@ -141,13 +142,17 @@ def search_objective(base: Mapping[str, Any], search: Search, dataset: PreparedD
     task = make_task(recipe, dataset.info)
     if not dataset.info.counts.get("val", 0):
         raise RequestError(Fault("data.split.val", "no val split", "images to compare trials by", "Type data.split.val=0.1."))
-    objective, metric = task.objective(recipe), search.metric
-    if metric is None or metric == objective.metric:
-        return objective
-    known = sorted({*task.metric(dataset.info).compute(), "loss"})
-    if metric not in known:
-        raise RequestError(Fault("search.metric", f"'{metric}'", one_of(known), did_you_mean(metric, known)))
-    return Objective(metric, "min" if "loss" in metric or "error" in metric else "max")
+    if found := _metric(recipe, search, task, dataset.info):
+        raise RequestError(*found)
+    return objective_by(task, recipe, dataset.info, search.metric)
+
+
+def _metric(recipe: Recipe, search: Search, task: Task, info: DatasetInfo) -> list[Fault]:
+    """A metric that no trial reports."""
+    known = sorted({*task.metric(info).compute(), "loss"})
+    if search.metric in (None, task.objective(recipe).metric, *known):
+        return []
+    return [Fault("search.metric", f"'{search.metric}'", one_of(known), did_you_mean(str(search.metric), known))]
 
 
 def check_models(base: Mapping[str, Any], search: Search, dataset: PreparedDataset) -> None:
