@@ -153,8 +153,13 @@ class BaseTask:
         self.max_megapixels = info.extra.get("max_megapixels", MAX_MEGAPIXELS)
 
     def faults(self, cfg: Recipe) -> list[Fault]:
-        kinds = sorted({*self.schema.kinds.values()})
-        return [*left_behind(cfg), *unmixable(cfg, " or ".join(kinds))] if kinds else []
+        faults, kinds = [], sorted({*self.schema.kinds.values()})
+        if kinds:
+            faults += unfit(cfg, "images_alone", "which changes the images alone", "changes that annotations follow")
+            faults += unmixable(cfg, " or ".join(kinds))
+        if len(self.schema.images) > 1:
+            faults += unfit(cfg, "one_image", "which hides the same place in each image", "changes that make up no match")
+        return faults
 
     def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler:
         return sampled(cfg, "shuffle", self.schema.stratify)
@@ -204,13 +209,12 @@ class BaseTask:
         return {k: torch.stack(values).nanmean(0) if k in maps else torch.stack(values).mean(0) for k, values in seen.items()}
 
 
-def left_behind(cfg: Recipe) -> list[Fault]:
-    """Faults for transforms that move pixels and leave annotations where they were (``images_alone = True``)."""
-    expected, fix = "changes that annotations follow", "Leave it out."
+def unfit(cfg: Recipe, mark: str, does: str, expected: str) -> list[Fault]:
+    """Faults for the transforms of train that bear a mark, an attribute that is true. does: what is wrong with them."""
     return [
-        Fault(f"train.augment.{i}", f"{component.name}, which changes the images alone", expected, fix)
+        Fault(f"train.augment.{i}", f"{component.name}, {does}", expected, "Leave it out.")
         for i, component in enumerate(cfg.train.augment)
-        if component.name in names("transform") and getattr(get("transform", component.name), "images_alone", False)
+        if component.name in names("transform") and getattr(get("transform", component.name), mark, False)
     ]
 
 

@@ -38,3 +38,11 @@ def test_images_are_mixed_only_where_their_annotations_can_be(task: str, mix: st
     else:
         assert [fault.split(", expected")[0] for fault in found] == [f"train.mix: got {mix}"]
         assert "Leave it out." in found[0]
+
+
+@pytest.mark.parametrize("transform", ["random_erasing", "cutout"])
+@pytest.mark.parametrize("task", TASKS)
+def test_no_place_is_hidden_alike_in_two_views(task: str, transform: str) -> None:
+    """The hidden place would match where it lies, whatever the disparity or flow there."""
+    found = faults(task, train={"augment": ["zoom", transform]})
+    assert [fault.split(",")[0] for fault in found] == ([f"train.augment.1: got {transform}"] if task in ("stereo", "flow") else [])

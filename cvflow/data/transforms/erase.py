@@ -22,6 +22,9 @@ Box = tuple[int, int, int, int]
 
 
 class Erasing:
+    """one_image: views of one scene would show the same at the same place, a match that the truth knows nothing of."""
+
+    one_image = True
     fill: Fill
     p: float
     box: Callable[[Tensor], Box]
@@ -45,6 +48,8 @@ class RandomErasing(Erasing):
     """A box of random area and aspect (Zhong et al. 2017, arXiv 1708.04896).
 
     p: probability. area: fraction of the image, least and most. ratio: width / height, least and most. fill: with what.
+
+    Not for tasks with two images a row.
     """
 
     def __init__(
@@ -69,6 +74,8 @@ class Cutout(Erasing):
     """A square about any pixel, cut off at the border (DeVries and Taylor 2017, arXiv 1708.04552).
 
     p: probability. side: as a fraction of the shorter side of the image. fill: with what.
+
+    Not for tasks with two images a row.
     """
 
     def __init__(self, image: Image, *, p: Probability = 1.0, side: Fraction = 0.5, fill: Fill = "grey") -> None:
