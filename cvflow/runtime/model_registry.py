@@ -8,25 +8,22 @@ import re
 import shutil
 import sqlite3
 import tempfile
-import warnings
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-import cvflow
 from cvflow.errors import Fault, RequestError, did_you_mean, one_of
+from cvflow.runtime.logged_model import log_model
 from cvflow.runtime.tracking_uri import FINGERPRINT, connect, database, locked, plain_errors
 from cvflow.runtime.tracking_uri import tracking_uri as tracking_uri
 
 METRIC = "metric."
 DESCRIPTION = 5000
 """Characters that MLflow keeps of a version's description."""
-WRAPPER = Path(__file__).with_name("pyfunc_model.py")
 
 
 @dataclass(frozen=True)
@@ -75,46 +72,11 @@ def described_by(card: Path) -> str:
 
 def _create(client: Any, model: str, run_id: str, model_dir: Path, tags: dict[str, str], card: Path) -> int:
     """A new version. It is born with its tags: a kill leaves either none, or one that is found again."""
-    logged = _log_model(client, run_id, model_dir, card)
+    logged = log_model(client, run_id, model_dir, card)
     if not client.search_registered_models(f"name = '{model}'"):
         client.create_registered_model(model)
     source = f"models:/{logged}"
     return int(client.create_model_version(model, source, run_id=run_id, tags=tags, model_id=logged, await_creation_for=0).version)
-
-
-def _log_model(client: Any, run_id: str, model_dir: Path, card: Path) -> str:
-    """The id of a new logged model of the run.
-
-    Not ``mlflow.pyfunc.log_model``: that would make the run the process's active one, end it anew, and set the
-    process's tracking URI.
-    """
-    import mlflow.pyfunc
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, Schema
-    from mlflow.types.schema import AnyType
-
-    logged = client.create_logged_model(client.get_run(run_id).info.experiment_id, name="model", source_run_id=run_id)
-    described = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
-    # AnyType: base64 text or bytes
-    signature = ModelSignature(inputs=Schema([ColSpec(AnyType(), "image")]))  # type: ignore[no-untyped-call]
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*input example was not provided")
-        path, pins = f"{scratch}/model", _requirements()
-        artifacts = {"model": str(model_dir.absolute()), "card": str(card.absolute())}
-        mlflow.pyfunc.save_model(
-            path, python_model=str(WRAPPER), artifacts=artifacts, pip_requirements=pins, signature=signature, mlflow_model=described
-        )
-        client.log_model_artifacts(logged.model_id, path)
-    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    return str(logged.model_id)
-
-
-def _requirements() -> list[str]:
-    """Pins; without a local label as in ``2.14.1+cpu``, which no package index knows."""
-    pins = {name: metadata.version(name).split("+")[0] for name in ("torch", "torchvision", "mlflow")}
-    return [f"{name}=={version}" for name, version in {"cvflow": cvflow.__version__, **pins}.items()]
 
 
 @plain_errors()

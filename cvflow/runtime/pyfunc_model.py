@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from itertools import zip_longest
 from typing import Any
 
 import mlflow
@@ -13,7 +14,7 @@ NOT_TEXT = "not the base64 text of an image file"
 
 
 class CvflowModel(PythonModel):
-    """Answers rows that hold an encoded image (PNG, JPEG, ...), as bytes or as base64 text."""
+    """Answers rows that hold the task's encoded images (PNG, JPEG, ...), a column each, as bytes or as base64 text."""
 
     def load_context(self, context: PythonModelContext) -> None:
         import cvflow
@@ -21,13 +22,15 @@ class CvflowModel(PythonModel):
         self.model = cvflow.load(context.artifacts["model"])
 
     def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """One mapping a row: ``class``, ``probabilities``, ...; ``error`` alone where there is no image that can be read.
+        """One mapping a row: ``class``, ``probabilities``, ...; ``error`` alone where an image cannot be read, or is not there.
 
         What is a file (the PNG of a mask) is base64 text.
         """
-        images = [decoded(value) for value in column(model_input)]
-        answers = map(as_text, self.model.predict([image for image in images if image is not None]))
-        return [{"error": NOT_TEXT} if image is None else next(answers) for image in images]
+        columns: dict[str, Any] = {name: map(decoded, column(model_input, name)) for name in self.model.images}
+        rows: list[dict[str, Any]] = [dict(zip(columns, row, strict=True)) for row in zip_longest(*columns.values())]
+        whole = [None not in row.values() for row in rows]
+        answers = map(as_text, self.model.predict([row for row, good in zip(rows, whole, strict=True) if good]))
+        return [next(answers) if good else {"error": NOT_TEXT} for good in whole]
 
 
 def as_text(answer: dict[str, Any]) -> dict[str, Any]:
@@ -35,9 +38,9 @@ def as_text(answer: dict[str, Any]) -> dict[str, Any]:
     return {name: base64.b64encode(value).decode() if isinstance(value, bytes) else value for name, value in answer.items()}
 
 
-def column(model_input: pd.DataFrame) -> list[Any]:
-    """The images of a request; of one that came as ``inputs``, MLflow makes a single cell that holds them all."""
-    cells = model_input["image"]
+def column(model_input: pd.DataFrame, name: str) -> list[Any]:
+    """The images of this name in a request; of one that came as ``inputs``, MLflow makes a single cell that holds them all."""
+    cells = model_input[name]
     return [image for cell in cells for image in (cell if isinstance(cell, list) else [cell])]
 
 

@@ -33,6 +33,7 @@ class Model:
         self.directory = directory
         self.classes = trained.info.classes
         self.recipe = trained.recipe
+        self.images = trained.task.schema.images
         self._predictor = Predictor(trained, next(trained.model.parameters()).device, views=views)
 
     def predict(self, images: Iterable[ImageLike | Mapping[str, ImageLike]], batch_size: int = 64) -> list[dict[str, Any]]:
@@ -40,8 +41,7 @@ class Model:
 
         Where an answer takes several images they come by name, as ``{"left": ..., "right": ...}``.
         """
-        names = self._predictor.trained.task.schema.images
-        rows = ({"id": str(index), **named(image, names)} for index, image in enumerate(images))
+        rows = ({"id": str(index), **named(image, self.images)} for index, image in enumerate(images))
         answers = [answer for batch in self._predictor.rows(rows, batch_size) for answer in batch]
         return [{k: v for k, v in answer.items() if k != "id" and (k != "error" or v is not None)} for answer in answers]
 
