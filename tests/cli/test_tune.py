@@ -33,6 +33,7 @@ SEARCH = ("tune", "digits", *SPACE, *QUICK, "search.algorithm={name: evolution, 
     [
         ((), "search.space: got nothing, expected at least one key"),
         (("seed=int(1,9)", "train.epochs=grid(1,2,3)", "--algorithm", "grid", "--samples", "5"), "Type --samples 9"),
+        (("seed=int(1,9)", "search.metric=macro_f2"), "search.metric: got 'macro_f2'"),
     ],
 )
 def test_a_wrong_search_is_refused_before_anything_is_written(

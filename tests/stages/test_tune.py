@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,32 @@ def test_each_wrong_key_and_value_is_named(space: dict[str, Any], where: str, fi
 def test_two_algorithms_options_are_not_mixed() -> None:
     with pytest.raises(RequestError, match="population: got the unknown key 'population', expected one of startup"):
         base(**SPACE, **{"search.algorithm": {"name": "tpe", "population": 4}})
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"metric": "macro_f2"}, ["search.metric: got 'macro_f2', expected one of .*. Did you mean 'macro_f1'?"]),
+        ({"metric": "xyz"}, ["search.metric: got 'xyz', expected one of .*. Type search.metric=accuracy."]),
+        ({"metric": "top5_accuracy"}, []),
+        ({"metric": "loss"}, []),
+        ({"algorithm": "grid", "max_epochs": 20}, ["search.max_epochs: got 20 epochs for a grid of 6 points of 4 or more each, .* 24."]),
+        ({"algorithm": "grid", "max_epochs": 21}, []),  # the last begins before they are used up
+        ({"algorithm": "grid", "max_epochs": 6, "scheduler": "asha"}, []),  # which may end each after one
+        ({"algorithm": "random", "max_epochs": 5}, []),
+    ],
+)
+def test_what_no_trial_reports_and_what_the_limits_do_not_pay_for(options: dict[str, Any], expected: list[str]) -> None:
+    written = {f"search.{key}": value for key, value in options.items()}
+    space = {"search.space.train.epochs": [4, 5], "search.space.seed": [1, 2, 3]}
+    recipe = base(**space, **written)
+    try:
+        check_search(recipe, section(recipe))
+        found = []
+    except RequestError as error:
+        found = [str(fault) for fault in error.faults]
+    assert len(found) == len(expected)
+    assert all(re.search(pattern.replace("?", r"\?"), said) for pattern, said in zip(expected, found, strict=True)), found
 
 
 def test_a_condition_makes_a_key_right() -> None:

@@ -25,12 +25,14 @@ SEARCHED = ("image", "model", "seed", "task", "train")
 """Sections whose keys may be searched: what a training reads."""
 CHANGED_IN_TRAINING = ("train.optimizer.", "task.")
 """Keys that population-based training may change under way."""
+ANY_DATA = DatasetInfo("", tuple(map(str, range(100))), {}, (), (), "")
+"""Stands for data that is not prepared: with classes enough that a metric leaves no figure out."""
 EXAMPLE = "'train.optimizer.lr=loguniform(1e-4,1e-1)'"
 
 
 def check_search(base: Mapping[str, Any], search: Search) -> None:
     """base: the resolved recipe. Raises RequestError with every fault."""
-    found = [*_keys(search), *_conditions(base, search), *_scheduler(base, search)]
+    found = [*_keys(search), *_conditions(base, search), *_scheduler(base, search), *_unknown_metric(base, search)]
     wrong = {fault.where for fault in found}
     found += [fault for key, dimension in search.space.items() if _at(key) not in wrong for fault in _values(base, key, dimension)]
     if not found:
@@ -130,10 +132,31 @@ def _size(base: Mapping[str, Any], search: Search) -> list[Fault]:
         size = algorithm_of(base, search).size
     except RequestError as error:
         return list(error.faults)
-    if size is not None and search.samples is not None and size > search.samples:
-        fix = f"Type --samples {size}, leave values out, or type --algorithm random."
-        return [Fault("search.samples", f"a grid of {size} points for {search.samples} trials", f"at least {size}", fix)]
-    return []
+    if size is None:
+        return []
+    found, fewer = [], "leave values out, or type --algorithm random."
+    if search.samples is not None and size > search.samples:
+        fix = f"Type --samples {size}, {fewer}"
+        found.append(Fault("search.samples", f"a grid of {size} points for {search.samples} trials", f"at least {size}", fix))
+    epochs = least_epochs(base, search)
+    if search.max_epochs is not None and (size - 1) * epochs >= search.max_epochs:  # the last could not begin
+        got, needed = f"{search.max_epochs} epochs for a grid of {size} points of {epochs} or more each", size * epochs
+        found.append(Fault("search.max_epochs", got, f"at least {needed}", f"Type search.max_epochs={needed}, {fewer}"))
+    return found
+
+
+def least_epochs(base: Mapping[str, Any], search: Search) -> int:
+    """Epochs that each trial takes at least: one where it may be ended early."""
+    epochs = search.space.get("train.epochs")
+    plan = Recipe.model_validate(with_params(base, {"train.epochs": min(epochs.values)} if epochs else {})).train.plan()
+    early = search.scheduler.name != "none" or any(phase.patience for phase in plan)
+    return min(1, sum(phase.epochs for phase in plan)) if early else sum(phase.epochs for phase in plan)
+
+
+def _unknown_metric(base: Mapping[str, Any], search: Search) -> list[Fault]:
+    """As far as it can be said of any data."""
+    recipe = Recipe.model_validate(with_params(base, {}))
+    return _metric(recipe, search, build("task", recipe.task), ANY_DATA)
 
 
 def search_objective(base: Mapping[str, Any], search: Search, dataset: PreparedDataset) -> Objective:
@@ -149,10 +172,11 @@ def search_objective(base: Mapping[str, Any], search: Search, dataset: PreparedD
 
 def _metric(recipe: Recipe, search: Search, task: Task, info: DatasetInfo) -> list[Fault]:
     """A metric that no trial reports."""
-    known = sorted({*task.metric(info).compute(), "loss"})
-    if search.metric in (None, task.objective(recipe).metric, *known):
+    known, own = sorted({*task.metric(info).compute(), "loss"}), task.objective(recipe).metric
+    if search.metric in (None, own, *known):
         return []
-    return [Fault("search.metric", f"'{search.metric}'", one_of(known), did_you_mean(str(search.metric), known))]
+    fix = did_you_mean(str(search.metric), known) or f"Type search.metric={own}."
+    return [Fault("search.metric", f"'{search.metric}'", one_of(known), fix)]
 
 
 def check_models(base: Mapping[str, Any], search: Search, dataset: PreparedDataset) -> None:
