@@ -153,13 +153,22 @@ class BaseTask:
         self.max_megapixels = info.extra.get("max_megapixels", MAX_MEGAPIXELS)
 
     def faults(self, cfg: Recipe) -> list[Fault]:
-        faults, kinds = [], sorted({*self.schema.kinds.values()})
+        faults, kinds = self._no_head(cfg), sorted({*self.schema.kinds.values()})
         if kinds:
             faults += unfit(cfg, "images_alone", "which changes the images alone", "changes that annotations follow")
             faults += unmixable(cfg, " or ".join(kinds))
         if len(self.schema.images) > 1:
             faults += unfit(cfg, "one_image", "which hides the same place in each image", "changes that make up no match")
         return faults
+
+    def _no_head(self, cfg: Recipe) -> list[Fault]:
+        """Faults for phases that fit a last, linear layer, where the task has none."""
+        if type(self).features is not BaseTask.features:
+            return []
+        keys = [f"train.phases.{i}.kind" for i in range(len(cfg.train.phases))] or ["train.kind"]
+        kinds = zip(keys, cfg.train.plan(), strict=True)
+        expected = "sgd: this task's models end in no linear layer that could be fitted"
+        return [Fault(key, "fit", expected, f"Type {key}=sgd.") for key, phase in kinds if phase.kind.name == "fit"]
 
     def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler:
         return sampled(cfg, "shuffle", self.schema.stratify)

@@ -45,14 +45,14 @@ class Embedding(BaseTask):
         return Objective("recall_at_1", "max")
 
     def faults(self, cfg: Recipe) -> list[Fault]:
-        mixed = unmixable(cfg, IDENTITY)
+        faults = [*super().faults(cfg), *unmixable(cfg, IDENTITY)]
         if cfg.train.sampler and check("sampler", cfg.train.sampler, "train.sampler")[1]:
-            return mixed
+            return faults
         try:
             sampled(cfg, SAMPLER, IDENTITY)
         except RequestError as error:
-            return [*mixed, *error.faults]
-        return mixed
+            faults += error.faults
+        return faults
 
     def samples(self, row: Row) -> Iterable[Sample]:
         image = torch.from_numpy(decode(row["image"], max_megapixels=self.max_megapixels)).permute(2, 0, 1)

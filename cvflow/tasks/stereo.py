@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from cvflow.config import Recipe
 from cvflow.data.files import kitti, pfm
@@ -17,8 +17,9 @@ from cvflow.errors import Fault, RequestError
 from cvflow.losses.known import smooth_l1
 from cvflow.metrics.stereo import SHARES
 from cvflow.registry import register
+from cvflow.tasks.base import unfit
 from cvflow.tasks.pair import PairTask
-from cvflow.types import DatasetInfo, Loss, Prediction, Raw, Schema
+from cvflow.types import Loss, Prediction, Raw, Schema
 
 WIDEST = 1 / 6
 """The disparity that is drawn in the last colour, as a part of the image's width."""
@@ -46,15 +47,17 @@ class Stereo(PairTask):
     def loss(self, answer_BCHW: Tensor, truth_BCHW: Tensor) -> Loss:
         return smooth_l1(answer_BCHW, truth_BCHW)
 
-    def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module:
-        for where, views in (("evaluate.views", cfg.evaluate.views), ("predict.views", cfg.predict.views)):
-            if any(view.name == "horizontal_flip" for view in views):
-                raise _mirrored(where)
-        return super().build(cfg, info)
+    def faults(self, cfg: Recipe) -> list[Fault]:
+        asked = (("evaluate.views", cfg.evaluate.views), ("predict.views", cfg.predict.views))
+        return [
+            *super().faults(cfg),
+            *unfit(cfg, "turns", "which takes the views off their rows", "changes that keep the rows of a pair"),
+            *(_mirrored(where) for where, views in asked if any(view.name == "horizontal_flip" for view in views)),
+        ]
 
     def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
         if any(view.mirrored for view in views):
-            raise _mirrored("views")
+            raise RequestError(_mirrored("views"))
         return super().merge(raws, views)
 
     def caption(self, values: Mapping[str, Any]) -> str:
@@ -72,6 +75,6 @@ class Stereo(PairTask):
         return {".pfm": pfm.write(disparity), ".png": kitti.write_disparity(disparity)}
 
 
-def _mirrored(where: str) -> RequestError:
+def _mirrored(where: str) -> Fault:
     got = "horizontal_flip of a stereo pair, whose mirrored views give the other view's disparity"
-    return RequestError(Fault(where, got, "views that keep left and right", "Leave horizontal_flip out."))
+    return Fault(where, got, "views that keep left and right", "Leave horizontal_flip out.")

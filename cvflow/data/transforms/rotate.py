@@ -15,7 +15,9 @@ from cvflow.types import Sample
 
 @register("transform", "rotate")
 class Rotate:
-    """degrees: the greatest angle, either way."""
+    """degrees: the greatest angle, either way. Not for stereo, whose rows have to stay."""
+
+    turns = True
 
     def __init__(self, image: Image, *, degrees: Annotated[float, Field(ge=0, le=180)] = 15.0) -> None:
         self.degrees = degrees
