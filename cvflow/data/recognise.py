@@ -23,7 +23,7 @@ def recognise(
         raise RequestError(Fault(where, f"'{data}'", "a folder or file that exists"))
     objections: dict[bool, list[Fault]] = {True: [], False: []}
     formats = {name: cast(type[Format], get("format", name)) for name in names("format")}
-    tried = {k: v for k, v in formats.items() if not v.built_in and (schema is None or needed(schema) <= v.gives)}
+    tried = {k: v for k, v in formats.items() if not v.built_in and (needed(schema) <= v.gives if schema else not v.only_asked)}
     for name, builder in tried.items():
         guessed = builder.guess(data)
         if guessed is None:

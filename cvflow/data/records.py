@@ -46,6 +46,8 @@ class Format(Protocol):
     """The annotations that its records can have: it is tried for tasks that need no others."""
     by_mark: bool = False
     """Whether ``guess`` goes by a mark of the format's own: where it is found, other formats' objections say nothing."""
+    only_asked: bool = False
+    """Whether it is tried only for tasks that need what it gives, other formats' data looking no different."""
 
     def __iter__(self) -> Iterator[Record]: ...
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 import yaml
 
 from cvflow.data.images import ImageFault, decode
 from cvflow.data.records import Record
 from cvflow.errors import CvflowError, Fault, RequestError
-from cvflow.registry import Component, get
+from cvflow.registry import Component, build, get
 from cvflow.runtime import dvc
 from cvflow.stages.project import RECIPES, check_name, check_pipeline_is_ours, make_entry, slug, write_entry, write_pipeline
 from cvflow.stages.recognised import recognise_for
 from cvflow.stages.run import read_runs
+from cvflow.tasks.base import Task
+from cvflow.tasks.starter import Seen
 
 LOOKED_AT = 64
 """Images opened to choose the model's size."""
@@ -32,20 +35,24 @@ def new_recipe(name: str, task: str, data: Path) -> tuple[Path, str]:
     component, reader = recognise_for(task, data, "--data")
     records, classes = list(reader), tuple(reader.classes)
     sizes, faults = look(records)
-    grey = bool(sizes) and all(size[2] == 1 for size in sizes)
-    side = model_size([min(height, width) for height, width, _ in sizes])
-    text = recipe_text(name, task, component, os.path.relpath(data, RECIPES), classes, side, 1 if grey else 3)
+    if not sizes:
+        raise CvflowError("none of the images looked at could be read")
+    grey = all(size[2] == 1 for size in sizes)
+    built: Task = build("task", Component(name=task))
+    seen = Seen([(height, width) for height, width, _ in sizes], len(classes))
+    named = f"{len(classes)} {'identities' if built.schema.identity else 'classes'}" if classes else ""
+    head = {"description": f"{named or task} from {data.resolve().name}", "task": task, "data": data_section(component, data)}
+    text = recipe_text(name, head, seen, 1 if grey else 3, built.starter(seen))
     dvc.initialise()
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     write_pipeline()
     write_entry(name, make_entry(path, {}))
     listed = ", ".join([*classes[:8], *(["..."] if len(classes) > 8 else [])])
+    count = f"{len(records)} {'images' if len(built.schema.images) == 1 else 'pairs'}"
     looked = f"{faults} of {min(LOOKED_AT, len(records))} looked at unreadable"
-    return (
-        path,
-        f"{len(records)} images, {len(classes)} classes ({listed}), {'grey' if grey else 'colour'}, read as {component.name}; {looked}",
-    )
+    colours = "grey" if grey else "colour"
+    return path, ", ".join([count, *([f"{named} ({listed})"] if named else []), colours, f"read as {component.name}; {looked}"])
 
 
 def look(records: list[Record]) -> tuple[list[tuple[int, int, int]], int]:
@@ -63,35 +70,27 @@ def look(records: list[Record]) -> tuple[list[tuple[int, int, int]], int]:
     return sizes, faults
 
 
-def model_size(short_sides: list[int]) -> int:
-    """The model's image side: the power-of-two-like size at or above the median short side, at most 224 pixels."""
-    if not short_sides:
-        raise CvflowError("none of the images looked at could be read")
-    return next((size for size in (32, 64, 96, 128, 160, 192) if size >= median(short_sides)), 224)
+def data_section(component: Component, data: Path) -> dict[str, Any]:
+    """What reads the data, and how they are split where they are not."""
+    return {
+        "format": component.model_dump() if component.options else component.name,
+        "source": os.path.relpath(data, RECIPES),
+        "split": {"val": 0.1, "test": 0.2},
+    }
 
 
-def recipe_text(name: str, task: str, component: Component, source: str, classes: tuple[str, ...], side: int, channels: int) -> str:
-    """The recipe's YAML, with a header that says how to run it."""
-    small = side <= 64
-    backbone = {"name": "cifar_resnet", "depth": 20} if small else {"name": "torchvision", "model": "mobilenet_v2"}
-    crop = {"name": "random_crop", "padding": max(2, side // 8)} if small else {"name": "random_resized_crop"}
-    recipe = {
-        "description": f"{len(classes)} classes from {Path(source).name}",
-        "task": task,
-        "data": {
-            "format": component.model_dump() if component.options else component.name,
-            "source": source,
-            "split": {"val": 0.1, "test": 0.2},
-        },
-        "image": {"size": [side, side], "channels": channels, "resize": "stretch" if small else "crop"},
-        "model": {"backbone": backbone},
+def recipe_text(name: str, head: Mapping[str, Any], seen: Seen, channels: int, own: Mapping[str, Any]) -> str:
+    """The recipe's YAML, with a header that says how to run it. own: the task's sections, laid over those of every task."""
+    usual: dict[str, Any] = {
+        "image": {"size": [seen.side, seen.side], "channels": channels},
+        "model": {},
         "train": {
             "epochs": 20,
             "batch_size": 32,
             "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0005},
             "schedule": "cosine",
             "warmup_epochs": 1,
-            "augment": [crop, "horizontal_flip"],
         },
     }
-    return f"# cvflow run {name}\n" + yaml.safe_dump(recipe, sort_keys=False)
+    sections = {key: {**usual.get(key, {}), **own.get(key, {})} for key in {**usual, **own}}
+    return f"# cvflow run {name}\n" + yaml.safe_dump({**head, **{k: v for k, v in sections.items() if v}}, sort_keys=False)

@@ -16,6 +16,7 @@ from cvflow.data.images import MAX_MEGAPIXELS, Pixels
 from cvflow.data.samplers import FirstOfEach, Sampler
 from cvflow.errors import Fault, RequestError
 from cvflow.registry import Component, build, get, names
+from cvflow.tasks.starter import Seen, Starter
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
 Transform = Callable[[Sample], Sample]
@@ -127,6 +128,10 @@ class Task(Protocol):
         """The best answer that looks at no image, as a prediction's values; train: rows. What a model has to beat."""
         ...
 
+    def starter(self, seen: Seen) -> Starter:
+        """A new recipe for data like these: sections laid over those of every task."""
+        ...
+
     def bind(self, info: DatasetInfo) -> None:
         """Told once what the dataset is (class names), before anything else."""
         ...
@@ -184,6 +189,9 @@ class BaseTask:
 
     def guess(self, train: Iterable[Row]) -> Callable[[Sample], Mapping[str, Any]]:
         raise NotImplementedError
+
+    def starter(self, seen: Seen) -> Starter:
+        return {}
 
     def transforms(self, cfg: Recipe, split: str) -> Transform:
         """The recipe's random transforms for train, then (or before: see Fit) the model's size."""

@@ -17,6 +17,7 @@ from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.metrics.classification import ClassificationMetric
 from cvflow.registry import build, register
 from cvflow.tasks.base import BaseTask, Features, Metric, no_linear_layer
+from cvflow.tasks.starter import Seen, Starter, large
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
 # The tags begin with "union-", which the faults of a recipe leave out of the field's path.
@@ -117,6 +118,15 @@ class Classification(BaseTask):
         if "label" in values:
             return self.info.classes[int(values["label"])]
         return f"{values['class']} {max(values['probabilities']):.0%}"
+
+    def starter(self, seen: Seen) -> Starter:
+        backbone = {"name": "cifar_resnet", "depth": 20} if seen.small else large()
+        crop = seen.shift() if seen.small else {"name": "random_resized_crop"}
+        return {
+            "image": {"resize": "stretch" if seen.small else "crop"},
+            "model": {"backbone": backbone},
+            "train": {"augment": [crop, "horizontal_flip"]},
+        }
 
     def guess(self, train: Iterable[Row]) -> Callable[[Sample], Mapping[str, Any]]:
         """The most frequent class, with the shares of all as probabilities."""

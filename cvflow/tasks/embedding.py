@@ -20,6 +20,7 @@ from cvflow.metrics.embedding import EmbeddingMetric
 from cvflow.ops.gather import over_ranks
 from cvflow.registry import Component, Kind, build, check, register
 from cvflow.tasks.base import BaseTask, Metric, sampled, unmixable
+from cvflow.tasks.starter import Seen, Starter, large
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
 SAMPLER, IDENTITY = "identities", "identity"
@@ -92,6 +93,19 @@ class Embedding(BaseTask):
 
     def metric(self, info: DatasetInfo) -> Metric:
         return EmbeddingMetric(info.classes)
+
+    def starter(self, seen: Seen) -> Starter:
+        """A batch holds at most half of the identities: the others may be for val and test."""
+        images, identities = 4, min(8, max(2, seen.classes // 2))
+        return {
+            "model": {"name": "embedder", "backbone": "conv4" if seen.small else large(), "dim": 64},
+            "train": {
+                "batch_size": images * identities,
+                "sampler": {"name": SAMPLER, "images": images},
+                "optimizer": {"name": "adamw", "lr": 0.002},
+                "augment": [seen.shift()],
+            },
+        }
 
     def guess(self, train: Iterable[Row]) -> Callable[[Sample], Mapping[str, Any]]:
         """A direction for each image, drawn by its id: neighbours are found by chance."""

@@ -16,6 +16,7 @@ from cvflow.losses.known import endpoint
 from cvflow.metrics.flow import SHARES
 from cvflow.registry import register
 from cvflow.tasks.pair import PairTask
+from cvflow.tasks.starter import Seen, Starter, of_maps
 from cvflow.types import Loss, Prediction, Schema
 
 FARTHEST = 1 / 8
@@ -32,6 +33,9 @@ class OpticalFlow(PairTask):
 
     def loss(self, answer_BCHW: Tensor, truth_BCHW: Tensor) -> Loss:
         return endpoint(answer_BCHW, truth_BCHW)
+
+    def starter(self, seen: Seen) -> Starter:
+        return of_maps(seen, {"name": self.usual_model}, 8, "horizontal_flip")
 
     def caption(self, values: Mapping[str, Any]) -> str:
         lengths = np.hypot(*np.moveaxis(self.array(values), 2, 0))

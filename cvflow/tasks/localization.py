@@ -20,6 +20,7 @@ from cvflow.losses.box import BoxLoss, box_loss
 from cvflow.metrics.localization import FOUND, LocalizationMetric, iou
 from cvflow.registry import build, register
 from cvflow.tasks.base import BaseTask, Metric
+from cvflow.tasks.starter import Seen, Starter, large, of_maps
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
 
@@ -116,6 +117,10 @@ class Localization(BaseTask):
         from cvflow.draw.annotated import boxed
 
         return boxed(image, answer["box"], self.caption(answer))
+
+    def starter(self, seen: Seen) -> Starter:
+        backbone = {"name": "unet", "width": 16, "levels": 4} if seen.small else large(output_stride=16)
+        return of_maps(seen, {"name": "localizer", "backbone": backbone}, 32, "horizontal_flip")
 
     def guess(self, train: Iterable[Row]) -> Callable[[Sample], Mapping[str, Any]]:
         """The most frequent class, and the mean of all boxes by their shares of width and height."""

@@ -19,6 +19,7 @@ from cvflow.metrics.segmentation import SegmentationMetric, confusion, mean_iou
 from cvflow.registry import build, register
 from cvflow.tasks.base import BaseTask, Metric
 from cvflow.tasks.classification import ClassWeights, weights_by_class
+from cvflow.tasks.starter import Seen, Starter, large, of_maps
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
 
@@ -110,6 +111,10 @@ class Segmentation(BaseTask):
 
     def files(self, prediction: Prediction) -> Mapping[str, bytes]:
         return {".png": prediction.values["mask"]}
+
+    def starter(self, seen: Seen) -> Starter:
+        backbone = {"name": "unet", "width": 16, "levels": 4} if seen.small else large()
+        return of_maps(seen, {"name": "unet", "backbone": backbone}, 16, "horizontal_flip")
 
     def guess(self, train: Iterable[Row]) -> Callable[[Sample], Mapping[str, Any]]:
         """The class with the most pixels, everywhere."""

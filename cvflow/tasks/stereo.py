@@ -19,6 +19,7 @@ from cvflow.metrics.stereo import SHARES
 from cvflow.registry import register
 from cvflow.tasks.base import unfit
 from cvflow.tasks.pair import PairTask
+from cvflow.tasks.starter import Seen, Starter, of_maps
 from cvflow.types import Loss, Prediction, Raw, Schema
 
 WIDEST = 1 / 6
@@ -59,6 +60,10 @@ class Stereo(PairTask):
         if any(view.mirrored for view in views):
             raise RequestError(_mirrored("views"))
         return super().merge(raws, views)
+
+    def starter(self, seen: Seen) -> Starter:
+        """Nothing is mirrored: that takes the right view's disparity. Found is what a quarter of the width lies apart."""
+        return of_maps(seen, {"name": self.usual_model, "max_disparity": seen.size[1] // 4}, 8)
 
     def caption(self, values: Mapping[str, Any]) -> str:
         disparity = self.array(values)

@@ -129,5 +129,6 @@ def test_masks_are_checked_and_drawn(masked: Path, project: Path) -> None:
 def test_data_of_another_task_are_named(masked: Path, raw: Path) -> None:
     with pytest.raises(RequestError, match=r"--task: got 'classification', expected a task that .*Type --task segmentation\."):
         check_data(masked, out=Path("page.html"))
-    with pytest.raises(RequestError, match=r"--task: got 'segmentation', expected a task that .*Type --task classification\."):
+    others = r"Type --task classification or --task embedding\."
+    with pytest.raises(RequestError, match=rf"--task: got 'segmentation', expected a task that .*{others}"):
         check_data(raw, task_name="segmentation", out=Path("page.html"))

@@ -7,14 +7,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 
+from cvflow.config import Recipe
+from cvflow.data.annotations import KINDS, mask
+from cvflow.data.dataset import PreparedDataset
+from cvflow.data.images import encode_png
+from cvflow.data.prepare import prepare
 from cvflow.errors import CvflowError, RequestError
-from cvflow.stages.new import model_size, new_recipe
+from cvflow.registry import build, names
+from cvflow.stages.new import new_recipe
 from cvflow.stages.run import read_runs
+from cvflow.tasks.base import Task
+from cvflow.tasks.starter import Seen
 
 Folder = Callable[..., Path]
 
@@ -104,9 +114,96 @@ def test_only_unreadable_images(folder: Folder) -> None:
         new_recipe("mine", "classification", raw)
 
 
-@pytest.mark.parametrize(("sides", "size"), [([8], 32), ([32, 32], 32), ([33], 64), ([100, 20, 90], 96), ([4000], 224)])
-def test_model_size(sides: list[int], size: int) -> None:
-    assert model_size(sides) == size
+@pytest.mark.parametrize(
+    ("sizes", "side", "size"),
+    [
+        ([(8, 8)], 32, (32, 32)),
+        ([(32, 32)] * 2, 32, (32, 32)),
+        ([(33, 40)], 64, (64, 64)),
+        ([(100, 300), (20, 60), (90, 270)], 96, (96, 288)),
+        ([(4000, 3000)], 224, (288, 224)),
+        ([(375, 1242)], 224, (224, 736)),
+    ],
+)
+def test_the_model_s_size(sizes: list[tuple[int, int]], side: int, size: tuple[int, int]) -> None:
+    assert (Seen(sizes, 0).side, Seen(sizes, 0).size) == (side, size)
+
+
+def _noise(path: Path, size: tuple[int, int], seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_png(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)))
+
+
+def _class_folders(size: tuple[int, int]) -> None:
+    for i in range(8):
+        _noise(Path(f"raw/{'ab'[i % 2]}/{i}.png"), size, i)
+
+
+def _identity_folders(size: tuple[int, int]) -> None:
+    for i in range(12):
+        _noise(Path(f"raw/s{i // 2}/{i}.png"), size, i)
+
+
+def _masks(size: tuple[int, int]) -> None:
+    Path("raw/masks").mkdir(parents=True)
+    Path("raw/classes.txt").write_text("road\nsky\n")
+    for i in range(8):
+        _noise(Path(f"raw/images/{i}.png"), size, i)
+        Path(f"raw/masks/{i}.png").write_bytes(mask.encode(np.eye(*size, dtype=np.uint8)))
+
+
+def _boxes(size: tuple[int, int]) -> None:
+    for i in range(8):
+        _noise(Path(f"raw/{i}.png"), size, i)
+    Path("raw/boxes.csv").write_text("path,label,xmin,ymin,xmax,ymax\n" + "".join(f"{i}.png,{'ab'[i % 2]},1,2,9,8\n" for i in range(8)))
+
+
+def _pairs(size: tuple[int, int], first: str, second: str, kind: str, channels: tuple[int, ...]) -> None:
+    Path("raw", kind).mkdir(parents=True)
+    for i in range(8):
+        _noise(Path(f"raw/{first}/{i}.png"), size, i)
+        _noise(Path(f"raw/{second}/{i}.png"), size, i + 100)
+        Path(f"raw/{kind}/{i}.npz").write_bytes(KINDS[kind].encode(np.full((*size, *channels), 2, np.float32)))
+
+
+TASKS: dict[str, tuple[Callable[[tuple[int, int]], None], str]] = {
+    "classification": (_class_folders, "8 images, 2 classes (a, b), colour, read as image_folder"),
+    "embedding": (_identity_folders, "12 images, 6 identities (s0, s1, s2, s3, s4, s5), colour, read as identity_folder"),
+    "flow": (lambda size: _pairs(size, "first", "second", "flow", (2,)), "8 pairs, colour, read as pairs"),
+    "localization": (_boxes, "8 images, 2 classes (a, b), colour, read as boxes_csv"),
+    "segmentation": (_masks, "8 images, 2 classes (road, sky), colour, read as image_mask"),
+    "stereo": (lambda size: _pairs(size, "left", "right", "disparity", ()), "8 pairs, colour, read as pairs"),
+}
+
+
+def test_every_task_has_data_to_look_at() -> None:
+    assert set(TASKS) == set(names("task")), "a new task? give TASKS a small folder of its data"
+
+
+@pytest.mark.parametrize("size", [(20, 30), (90, 130)], ids=["small", "large"])
+@pytest.mark.parametrize("name", TASKS)
+def test_the_recipe_of_every_task_trains(name: str, size: tuple[int, int], project: Path, resolved: Callable[..., Any]) -> None:
+    """Prepared, resolved and built; a batch as in training has a finite loss with a gradient."""
+    make, said = TASKS[name]
+    make(size)
+    path, summary = new_recipe("mine", name, Path("raw"))
+    assert summary.startswith(said)
+    recipe = Recipe.model_validate({k: v for k, v in resolved(path).recipe.items() if k != "cvflow"})
+    task: Task = build("task", recipe.task)
+    reader = build("format", recipe.data.format, Path("raw"))
+    prepare(reader, task.schema, name, recipe.data.split, Path("data"), 64)
+    dataset = PreparedDataset(Path("data"))
+    task.bind(dataset.info)
+    net = task.build(recipe, dataset.info)
+    rows = dataset.split("train")
+    order = task.sampler(recipe, dataset.info).order(rows, 0, 0)[:8]
+    change = task.transforms(recipe, "train")
+    batch = task.collate([change(sample) for i in order for sample in task.samples(rows[i])])
+    losses = task.losses(net, batch)
+    total = torch.stack([loss.sum / loss.count for loss in losses.values()]).sum()
+    total.backward()
+    assert torch.isfinite(total)
+    assert all(p.grad is not None for p in net.parameters() if p.requires_grad)
 
 
 def _zip(raw: Path) -> Path:

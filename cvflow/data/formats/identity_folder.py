@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -37,6 +37,7 @@ class IdentityFolder(ImageFolder):
     """
 
     gives = frozenset({"identity"})
+    only_asked = True
 
     def __init__(
         self,
@@ -51,10 +52,6 @@ class IdentityFolder(ImageFolder):
         super().__init__(source)
         self._given = self._matched({"val": val, "test": test})
         self.classes = tuple(sorted({self._named(name, angle) for name, _, _, angle in self._images()}))
-
-    @classmethod
-    def guess(cls, source: Path) -> Mapping[str, Any] | None:
-        return None  # any image folder might be one
 
     def __iter__(self) -> Iterator[Record]:
         for name, path, split, angle in self._images():
