@@ -42,10 +42,21 @@ def agree(*flags: bool) -> tuple[bool, ...]:
     """Each flag: whether any rank has it set."""
     if world_size() == 1:
         return flags
+    return tuple(map(bool, _greatest(*flags)))
+
+
+def least(number: int) -> int:
+    """Of each rank's number."""
+    return number if world_size() == 1 else -_greatest(-number)[0]
+
+
+def _greatest(*numbers: int) -> list[int]:
+    """Of each, over ranks."""
     device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-    table = torch.tensor(flags, dtype=torch.int32, device=device)
+    table = torch.tensor(numbers, dtype=torch.int32, device=device)
     dist.all_reduce(table, dist.ReduceOp.MAX)
-    return tuple(map(bool, table.tolist()))
+    found: list[int] = table.tolist()
+    return found
 
 
 def barrier() -> None:

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cvflow.data.ahead import drawing
 from cvflow.data.loader import seed_of
 from cvflow.engine.closures import passed_over
+from cvflow.engine.distributed import least
 from cvflow.engine.job import Job
 from cvflow.engine.meter import Clock
 from cvflow.engine.step import Step, counted, reduce, some
@@ -45,7 +46,7 @@ class Update:
 
         The step is left out where ``not_finite: skip`` and a loss or gradient is not finite.
         """
-        parts = batch.parts(self.train.accumulate)
+        parts = self._parts(batch)
         means = torch.empty(0)
 
         def closure() -> Tensor:
@@ -62,6 +63,11 @@ class Update:
         taken = self._apply(means)
         self.clock.lap("optimizer")
         return means, taken
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """As many on every rank, though one may have a sample more: losses that compare all ranks' samples wait for each part."""
+        wanted = self.train.accumulate
+        return batch.parts(least(min(wanted, len(batch)))) if wanted > 1 else [batch]
 
     def _backward(self, parts: list[Batch], seed: int) -> Tensor:
         """Gradients of the whole batch; the global mean of each loss."""

@@ -17,9 +17,17 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 from torch.nn.parallel import DistributedDataParallel
+from cvflow.config import Compute, Recipe
+from cvflow.engine.checkpoint import CheckpointStore
+from cvflow.engine.distributed import least
+from cvflow.engine.job import Job
+from cvflow.engine.meter import Clock
 from cvflow.engine.step import Step, counted, reduce
+from cvflow.engine.update import Update
 from cvflow.ops.gather import over_ranks
 from cvflow.registry import Component
+from cvflow.runtime.console import Console
+from cvflow.runtime.local import LocalSession
 from cvflow.tasks.embedding import Embedding
 from cvflow.types import Batch
 
@@ -43,6 +51,17 @@ for loss in ({"name": "triplet", "mining": "hard"}, {"name": "triplet", "mining"
     found |= {f"{name} {key}": p.grad for key, p in net.named_parameters()} | {f"{name} loss": whole[0] / whole[1]}
 values, first = over_ranks(torch.arange(2.0 + rank)[:, None] + 10 * rank)
 found |= {"values": values, "first": torch.tensor(first)}
+found["least"] = torch.tensor(least(7 - 2 * rank))
+session = LocalSession(Compute(device="cpu", threads=1), CheckpointStore(root / "checkpoints"), None, Console())
+session.rank, session.world_size = rank, world_size
+recipe = Recipe.model_validate({"task": "embedding", "data": {"format": "digits"}, "train": {"accumulate": 3}})
+job = Job(recipe, Embedding(loss=Component(name="contrastive")), None, net.float(), session)
+update = Update(job, torch.optim.SGD(net.parameters(), lr=0.1), Clock(session.device))
+own = slice(rank, 5, world_size)
+batch = Batch([""] * len(identity[own]), {"image": images[own].float()}, {"identity": identity[own]})
+before = net[1].weight.detach().clone()
+update(batch, seed=0)
+found["moved"] = net[1].weight.detach() - before
 save_file(found, root / f"rank{rank}.safetensors")
 if world_size > 1:
     dist.destroy_process_group()
@@ -66,7 +85,7 @@ def ranks(root: Path, world_size: int) -> list[dict[str, torch.Tensor]]:
 def test_two_ranks_take_the_step_of_one(tmp_path: Path) -> None:
     (alone,) = ranks(tmp_path / "one", 1)
     both = ranks(tmp_path / "two", 2)
-    for name in (name for name in alone if name not in ("values", "first")):
+    for name in (name for name in alone if name not in ("values", "first", "least", "moved")):
         assert alone[name].abs().max() > 1e-3
         for rank in both:
             assert torch.allclose(rank[name], alone[name], rtol=1e-4, atol=1e-6), name
@@ -74,3 +93,7 @@ def test_two_ranks_take_the_step_of_one(tmp_path: Path) -> None:
     for rank, first in zip(both, (0, 2), strict=True):
         assert rank["values"].tolist() == [[0], [1], [10], [11], [12]]
         assert rank["first"] == first
+    # 5 samples in 3 parts, where one rank has 3 of them and the other 2
+    assert [int(rank["least"]) for rank in both] == [5, 5]
+    assert torch.equal(both[0]["moved"], both[1]["moved"])
+    assert both[0]["moved"].abs().max() > 1e-4
