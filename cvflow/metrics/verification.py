@@ -24,7 +24,8 @@ Ints = NDArray[np.int64]
 class Verification:
     """Integer counts of both kinds of pairs at each level of similarity. A pair is accepted from a threshold on.
 
-    - tar_at_far_f: the greatest share of genuine pairs accepted at a threshold that accepts at most the share f of the impostors.
+    - tar_at_far_f: the greatest share of genuine pairs accepted at a threshold that accepts at most the share f of the impostors. NaN
+      where these are fewer than 1 / f: none of them could be accepted, and that is another rate.
     - equal_error_rate: where the share of impostors accepted meets that of genuine pairs rejected, between two thresholds by a straight
       line; eer_threshold: the similarity there.
     - auc: the area under the ROC, which is how often a genuine pair is more similar than an impostor, ties counted half (Fawcett 2006,
@@ -54,8 +55,9 @@ class Verification:
             return dict.fromkeys([*(f"tar_at_far_{f}" for f in FARS), "equal_error_rate", "eer_threshold", "auc"], math.nan)
         far, tar = self._roc()
         rate, place = equal_error(far, tar)
+        impostors = int(self.impostor.sum())
         return {
-            **{f"tar_at_far_{f}": float(tar[np.searchsorted(far, f, side="right") - 1]) for f in FARS},
+            **{f"tar_at_far_{f}": float(tar[np.searchsorted(far, f, side="right") - 1]) if f * impostors >= 1 else math.nan for f in FARS},
             "equal_error_rate": rate,
             "eer_threshold": (LEVELS - place) / STEP - 1,
             "auc": float(np.sum(np.diff(far) * (tar[1:] + tar[:-1])) / 2),

@@ -16,7 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from cvflow.draw import block_of
 from cvflow.metrics.embedding import EmbeddingMetric, all_pairs, chances, whole_numbers
-from cvflow.metrics.verification import STEP, Verification, equal_error
+from cvflow.metrics.verification import FARS, STEP, Verification, equal_error
 from cvflow.types import Prediction
 
 
@@ -90,6 +90,12 @@ def test_verification_is_scikit_learns_over_all_pairs(spread: float) -> None:
     assert (~accepted[genuine]).mean() == pytest.approx(found["equal_error_rate"], abs=0.01)
 
 
+def test_a_rate_is_of_as_many_impostors_as_it_needs() -> None:
+    """2 identities of n images each make n * n impostor pairs."""
+    known = {n: [f for f in FARS if not math.isnan(fed(*draw(2, n, 0.5)).compute()[f"tar_at_far_{f}"])] for n in (3, 4, 10, 32)}
+    assert known == {3: [], 4: [0.1], 10: [0.1, 0.01], 32: [0.1, 0.01, 0.001]}
+
+
 def test_the_equal_error_by_hand() -> None:
     # FAR 0, 0, 1/4, 1, 1 and TAR 0, 1/2, 3/4, 3/4, 1 as the threshold falls: they meet at FAR 1/4 = 1 - TAR.
     rate, place = equal_error(np.array([0, 0, 0.25, 1, 1]), np.array([0, 0.5, 0.75, 0.75, 1]))
@@ -133,7 +139,7 @@ def test_identities_with_one_image_are_no_query_and_of_nothing_all_is_nan() -> N
     answers = [Prediction(str(i), {"embedding": v}) for i, v in enumerate([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [-1.0, 0.0]])]
     metric.update(answers, [{"identity": i} for i in (0, 0, 1, 2)])
     found = metric.compute()
-    assert (found["recall_at_1"], found["rank_1"], found["equal_error_rate"], found["tar_at_far_0.001"]) == (1.0, 1.0, 0.0, 1.0)
+    assert (found["recall_at_1"], found["rank_1"], found["equal_error_rate"], found["auc"]) == (1.0, 1.0, 0.0, 1.0)
     assert all(map(math.isnan, EmbeddingMetric(["a"]).compute().values()))
     assert EmbeddingMetric(["a"]).details() == {}
     alone = EmbeddingMetric(["a"])
