@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cvflow.config import Recipe
 from cvflow.data.images import decode
@@ -87,6 +88,10 @@ class Embedding(BaseTask):
         """Losses within the batch: ranks measure different numbers of them. One without two images of an identity counts for nothing."""
         raw, identity_B = self.forward(model, batch), batch.targets["identity"]
         return self._losses(raw["embedding"], raw["embedding"], identity_B, identity_B, 0), raw
+
+    def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
+        """The mean direction, a unit vector again."""
+        return {"embedding": F.normalize(super().merge(raws, views)["embedding"], dim=1)}
 
     def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
         return [Prediction(id, {"embedding": v}) for id, v in zip(batch.ids, raw["embedding"].float().cpu().tolist(), strict=True)]

@@ -21,6 +21,7 @@ from cvflow.engine.evaluate import evaluate
 from cvflow.engine.history import History
 from cvflow.engine.job import make_job
 from cvflow.engine.loop import train
+from cvflow.engine.views import View
 from cvflow.errors import RequestError
 from cvflow.registry import Component, build
 from cvflow.runtime.console import Console
@@ -55,6 +56,12 @@ def session(tmp_path: Path) -> Callable[[], LocalSession]:
 def first_batch(task: Embedding, data: PreparedDataset, cfg: Recipe, rows: int = 12) -> Batch:
     fit, reader = task.transforms(cfg, "test"), data.split("test")
     return task.collate([fit(sample) for i in range(rows) for sample in task.samples(reader[i])])
+
+
+def test_merged_views_are_a_unit_vector_in_their_mean_direction() -> None:
+    raws = [{"embedding": torch.tensor([[1.0, 0.0], [0.6, 0.8]])}, {"embedding": torch.tensor([[0.0, 1.0], [0.6, -0.8]])}]
+    merged = Embedding().merge(raws, [View(), View(mirrored=True)])["embedding"]
+    torch.testing.assert_close(merged, torch.tensor([[0.5**0.5, 0.5**0.5], [1.0, 0.0]]))
 
 
 def test_the_embedding_is_a_unit_vector_of_dim_numbers(numbers: PreparedDataset) -> None:
