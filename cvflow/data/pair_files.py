@@ -35,11 +35,12 @@ STEREO: tuple[Layout, ...] = (
 FLOW: tuple[Layout, ...] = (
     {"first": "first/{id}", "second": "second/{id}", "flow": "flow/{id}"},
     {"first": "image_2/{id}_10", "second": "image_2/{id}_11", "flow": "flow_occ/{id}_10"},
+    {"first": "colored_0/{id}_10", "second": "colored_0/{id}_11", "flow": "flow_occ/{id}_10"},
     {"first": "{id}/frame10", "second": "{id}/frame11", "flow": "{id}/flow10"},
     {"first": "{id}_img1", "second": "{id}_img2", "flow": "{id}_flow"},
     {"first": "clean/{id}_{n}", "second": "clean/{id}_{n+1}", "flow": "flow/{id}_{n}"},
 )
-"""Ours, KITTI 2015, Middlebury, Flying Chairs, Sintel."""
+"""Ours, KITTI 2015 and 2012, Middlebury, Flying Chairs, Sintel."""
 _PARTS = {"{id}": r"(?P<id>.+)", "{n}": r"(?P<n>\d+)"}
 
 

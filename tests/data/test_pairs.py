@@ -86,6 +86,15 @@ LAYOUTS: dict[str, tuple[str, dict[str, bytes], list[str]]] = {
         },
         ["training/000000"],
     ),
+    "kitti 2012 flow": (
+        "flow",
+        {
+            "training/colored_0/000000_10.png": image(),
+            "training/colored_0/000000_11.png": image(1),
+            "training/flow_occ/000000_10.png": kitti.write_flow(FLOW),
+        },
+        ["training/000000"],
+    ),
     "chairs": ("flow", {"7_img1.ppm": image(), "7_img2.ppm": image(1), "7_flow.flo": flo.write(FLOW)}, ["7"]),
     "sintel": (
         "flow",
