@@ -167,11 +167,13 @@ class Gentle(HereOnly, TrialScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if EPOCH not in result or "end" in result:
             return str(self.CONTINUE)
+        asked = self._asker.conductor.trial_folder(self._asker.numbers[trial.trial_id]) / STOP
+        if asked.exists():  # it does not wait for the answer; the scheduler takes it for ended
+            return str(self.CONTINUE)
         decision = self._inner.on_trial_result(tune_controller, trial, result)
         if decision != self.STOP:
             return str(decision)
-        conductor = self._asker.conductor
-        (conductor.trial_folder(self._asker.numbers[trial.trial_id]) / STOP).touch()
+        asked.touch()
         return str(self.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:

@@ -26,7 +26,9 @@ from cvflow.engine.search.space import Space
 from cvflow.engine.session import Point, Session
 from cvflow.errors import CvflowError, Fault, InterruptedRunError, RequestError
 from cvflow.registry import build
-from cvflow.runtime.ray_tune import at_once, run_trials
+from cvflow.runtime.ray_tune import Asker, Before, Gentle, at_once, run_trials
+from cvflow.runtime.schedulers import EPOCH, SCORE
+from cvflow.runtime.trial import STOP
 from cvflow.space import Search
 from cvflow.types import Objective
 
@@ -162,6 +164,30 @@ def test_what_the_scheduler_stops_ends_by_itself_and_what_is_left_open_goes_on_f
     conductor = conduct(tmp_path / "search", values, **options)
     assert [(t.state, t.epochs) for t in conductor.trials] == [("done", 9), ("stopped", 1), ("stopped", 1), ("done", 9)]
     assert started(log) == ["0.9", "0.5", "0.1", "0.95"]  # the first, of an earlier session, was remembered by the scheduler
+
+
+def test_the_median_rule_stops_what_lags_behind(tmp_path: Path) -> None:
+    options = {"scheduler": {"name": "median", "grace": 2, "least": 2}, "concurrency": 1}
+    conductor = conduct(tmp_path / "search", [0.5, 0.7, 0.8, 0.1, 0.9], **options)
+    go(conductor, tmp_path / "log")
+    ends = [(trial.state, trial.epochs) for trial in conductor.trials]
+    assert ends == [("done", 9), ("done", 9), ("done", 9), ("stopped", 2), ("done", 9)]
+
+
+def test_what_a_trial_reports_once_it_is_asked_to_stop_is_nothing_to_the_scheduler(tmp_path: Path) -> None:
+    """One on several workers does not wait for the answer; Ray's median rule cannot hear more of a trial that it has ended."""
+    conductor = conduct(tmp_path / "search", [0.9, 0.1], scheduler={"name": "median", "grace": 1, "least": 1})
+    asker = Asker(conductor, recipe_of)
+    gentle = Gentle(build("scheduler", conductor.search.scheduler, 9, conductor.search.space), asker, 1.0)
+    nobody: Any = None
+    for name in ("good", "bad"):
+        trial: Any = Before(name)
+        score = asker.suggest(name)["params"]["train.optimizer.lr"]
+        conductor.trial_folder(asker.numbers[name]).mkdir(parents=True)
+        gentle.on_trial_add(nobody, trial)
+        said = [gentle.on_trial_result(nobody, trial, {EPOCH: epoch, SCORE: score}) for epoch in (1, 2, 3)]
+        assert said == [gentle.CONTINUE] * 3
+    assert [(conductor.trial_folder(number) / STOP).exists() for number in (0, 1)] == [False, True]
 
 
 def test_more_than_the_machine_has_is_refused(tmp_path: Path) -> None:
