@@ -71,24 +71,38 @@ class Update:
 
     def _backward(self, parts: list[Batch], seed: int) -> Tensor:
         """Gradients of the whole batch; the global mean of each loss."""
-        tables, first = [], torch.empty(0)
+        tables: list[Tensor] = []
         for number, part in enumerate(parts):
             with self._unsynchronised(number + 1 < len(parts)):
-                losses = self._losses(part, seed_of(seed, number) if number else seed)
+                losses = self._losses(part, part_seed(seed, number))
                 self.names = tuple(losses)
                 sums, table = counted(losses)
                 tables.append(table)
-                if number == 0:  # exact where there is one part; else mended below, when all counts are known
-                    first = reduce(table)
-                    weights = self.world_size / (some(first[1]) * len(parts))
+                if number == 0:
+                    seen = [table, *self._ahead(parts, seed)]
+                    known = reduce(torch.stack(seen).sum(0))
+                    weights = self.world_size * len(seen) / (some(known[1]) * len(parts))
                 self.clock.lap("forward")
                 self.scaler.scale((sums * weights).sum()).backward()  # type: ignore[no-untyped-call]
                 self.clock.lap("backward")
-        if len(parts) == 1:
-            return first[0] / some(first[1])
-        whole = reduce(torch.stack(tables).sum(0))
-        self._rescale((self.world_size / some(whole[1])) / weights)
-        return whole[0] / some(whole[1])
+        if len(seen) < len(parts):  # parts were weighed as if all had the first one's count
+            known = reduce(torch.stack(tables).sum(0))
+            self._rescale((self.world_size / some(known[1])) / weights)
+        return known[0] / some(known[1])
+
+    @torch.no_grad()
+    def _ahead(self, parts: list[Batch], seed: int) -> list[Tensor]:
+        """Sums and counts of all parts but the first, whose losses are known, where the losses may count differently.
+
+        Several cannot be mended by one factor afterwards. Batch norm's running averages stay as the first part left them.
+        """
+        if len(self.names) == 1 or len(parts) == 1:
+            return []
+        kept = [(buffer, buffer.clone()) for buffer in self.wrapped.buffers()]
+        tables = [counted(self._losses(part, part_seed(seed, number)))[1] for number, part in enumerate(parts) if number]
+        for buffer, before in kept:
+            buffer.data.copy_(before)  # through .data: the first part's graph would take it for a change of what it needs
+        return tables
 
     def _losses(self, part: Batch, seed: int) -> dict[str, Loss]:
         with drawing(), torch.autocast(self.device.type, DTYPES[self.train.precision], enabled=self.train.precision != "fp32"):
@@ -96,9 +110,9 @@ class Update:
             losses: dict[str, Loss] = self.forward(part)
         return losses
 
-    def _rescale(self, ratios: Tensor) -> None:
-        """Parts were weighed as if all had the first one's counts. Exact where the losses count alike, as one loss does."""
-        torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], ratios.mean())
+    def _rescale(self, ratio: Tensor) -> None:
+        """ratio: 1, of the one loss."""
+        torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], ratio.sum())
 
     def _unsynchronised(self, active: bool) -> AbstractContextManager[None]:
         """DDP sums gradients over ranks with the last part only."""
@@ -125,6 +139,11 @@ def check_compiler() -> None:
     if not any(map(shutil.which, (os.environ.get("CXX") or "g++", "g++", "clang++"))):
         fix = "Install one (g++, say), or type train.compile=false."
         raise RequestError(Fault("train.compile", "true, without a C++ compiler on the PATH", "a C++ compiler", fix))
+
+
+def part_seed(seed: int, number: int) -> int:
+    """Of dropout in a part of a step."""
+    return seed_of(seed, number) if number else seed
 
 
 def seed_all(seed: int, device: torch.device) -> None:

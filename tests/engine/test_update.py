@@ -71,6 +71,46 @@ def test_parts_of_uneven_weight_make_the_exact_step(first: float, digits: Prepar
         torch.testing.assert_close(means, moved[0][1])
 
 
+class TwoLosses:
+    """Two losses of one network, which count differently over the parts of a batch, one of them not at all in the first."""
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
+        answers_B2, boxed_B = model(batch.images["x"]), batch.targets["boxed"]
+        named, placed = answers_B2[:, 0], answers_B2[:, 1] * boxed_B
+        return {"class_loss": Loss(named.sum(), named.new_tensor(len(batch))), "box_loss": Loss(placed.sum(), boxed_B.sum())}
+
+
+def test_two_losses_that_count_differently_make_the_exact_step(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+    images = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    batch = Batch(list("abcdefgh"), {"x": images}, {"boxed": torch.tensor([0.0, 0, 0, 1, 1, 1, 1, 1])})
+    moved = []
+    for parts in (1, 2, 3, 8):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 5), nn.Dropout(0.0), nn.Tanh(), nn.Linear(5, 2))
+        job: Any = replace(make_job(recipe(accumulate=parts), digits, session(str(parts))), model=model, task=TwoLosses())
+        before = [p.detach().clone() for p in model.parameters()]
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        means, taken = Update(job, optimizer, Clock(torch.device("cpu")))(batch, seed=0)
+        assert taken
+        moved.append([*(p.detach() - b for p, b in zip(model.parameters(), before, strict=True)), means])
+    for step in moved[1:]:
+        torch.testing.assert_close(step, moved[0])
+
+
+def test_the_running_averages_take_each_part_once(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+    """The parts that are looked at ahead for their counts leave no trace, and the first part's graph is still good."""
+    batch = Batch(list("abcdef"), {"x": torch.arange(18.0).reshape(6, 3)}, {"boxed": torch.tensor([0.0, 1, 0, 0, 1, 1])})
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2))
+    job: Any = replace(make_job(recipe(accumulate=3), digits, session()), model=model, task=TwoLosses())
+    Update(job, torch.optim.SGD(model.parameters(), lr=1.0), Clock(torch.device("cpu")))(batch, seed=0)
+    alone = nn.BatchNorm1d(3)
+    for part in batch.parts(3):
+        alone(part.images["x"])
+    assert int(model[0].num_batches_tracked) == 3  # type: ignore[arg-type]
+    torch.testing.assert_close(model[0].running_mean, alone.running_mean)
+    torch.testing.assert_close(model[0].running_var, alone.running_var)
+
+
 def test_clipping_bounds_the_step(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
     def moved(name: str, **how: Any) -> float:
         plain = {"name": "sgd", "lr": 1.0, "momentum": 0.0}
