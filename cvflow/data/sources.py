@@ -39,6 +39,10 @@ class RowSource(Protocol):
 
     def __len__(self) -> int: ...
 
+    def ids(self) -> Iterator[str]:
+        """Of all rows, without their images."""
+        ...
+
     def rows(self, start: int, stop: int) -> Iterator[Row]: ...
 
     def ranges(self, size: int) -> list[tuple[int, int]]:
@@ -68,6 +72,9 @@ class PreparedSource:
 
     def __len__(self) -> int:
         return len(self._reader)
+
+    def ids(self) -> Iterator[str]:
+        return (row["id"] for row in self._reader.rows(0, len(self), ("id",)))
 
     def rows(self, start: int, stop: int) -> Iterator[Row]:
         return self._reader.rows(start, stop, ("id", *self.images))
@@ -110,6 +117,9 @@ class FolderSource:
     def __len__(self) -> int:
         return len(self.files)
 
+    def ids(self) -> Iterator[str]:
+        return map(printable, self.files)
+
     def rows(self, start: int, stop: int) -> Iterator[Row]:
         for name in self.files[start:stop]:
             yield {"id": printable(name), self.images[0]: _contents(self._base / name)}
@@ -150,6 +160,9 @@ class FoldersSource:
 
     def __len__(self) -> int:
         return len(self._folders[0])
+
+    def ids(self) -> Iterator[str]:
+        return self._folders[0].ids()
 
     def rows(self, start: int, stop: int) -> Iterator[Row]:
         for parts in zip(*(folder.rows(start, stop) for folder in self._folders), strict=True):
@@ -195,6 +208,12 @@ class ParquetSource:
 
     def __len__(self) -> int:
         return sum(self._groups)
+
+    def ids(self) -> Iterator[str]:
+        if "id" not in self._names:
+            return map(str, range(len(self)))
+        with _named(self.path):
+            return map(str, pq.read_table(self.path, columns=["id"])["id"].to_pylist())
 
     def rows(self, start: int, stop: int) -> Iterator[Row]:
         columns = [name for name in ("id", *self.images) if name in self._names]

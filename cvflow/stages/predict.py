@@ -87,7 +87,7 @@ def predict_path(
         sys.stderr.write("".join(f"{line}\n" for line in (news, found) if line))
         try:
             answers = _answers(rows, model, compute, batch_size, parts.done, views)
-            parts.write(_paced(filed(answers, trained.task, aside / answer_files.FOLDER), parts.done, len(rows)))
+            parts.write(_paced(filed(answers, trained.task, rows.ids, aside / answer_files.FOLDER), parts.done, len(rows)))
             write_overlays(aside / FOLDER, trained, rows, overlays, views)
         except KeyboardInterrupt as error:
             raise InterruptedRunError(f"interrupted after {parts.done:,} rows; the same command goes on from there") from error

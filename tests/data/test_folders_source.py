@@ -5,11 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from cvflow.config import SplitRule
 from cvflow.data.images import encode_png
+from cvflow.data.prepare import prepare
 from cvflow.data.sources import open_source
 from cvflow.errors import RequestError
+from cvflow.registry import Component, build
+from cvflow.tasks.classification import Classification
 
 
 def image(value: int) -> bytes:
@@ -34,6 +40,25 @@ def test_files_of_one_name_make_a_row(folder: Path) -> None:
     assert list(source.rows(1, 2)) == rows[1:2]
     assert source.ranges(2) == [(0, 2), (2, 3)]
     assert len(source) == 3
+
+
+def test_every_source_tells_its_ids_without_the_images(folder: Path) -> None:
+    table = pa.table({"image": [image(0), image(1)], "id": ["x.jpg", "y.png"]})
+    pq.write_table(table, folder / "named.parquet")
+    pq.write_table(table.drop_columns("id"), folder / "numbered.parquet")
+    shown = [(folder, ("left", "right")), (folder / "left", ("image",)), (folder / "left" / "a.png", ("image",))]
+    shown += [(folder / "named.parquet", ("image",)), (folder / "numbered.parquet", ("image",))]
+    for path, images in shown:
+        source = open_source(path, images)
+        assert list(source.ids()) == [row["id"] for row in source.rows(0, len(source))]
+
+
+def test_a_prepared_split_tells_its_ids(tmp_path: Path) -> None:
+    prepare(
+        build("format", Component(name="digits"), None), Classification.schema, "classification", SplitRule(test=0.8), tmp_path / "d", 64
+    )
+    source = open_source(tmp_path / "d", ("image",), "val")
+    assert list(source.ids()) == [row["id"] for row in source.rows(0, len(source))]
 
 
 def test_the_digest_tells_the_sides_apart(folder: Path) -> None:
