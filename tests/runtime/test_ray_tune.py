@@ -8,7 +8,8 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ import torch
 
 from cvflow.config import Compute, Recipe
 from cvflow.data.dataset import PreparedDataset
-from cvflow.engine.checkpoint import Checkpoint
+from cvflow.engine.checkpoint import Checkpoint, CheckpointStore
+from cvflow.engine.history import History
 from cvflow.engine.loop import train
 from cvflow.engine.search.conductor import Conductor
 from cvflow.engine.search.space import Space
 from cvflow.engine.session import Point, Session
 from cvflow.errors import CvflowError, Fault, InterruptedRunError, RequestError
 from cvflow.registry import build
+from cvflow.runtime.console import Console
+from cvflow.runtime.local import LocalSession
 from cvflow.runtime.ray_tune import Asker, Before, Gentle, at_once, run_trials
 from cvflow.runtime.schedulers import EPOCH, SCORE
 from cvflow.runtime.trial import STOP
@@ -89,6 +93,23 @@ def slowly(session: Session, recipe: dict[str, Any], dataset: str) -> None:
 
     session.should_stop = should_stop  # type: ignore[method-assign]
     work(session, recipe, dataset)
+
+
+def noting(session: Session, recipe: dict[str, Any], dataset: str) -> None:
+    """The same; each epoch that is done is noted in ``epochs`` beside the log."""
+    report = session.report
+
+    def noted(points: Sequence[Point]) -> None:
+        with Path(dataset).with_name("epochs").open("a") as file:
+            file.writelines(f"{point.step}\n" for point in points)
+        report(points)
+
+    session.report = noted  # type: ignore[method-assign]
+    work(session, recipe, dataset)
+
+
+def epochs(log: Path) -> list[int]:
+    return [int(line) for line in log.with_name("epochs").read_text().split()]
 
 
 def train_and_note(session: Session, recipe: dict[str, Any], dataset: str) -> None:
@@ -172,6 +193,24 @@ def test_the_median_rule_stops_what_lags_behind(tmp_path: Path) -> None:
     go(conductor, tmp_path / "log")
     ends = [(trial.state, trial.epochs) for trial in conductor.trials]
     assert ends == [("done", 9), ("done", 9), ("done", 9), ("stopped", 2), ("done", 9)]
+
+
+@pytest.mark.slow
+def test_a_trial_that_was_broken_off_goes_on_from_its_checkpoint_and_does_no_epoch_twice(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    conductor = conduct(tmp_path / "search", [0.9])
+    (trial,) = filter(None, [conductor.ask()])
+    folder = conductor.trial_folder(trial.number)
+    session = LocalSession(COMPUTE, CheckpointStore(folder / "checkpoints"), History(folder / "history.jsonl"), Console(StringIO()))
+    session.should_stop = lambda: (folder / "checkpoints/step-000000004").exists()  # type: ignore[method-assign]
+    with pytest.raises(InterruptedRunError):
+        noting(session, trial.params, str(log))
+    assert epochs(log) == [1, 2, 3, 4]
+    go(conduct(tmp_path / "search", [0.9]), log, work=noting)
+    assert epochs(log) == list(range(1, 10))
+    conductor = conduct(tmp_path / "search", [0.9])
+    assert [(t.state, t.epochs, t.score) for t in conductor.trials] == [("done", 9, 0.9)]
+    assert list(conductor.scores(0)) == list(range(1, 10))
 
 
 def test_what_a_trial_reports_once_it_is_asked_to_stop_is_nothing_to_the_scheduler(tmp_path: Path) -> None:
