@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import shutil
 import threading
 import uuid
@@ -91,9 +92,10 @@ class Asker(HereOnly, Searcher):
 
 
 class Population(HereOnly, SearchAlgorithm):
-    """The same for population-based training, which Tune lets nothing ask that it knows for a searcher."""
+    """The same for population-based training, which Tune lets nothing ask that it knows for a searcher, and draws for itself."""
 
     def __init__(self, asker: Asker) -> None:
+        random.seed(asker.conductor.search.seed)  # whose params are taken, and how they change, Tune draws from this generator
         self._inner = SearchGenerator(asker)
         self._inner.set_search_properties(SCORE, "max", {})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import time
@@ -30,7 +31,7 @@ from cvflow.errors import CvflowError, Fault, InterruptedRunError, RequestError
 from cvflow.registry import build
 from cvflow.runtime.console import Console
 from cvflow.runtime.local import LocalSession
-from cvflow.runtime.ray_tune import Asker, Before, Gentle, at_once, run_trials
+from cvflow.runtime.ray_tune import Asker, Before, Gentle, Population, at_once, run_trials
 from cvflow.runtime.schedulers import EPOCH, SCORE
 from cvflow.runtime.trial import STOP
 from cvflow.space import Search
@@ -211,6 +212,16 @@ def test_a_trial_that_was_broken_off_goes_on_from_its_checkpoint_and_does_no_epo
     conductor = conduct(tmp_path / "search", [0.9])
     assert [(t.state, t.epochs, t.score) for t in conductor.trials] == [("done", 9, 0.9)]
     assert list(conductor.scores(0)) == list(range(1, 10))
+
+
+def test_what_population_based_training_draws_is_seeded_by_the_search(tmp_path: Path) -> None:
+    conductor = conduct(tmp_path / "search", [0.9, 0.1], scheduler="pbt", seed=7)
+    before = random.getstate()
+    try:
+        Population(Asker(conductor, recipe_of))
+        assert random.random() == random.Random(7).random()
+    finally:
+        random.setstate(before)
 
 
 def test_what_a_trial_reports_once_it_is_asked_to_stop_is_nothing_to_the_scheduler(tmp_path: Path) -> None:
