@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import shutil
 import signal
 import time
@@ -31,9 +30,7 @@ from cvflow.errors import CvflowError, Fault, InterruptedRunError, RequestError
 from cvflow.registry import build
 from cvflow.runtime.console import Console
 from cvflow.runtime.local import LocalSession
-from cvflow.runtime.ray_tune import Asker, Before, Gentle, Population, at_once, run_trials
-from cvflow.runtime.schedulers import EPOCH, SCORE
-from cvflow.runtime.trial import STOP
+from cvflow.runtime.ray_tune import at_once, run_trials
 from cvflow.space import Search
 from cvflow.types import Objective
 
@@ -212,32 +209,6 @@ def test_a_trial_that_was_broken_off_goes_on_from_its_checkpoint_and_does_no_epo
     conductor = conduct(tmp_path / "search", [0.9])
     assert [(t.state, t.epochs, t.score) for t in conductor.trials] == [("done", 9, 0.9)]
     assert list(conductor.scores(0)) == list(range(1, 10))
-
-
-def test_what_population_based_training_draws_is_seeded_by_the_search(tmp_path: Path) -> None:
-    conductor = conduct(tmp_path / "search", [0.9, 0.1], scheduler="pbt", seed=7)
-    before = random.getstate()
-    try:
-        Population(Asker(conductor, recipe_of))
-        assert random.random() == random.Random(7).random()
-    finally:
-        random.setstate(before)
-
-
-def test_what_a_trial_reports_once_it_is_asked_to_stop_is_nothing_to_the_scheduler(tmp_path: Path) -> None:
-    """One on several workers does not wait for the answer; Ray's median rule cannot hear more of a trial that it has ended."""
-    conductor = conduct(tmp_path / "search", [0.9, 0.1], scheduler={"name": "median", "grace": 1, "least": 1})
-    asker = Asker(conductor, recipe_of)
-    gentle = Gentle(build("scheduler", conductor.search.scheduler, 9, conductor.search.space), asker, 1.0)
-    nobody: Any = None
-    for name in ("good", "bad"):
-        trial: Any = Before(name)
-        score = asker.suggest(name)["params"]["train.optimizer.lr"]
-        conductor.trial_folder(asker.numbers[name]).mkdir(parents=True)
-        gentle.on_trial_add(nobody, trial)
-        said = [gentle.on_trial_result(nobody, trial, {EPOCH: epoch, SCORE: score}) for epoch in (1, 2, 3)]
-        assert said == [gentle.CONTINUE] * 3
-    assert [(conductor.trial_folder(number) / STOP).exists() for number in (0, 1)] == [False, True]
 
 
 def test_more_than_the_machine_has_is_refused(tmp_path: Path) -> None:
