@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cvflow.engine.export import TrainedModel
@@ -24,14 +25,14 @@ from cvflow.tasks.base import Task
 from cvflow.types import Batch, Row
 
 TOLERANCE = 1e-3
-"""The greatest absolute difference to torch, of any output, under which a file is written."""
+"""The greatest difference to torch under which a file is written; of an output with values over 1, as a part of the greatest."""
 TRIALS = (1, 2, 5)
 """Batch sizes of the random images that it is checked on."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written. difference: the greatest absolute one to torch, over ``checked`` images."""
+    """What was written. difference: the greatest to torch over ``checked`` images, measured as TOLERANCE is."""
 
     path: Path
     difference: float
@@ -134,7 +135,7 @@ def _inputs(trained: TrainedModel, rows: Iterable[Row], batch_size: int) -> Iter
 
 
 def _difference(module: RawAnswers, file: Path, outputs: Sequence[str], inputs: Iterable[Sequence[Tensor]]) -> tuple[float, int]:
-    """(the greatest absolute difference, images looked at)."""
+    """(the greatest difference, images looked at)."""
     import onnxruntime
 
     session: Any = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -143,6 +144,11 @@ def _difference(module: RawAnswers, file: Path, outputs: Sequence[str], inputs: 
         with torch.no_grad():
             expected = module(*images)
         got = session.run(outputs, {name: x.numpy() for name, x in zip(module.task.schema.images, images, strict=True)})
-        gaps = [np.abs(one - expected[name].numpy()).max() for name, one in zip(outputs, got, strict=True)]
+        gaps = [gap(one, expected[name].numpy()) for name, one in zip(outputs, got, strict=True)]
         worst, checked = float(np.max([worst, *gaps])), checked + len(images[0])  # np.max keeps a NaN
     return worst, checked
+
+
+def gap(got: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """The greatest difference; where values exceed 1, such as pixels of disparity or flow, as a part of the greatest of them."""
+    return float(np.abs(got - expected).max() / np.maximum(1, np.abs(expected).max()))

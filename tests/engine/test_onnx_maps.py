@@ -1,17 +1,18 @@
-"""Models of other tasks than classification as ONNX: maps and boxes, at any batch size."""
+"""Models of other tasks than classification as ONNX: maps, boxes and distances in pixels, at any batch size."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from cvflow.config import Recipe
 from cvflow.engine.export import TrainedModel
 from cvflow.engine.job import make_task
-from cvflow.engine.onnx import export_onnx
+from cvflow.engine.onnx import export_onnx, gap
 from cvflow.types import DatasetInfo
 
 SMALL = {"name": "unet", "width": 4, "levels": 3}
@@ -24,6 +25,10 @@ SMALL = {"name": "unet", "width": 4, "levels": 3}
         pytest.param("segmentation", {"name": "fcn", "backbone": SMALL}, ("probabilities",), marks=pytest.mark.slow),
         pytest.param("segmentation", {"name": "segnet", "width": 4}, ("probabilities",), marks=pytest.mark.slow),
         pytest.param("segmentation", {"name": "deeplabv3", "backbone": SMALL}, ("probabilities",), marks=pytest.mark.slow),
+        pytest.param(
+            "stereo", {"name": "cost_volume_stereo", "max_disparity": 12, "channels": 8, "depth": 1}, ("disparity",), marks=pytest.mark.slow
+        ),
+        pytest.param("flow", {"name": "correlation_flow", "channels": [8, 8, 8], "width": 8}, ("flow",), marks=pytest.mark.slow),
         pytest.param("localization", {"name": "localizer", "backbone": SMALL}, ("probabilities", "boxes"), marks=pytest.mark.slow),
     ],
 )
@@ -36,3 +41,10 @@ def test_onnxruntime_answers_as_torch(task: str, model: dict[str, Any], outputs:
     written = export_onnx(trained, tmp_path / "model.onnx")
     assert written.difference <= 1e-4
     assert (written.checked, written.outputs) == (8, outputs)
+
+
+def test_pixels_are_compared_by_their_size() -> None:
+    far, near = np.array([200.0, 4.0], np.float32), np.array([0.5, 0.1], np.float32)
+    assert gap(far + np.float32(0.1), far) == pytest.approx(0.0005, rel=1e-3)
+    assert gap(near + np.float32(0.01), near) == pytest.approx(0.01, rel=1e-3)
+    assert np.isnan(gap(near * np.float32(np.nan), near))

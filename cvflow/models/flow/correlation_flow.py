@@ -58,10 +58,11 @@ class CorrelationFlow(TwoImages):
 
     def matched(self, first_BCHW: Tensor, second_BCHW: Tensor) -> list[Tensor]:
         """B2HW flows, a level each, and the last one refined; float32 in mixed precision too, where places would be rounded."""
-        pairs = [level.chunk(2) for level in self.features(torch.cat([first_BCHW, second_BCHW]))]
+        halves = [first_BCHW.shape[0]] * 2  # not chunk(2), whose sizes an export takes for fixed
+        pairs = [level.split(halves) for level in self.features(torch.cat([first_BCHW, second_BCHW]))]
         coarse = pairs[self.used[0]][0]
         answers: list[Tensor] = []
-        seen, flow = coarse, coarse.new_zeros(len(coarse), 2, *coarse.shape[2:], dtype=torch.float32)
+        seen, flow = coarse, coarse.new_zeros(coarse.shape[0], 2, *coarse.shape[2:], dtype=torch.float32)
         for index, estimate in zip(self.used, self.estimators, strict=True):
             first, second = pairs[index]
             flow = enlarged(flow.detach(), 2) if answers else flow

@@ -61,7 +61,8 @@ class CostVolumeStereo(TwoImages):
 
     def matched(self, first_BCHW: Tensor, second_BCHW: Tensor) -> list[Tensor]:
         """B1HW disparities, >= 0: of the volume, and refined."""
-        left, right = self.features(torch.cat([first_BCHW, second_BCHW]))[-1].chunk(2)
+        both, count = self.features(torch.cat([first_BCHW, second_BCHW]))[-1], first_BCHW.shape[0]
+        left, right = both.split([count, count])  # not chunk(2), whose sizes an export takes for fixed
         cost_BDhw = self.clean(disparity_volume(left, right, self.disparities, GROUPS)).squeeze(1)
         coarse = enlarged(soft_argmin(cost_BDhw), self.stride)
         return [coarse, F.relu(coarse + self._change(first_BCHW, second_BCHW, coarse))]
