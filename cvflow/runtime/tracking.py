@@ -6,6 +6,7 @@ Workers never talk to MLflow: whoever trains appends points to ``history.jsonl``
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
@@ -150,13 +151,13 @@ def installed() -> str:
 
 
 def log_results(run_id: str, metrics: Mapping[str, float]) -> None:
-    """Log final values once; one that is there already, as it is, is not logged again."""
+    """Log final values once; one that is there already, as it is, is not logged again. NaN, a figure that could not be had, is left out."""
     from mlflow.entities import Metric
 
     client = connect()
     known = client.get_run(run_id).data.metrics
     now = int(time.time() * 1000)
-    client.log_batch(run_id, metrics=[Metric(k, v, now, 0) for k, v in metrics.items() if known.get(k) != v])
+    client.log_batch(run_id, metrics=[Metric(k, v, now, 0) for k, v in metrics.items() if known.get(k) != v and not math.isnan(v)])
 
 
 def log_files(run_id: str, texts: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from cvflow.errors import CvflowError, RequestError
 from cvflow.runtime import tracking
-from cvflow.runtime.tracking import Tail, describe_run, find_run, finish_run, log_files, open_run
+from cvflow.runtime.tracking import Tail, describe_run, find_run, finish_run, log_files, log_results, open_run
 from cvflow.runtime.tracking_uri import connect
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -65,6 +65,14 @@ def test_a_fingerprint_has_one_run(store: Path) -> None:
 def test_files_lie_beside_the_database(store: Path) -> None:
     run = connect().get_run(open_run("one", "c" * 32, "digits"))
     assert run.info.artifact_uri.startswith((store / "mlartifacts").as_uri())
+
+
+def test_final_values_are_logged_once_and_those_that_are_none_not_at_all(store: Path) -> None:
+    run_id = open_run("one", "d" * 32, "digits")
+    for accuracy in (0.5, 0.5, 0.75):
+        log_results(run_id, {"test_accuracy": accuracy, "test_tar": float("nan")})
+    assert [value for _, value in logged(run_id, "test_accuracy")] == [0.5, 0.75]
+    assert connect().get_run(run_id).data.metrics == {"test_accuracy": 0.75}
 
 
 def test_a_deleted_experiment_is_named(store: Path) -> None:
