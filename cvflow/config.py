@@ -126,7 +126,12 @@ class Train(Phase):
     augment: tuple[Annotated[Component, Kind("transform")], ...] = Field((), description="Random transforms, in order.")
     mix: Annotated[Component, Kind("mix")] | None = Field(None, description="Images of a batch mixed in pairs, and their targets too.")
     phases: tuple[dict[str, Any], ...] = Field((), description="Each a set of phase keys that differ from those above; none = one phase.")
-    accumulate: int = Field(1, gt=0, description="Parts that a step's samples are divided into: less memory, the same step.")
+    accumulate: int = Field(
+        1,
+        gt=0,
+        description="Parts that a step's samples are divided into: less memory, the same step. Where there are several losses, "
+        "the parts after the first go through the network once more, to count them.",
+    )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="Of the forward pass; the weights stay fp32. fp16 scales the loss."
     )
