@@ -68,6 +68,18 @@ class Placement:
         part = map_CHW if edges == [(0, length) for length in map_CHW.shape[1:]] else map_CHW[:, rows][:, :, columns]
         return F.interpolate(part[None], self.size, mode="bilinear", align_corners=False)[0]
 
+    def labels_back(self, maps_CHW: Tensor) -> Tensor:
+        """HxW uint8 at the original's size: which of the maps, brought back, is the greatest; of equal ones the first.
+
+        One map at a time: all of them at the size of a large photograph would be gigabytes.
+        """
+        best, labels = self.map_back(maps_CHW[:1])[0], torch.zeros(self.size, dtype=torch.uint8)
+        for label in range(1, len(maps_CHW)):
+            values = self.map_back(maps_CHW[label : label + 1])[0]
+            greater = values > best
+            best, labels = values.where(greater, best), labels.masked_fill_(greater, label)
+        return labels
+
     def scaled(self, y: float, x: float) -> Placement:
         """In what the model sees, made taller and wider by these factors."""
         return Placement(self.size, (self.scale[0] * y, self.scale[1] * x), (self.offset[0] * y, self.offset[1] * x))

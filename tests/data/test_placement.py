@@ -64,6 +64,25 @@ def test_a_map_comes_back_bilinearly_between_pixel_centres():
     assert Placement((4, 8), (1.0, 0.5)).map_back(ramp)[0, 0].tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]
 
 
+@pytest.mark.parametrize("placed", [
+    Placement((37, 61), (16 / 37, 24 / 61)), Placement((5, 7), (16 / 5, 24 / 7)), Placement((40, 30), (0.4, 0.8), (0.0, 0.0)),
+    Placement((30, 80), (0.5, 0.5), (0.5, -8.0)),
+])  # fmt: skip
+def test_labels_come_back_as_those_of_all_maps_at_once(placed):
+    maps = torch.randn(12, 16, 24, generator=torch.Generator().manual_seed(0)).softmax(0)
+    maps[7, :8] = maps[3, :8]  # of equal ones the first
+    assert torch.equal(placed.labels_back(maps), placed.map_back(maps).argmax(0).to(torch.uint8))
+
+
+def test_labels_of_many_classes_take_the_memory_of_a_few_maps(monkeypatch):
+    """60 classes at 3 megapixels are 720 MB at once."""
+    most, whole = [], Placement.map_back
+    monkeypatch.setattr(Placement, "map_back", lambda self, x: most.append(whole(self, x).nbytes) or whole(self, x))
+    labels = Placement((1500, 2000), (0.02, 0.02)).labels_back(torch.eye(60)[:, :30].reshape(60, 5, 6).repeat_interleave(6, 1))
+    assert labels.shape == (1500, 2000)
+    assert max(most) == 1500 * 2000 * 4
+
+
 @pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
 def test_an_image_of_the_right_size_stays_where_it_is(resize):
     sample = scene(6, 8)
