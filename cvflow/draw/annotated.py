@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -31,10 +33,13 @@ def rgb(pixels: Array) -> Array:
     return pixels if pixels.shape[2] == 3 else pixels.repeat(3, 2)
 
 
-def overlaid(pixels: Array, labels: Array) -> Array:
-    """labels: HxW class indices; class 0 is left clear where it is the first of several, void stays as it is."""
-    image, colours = rgb(pixels).astype(np.float32), PALETTE[labels].astype(np.float32)
-    shown = ((labels != VOID) & (labels != 0))[..., None]
+def overlaid(pixels: Array, labels: Array, clear: Collection[int] = ()) -> Array:
+    """labels: HxW class indices. clear: classes that leave the image as it is, as void always does.
+
+    The colours are Pascal VOC's, whose class 0 is a background in black; where it is no background, each class has the next one's.
+    """
+    image, colours = rgb(pixels).astype(np.float32), (PALETTE if 0 in clear else np.roll(PALETTE, -1, axis=0))[labels].astype(np.float32)
+    shown = ~np.isin(labels, [VOID, *clear])[..., None]
     return np.where(shown, (1 - OPACITY) * image + OPACITY * colours, image).round().astype(np.uint8)
 
 

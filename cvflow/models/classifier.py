@@ -38,6 +38,8 @@ class Classifier(nn.Module):
     normalize: which pixel statistics. auto: those of the published weights, where the backbone fetched some, else the dataset's.
     """
 
+    answer = "class"
+
     def __init__(
         self,
         image: Image,

@@ -27,6 +27,8 @@ class Embedder(nn.Module):
     normalize: which pixel statistics. auto: those of the published weights, where the backbone fetched some, else the dataset's.
     """
 
+    answer = "embedding"
+
     def __init__(
         self,
         image: Image,

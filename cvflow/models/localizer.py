@@ -31,6 +31,8 @@ class Localizer(nn.Module):
     dropout: before both heads.
     """
 
+    answer = "box"
+
     def __init__(
         self,
         image: Image,

@@ -149,15 +149,16 @@ def missing_files(recipe: Recipe) -> list[Fault]:
 
 
 def reader_faults(recipe: Recipe) -> list[Fault]:
-    """What the format objects to in the source. Formats look at names here, and open no image."""
+    """What the format objects to in the source, and the task in what is there. Formats look at names here, and open no image."""
     try:
-        build("format", recipe.data.format, recipe.data.source)
+        reader = build("format", recipe.data.format, recipe.data.source)
+        faults: list[Fault] = [] if check("task", recipe.task, "task")[1] else build("task", recipe.task).data_faults(recipe, reader)
     except RequestError as error:
         return [f if f.where.startswith("data.") else replace(f, where=f"data.source {f.where}") for f in error.faults]
     except Exception as error:  # a user's format can raise anything
         got = f"{type(error).__name__}: {error}"
         return [Fault("data.source", got, f"what the format '{recipe.data.format.name}' reads")]
-    return []
+    return faults
 
 
 def own_keys(recipe: Recipe | None) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from cvflow.config import Recipe
 from cvflow.data.images import MAX_MEGAPIXELS, Pixels
+from cvflow.data.records import Format
 from cvflow.data.samplers import FirstOfEach, Sampler
 from cvflow.errors import Fault, RequestError
-from cvflow.registry import Component, build, get, names
+from cvflow.registry import Component, build
+from cvflow.tasks.refusals import gives_else, no_head, no_linear_layer, other_model, unfit, unmixable
 from cvflow.tasks.starter import Seen, Starter
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
@@ -52,12 +54,15 @@ class Features(NamedTuple):
 class Task(Protocol):
     """One vision task. answers: the columns of its predictions, name -> Arrow type name.
 
+    answer: what its models give: they have an attribute of this name that says so. usual_model: one of them.
     max_megapixels: the dataset's limit; larger images are not read.
     quality_name: what ``quality`` is, in a word or two. compared_by: the answer that is a vector to compare images by, if one is.
     """
 
     schema: Schema
     answers: Mapping[str, str]
+    answer: str
+    usual_model: str
     max_megapixels: float
     quality_name: str
     compared_by: str | None
@@ -66,6 +71,10 @@ class Task(Protocol):
 
     def faults(self, cfg: Recipe) -> list[Fault]:
         """What the recipe asks for that the task cannot do, each option being right by itself."""
+        ...
+
+    def data_faults(self, cfg: Recipe, reader: Format) -> list[Fault]:
+        """What it asks for that cannot be done with this data, as far as its records say without their images."""
         ...
 
     def samples(self, row: Row) -> Iterable[Sample]: ...
@@ -142,6 +151,8 @@ class BaseTask:
 
     schema: Schema
     answers: Mapping[str, str]
+    answer: str
+    usual_model: str
     info: DatasetInfo
     max_megapixels: float = MAX_MEGAPIXELS
     quality_name: str = "quality"
@@ -158,7 +169,9 @@ class BaseTask:
         self.max_megapixels = info.extra.get("max_megapixels", MAX_MEGAPIXELS)
 
     def faults(self, cfg: Recipe) -> list[Fault]:
-        faults, kinds = self._no_head(cfg), sorted({*self.schema.kinds.values()})
+        faults, kinds = other_model(cfg, self.answer, self.usual_model), sorted({*self.schema.kinds.values()})
+        if type(self).features is BaseTask.features:
+            faults += no_head(cfg)
         if kinds:
             faults += unfit(cfg, "images_alone", "which changes the images alone", "changes that annotations follow")
             faults += unmixable(cfg, " or ".join(kinds))
@@ -166,14 +179,14 @@ class BaseTask:
             faults += unfit(cfg, "one_image", "which hides the same place in each image", "changes that make up no match")
         return faults
 
-    def _no_head(self, cfg: Recipe) -> list[Fault]:
-        """Faults for phases that fit a last, linear layer, where the task has none."""
-        if type(self).features is not BaseTask.features:
-            return []
-        keys = [f"train.phases.{i}.kind" for i in range(len(cfg.train.phases))] or ["train.kind"]
-        kinds = zip(keys, cfg.train.plan(), strict=True)
-        expected = "sgd: this task's models end in no linear layer that could be fitted"
-        return [Fault(key, "fit", expected, f"Type {key}=sgd.") for key, phase in kinds if phase.kind.name == "fit"]
+    def data_faults(self, cfg: Recipe, reader: Format) -> list[Fault]:
+        return []
+
+    def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module:
+        model: nn.Module = build("model", cfg.model, cfg.image, info)
+        if getattr(model, "answer", None) != self.answer:
+            raise RequestError(gives_else(cfg.model.name, self.answer, self.usual_model))
+        return model
 
     def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler:
         return sampled(cfg, "shuffle", self.schema.stratify)
@@ -226,21 +239,6 @@ class BaseTask:
         return {k: torch.stack(values).nanmean(0) if k in maps else torch.stack(values).mean(0) for k, values in seen.items()}
 
 
-def unfit(cfg: Recipe, mark: str, does: str, expected: str) -> list[Fault]:
-    """Faults for the transforms of train that bear a mark, an attribute that is true. does: what is wrong with them."""
-    return [
-        Fault(f"train.augment.{i}", f"{component.name}, {does}", expected, "Leave it out.")
-        for i, component in enumerate(cfg.train.augment)
-        if component.name in names("transform") and getattr(get("transform", component.name), mark, False)
-    ]
-
-
-def unmixable(cfg: Recipe, annotation: str) -> list[Fault]:
-    """The fault of mixing images, for tasks where two annotations are no third one. annotation: what they are, in a word."""
-    mix, expected = cfg.train.mix, f"whole images: a mixture has no {annotation} of its own"
-    return [Fault("train.mix", mix.name, expected, "Leave it out.")] if mix else []
-
-
 def objective_by(task: Task, cfg: Recipe, info: DatasetInfo, metric: str | None) -> Objective:
     """What is compared where a figure of ``evaluate`` is named; None: the task's own objective. The metric knows its own, a loss is low."""
     own = task.objective(cfg)
@@ -257,12 +255,6 @@ def is_loss(figure: str) -> bool:
 def writes_files(task: Task) -> bool:
     """Whether ``files`` gives anything."""
     return getattr(type(task), "files", None) is not BaseTask.files
-
-
-def no_linear_layer(model: nn.Module) -> RequestError:
-    """The error of a ``fit`` phase where there is nothing to fit."""
-    got = f"fit with a {type(model).__name__}"
-    return RequestError(Fault("train.kind", got, "a classifier that ends in one linear layer", "Type train.kind=sgd."))
 
 
 def sampled(cfg: Recipe, default: str, column: str | None) -> Sampler:

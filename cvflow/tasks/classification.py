@@ -16,7 +16,8 @@ from cvflow.data.images import decode
 from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.metrics.classification import ClassificationMetric
 from cvflow.registry import build, register
-from cvflow.tasks.base import BaseTask, Features, Metric, no_linear_layer
+from cvflow.tasks.base import BaseTask, Features, Metric
+from cvflow.tasks.refusals import no_linear_layer
 from cvflow.tasks.starter import Seen, Starter, large
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
@@ -39,6 +40,7 @@ class Classification(BaseTask):
 
     schema = Schema(images=("image",), annotations={"label": "int32", "weight": "float32"}, stratify="label", defaults={"weight": 1.0})
     answers: Mapping[str, str] = {"class": "string", "probabilities": "list<float>"}
+    answer, usual_model = "class", "classifier"
     quality_name = "the truth's share"
 
     def __init__(self, *, label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0, class_weights: ClassWeights = "none") -> None:

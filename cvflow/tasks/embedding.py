@@ -20,7 +20,8 @@ from cvflow.losses.pairs import pairs_of
 from cvflow.metrics.embedding import EmbeddingMetric
 from cvflow.ops.gather import over_ranks
 from cvflow.registry import Component, Kind, build, check, register
-from cvflow.tasks.base import BaseTask, Metric, sampled, unmixable
+from cvflow.tasks.base import BaseTask, Metric, sampled
+from cvflow.tasks.refusals import unmixable
 from cvflow.tasks.starter import Seen, Starter, large
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
 
@@ -38,6 +39,7 @@ class Embedding(BaseTask):
 
     schema = Schema(images=("image",), annotations={"identity": "int32"}, identity="identity")
     answers: Mapping[str, str] = {"embedding": "list<float>"}
+    answer, usual_model = "embedding", "embedder"
     compared_by = "embedding"
 
     def __init__(self, *, loss: Annotated[Component, Kind("pair_loss")] = Component(name="triplet")) -> None:  # noqa: B008, it is frozen
@@ -62,12 +64,6 @@ class Embedding(BaseTask):
 
     def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler:
         return sampled(cfg, SAMPLER, IDENTITY)
-
-    def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module:
-        model: nn.Module = build("model", cfg.model, cfg.image, info)
-        if not hasattr(model, "dim"):
-            raise RequestError(Fault("model.name", f"'{cfg.model.name}'", "a model that gives embeddings", "Type model.name=embedder."))
-        return model
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
         """Of this rank's images, each compared with those of all ranks."""

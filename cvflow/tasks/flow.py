@@ -29,7 +29,7 @@ class OpticalFlow(PairTask):
 
     schema = Schema(images=("first", "second"), annotations={"flow": "binary"}, kinds={"flow": "flow"})
     answers: Mapping[str, str] = {"flow": "binary"}
-    column, tensor, usual_model, shares = "flow", Flow, "correlation_flow", SHARES
+    answer, tensor, usual_model, shares = "flow", Flow, "correlation_flow", SHARES
 
     def loss(self, answer_BCHW: Tensor, truth_BCHW: Tensor) -> Loss:
         return endpoint(answer_BCHW, truth_BCHW)

@@ -15,10 +15,9 @@ from torch.nn import functional as F
 from cvflow.config import Recipe
 from cvflow.data.annotations import box
 from cvflow.data.images import Pixels, decode
-from cvflow.errors import Fault, RequestError
 from cvflow.losses.box import BoxLoss, box_loss
 from cvflow.metrics.localization import FOUND, LocalizationMetric, iou
-from cvflow.registry import build, register
+from cvflow.registry import register
 from cvflow.tasks.base import BaseTask, Metric
 from cvflow.tasks.starter import Seen, Starter, large, of_maps
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
@@ -33,6 +32,7 @@ class Localization(BaseTask):
 
     schema = Schema(images=("image",), annotations={"label": "int32", "box": "list<float>"}, stratify="label", kinds={"box": "box"})
     answers: Mapping[str, str] = {"class": "string", "probabilities": "list<float>", "box": "list<float>"}
+    answer, usual_model = "box", "localizer"
     quality_name = "IoU"
 
     def __init__(self, *, box_loss: BoxLoss = "giou", box_weight: Annotated[float, Field(ge=0)] = 1.0) -> None:
@@ -56,12 +56,6 @@ class Localization(BaseTask):
             }
             sample.truth = {"box": edges}
         yield sample
-
-    def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module:
-        model: nn.Module = build("model", cfg.model, cfg.image, info)
-        if not hasattr(model, "box_head"):
-            raise RequestError(Fault("model.name", f"'{cfg.model.name}'", "a model that gives a box", "Type model.name=localizer."))
-        return model
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
         return self._losses(model(batch.images["image"]), batch)

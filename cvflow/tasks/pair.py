@@ -15,10 +15,11 @@ from torchvision.tv_tensors import TVTensor
 from cvflow.config import Recipe
 from cvflow.data.annotations import KINDS
 from cvflow.data.images import ImageFault, decode
-from cvflow.errors import Fault, RequestError
+from cvflow.data.records import Format
+from cvflow.errors import Fault
 from cvflow.metrics.endpoint import Bad, EndpointMetric, epe
-from cvflow.registry import build
 from cvflow.tasks.base import BaseTask, Metric
+from cvflow.tasks.refusals import unfit
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample
 
 COARSER = 0.5
@@ -26,13 +27,11 @@ COARSER = 0.5
 
 
 class PairTask(BaseTask):
-    """column: of the map, in rows and predictions. tensor: its type in a sample, CxHxW. swaps: as a sample's.
+    """answer: the column of the map too, in rows and predictions. tensor: its type in a sample, CxHxW. swaps: as a sample's.
 
-    usual_model: one that gives such maps. shares: what is measured beside the end-point error.
+    shares: what is measured beside the end-point error.
     """
 
-    column: str
-    usual_model: str
     shares: Mapping[str, Bad]
     tensor: type[TVTensor]
     swaps: Mapping[str, str] = {}
@@ -44,6 +43,16 @@ class PairTask(BaseTask):
     def objective(self, cfg: Recipe) -> Objective:
         return Objective("epe", "min")
 
+    def data_faults(self, cfg: Recipe, reader: Format) -> list[Fault]:
+        """A mirrored pair takes every map that changes places with one that is there."""
+        if not unfit(cfg, "mirrors", "", ""):
+            return []
+        for record in reader:
+            lacking = [other for name, other in self.swaps.items() if name in record.maps and other not in record.maps]
+            if lacking and record.split in (None, "train"):
+                return unfit(cfg, "mirrors", f"without '{lacking[0]}' of '{record.id}'", f"'{lacking[0]}', which a mirrored pair needs")
+        return []
+
     def samples(self, row: Row) -> Iterable[Sample]:
         """The images and, where the row has them, its maps. Raises ImageFault where the images differ in size."""
         pixels = {name: decode(row[name], max_megapixels=self.max_megapixels) for name in self.schema.images}
@@ -53,18 +62,11 @@ class PairTask(BaseTask):
         images = {name: torch.from_numpy(image).permute(2, 0, 1) for name, image in pixels.items()}
         maps = {name: KINDS[kind].decode(row[name]) for name, kind in self.schema.kinds.items() if row.get(name) is not None}
         target = {name: self.tensor(torch.from_numpy(np.atleast_3d(array)).permute(2, 0, 1)) for name, array in maps.items()}
-        yield Sample(row["id"], images, target, {self.column: maps[self.column]} if maps else {}, swaps=self.swaps if maps else {})
+        yield Sample(row["id"], images, target, {self.answer: maps[self.answer]} if maps else {}, swaps=self.swaps if maps else {})
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """The map alone: what else a mirrored sample needed has been of use."""
-        return super().collate([replace(s, target={k: v for k, v in s.target.items() if k == self.column}) for s in samples])
-
-    def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module:
-        model: nn.Module = build("model", cfg.model, cfg.image, info)
-        if getattr(model, "answer", None) != self.column:
-            expected, fix = f"a model that gives {self.column}", f"Type model.name={self.usual_model}."
-            raise RequestError(Fault("model.name", f"'{cfg.model.name}'", expected, fix))
-        return model
+        return super().collate([replace(s, target={k: v for k, v in s.target.items() if k == self.answer}) for s in samples])
 
     def _answers(self, model: nn.Module, batch: Batch) -> list[Tensor]:
         """BCHW each, from the coarsest to the last."""
@@ -75,18 +77,18 @@ class PairTask(BaseTask):
         return self._losses(self._answers(model, batch), batch)
 
     def _losses(self, answers: Sequence[Tensor], batch: Batch) -> dict[str, Loss]:
-        truth = batch.targets[self.column]
+        truth = batch.targets[self.answer]
         each = [self.loss(answer.float(), truth) for answer in answers]
         weights = [COARSER**i for i in reversed(range(len(each)))]
         return {"loss": Loss(torch.stack([w * loss.sum for w, loss in zip(weights, each, strict=True)]).sum(), each[-1].count)}
 
     def forward(self, model: nn.Module, batch: Batch) -> Raw:
         """The map, BCHW, in pixels of the model's size."""
-        return {self.column: self._answers(model, batch)[-1].float()}
+        return {self.answer: self._answers(model, batch)[-1].float()}
 
     def measure(self, model: nn.Module, batch: Batch) -> tuple[dict[str, Loss], Raw]:
         answers = self._answers(model, batch)
-        return self._losses(answers, batch), {self.column: answers[-1].float()}
+        return self._losses(answers, batch), {self.answer: answers[-1].float()}
 
     def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
         """Averaged, each in the pixels of the whole image and not in those of what the view enlarged or mirrored."""
@@ -96,22 +98,22 @@ class PairTask(BaseTask):
 
     def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
         """At the originals' size, in their pixels."""
-        maps = zip(batch.ids, raw[self.column].cpu(), batch.placed, strict=True)
-        return [Prediction(id, {self.column: self.encode(placed.map_back(m) / _scale(m, placed.scale))}) for id, m, placed in maps]
+        maps = zip(batch.ids, raw[self.answer].cpu(), batch.placed, strict=True)
+        return [Prediction(id, {self.answer: self.encode(placed.map_back(m) / _scale(m, placed.scale))}) for id, m, placed in maps]
 
     def encode(self, map_CHW: Tensor) -> bytes:
         """The canonical bytes."""
         array = map_CHW.permute(1, 2, 0).numpy()
-        data: bytes = KINDS[self.schema.kinds[self.column]].encode(array[..., 0] if array.shape[2] == 1 else array)
+        data: bytes = KINDS[self.schema.kinds[self.answer]].encode(array[..., 0] if array.shape[2] == 1 else array)
         return data
 
     def array(self, values: Mapping[str, Any]) -> NDArray[Any]:
         """The map in a prediction's values, a row's or a truth."""
-        value = values[self.column]
-        return KINDS[self.schema.kinds[self.column]].decode(value) if isinstance(value, bytes) else np.asarray(value)
+        value = values[self.answer]
+        return KINDS[self.schema.kinds[self.answer]].decode(value) if isinstance(value, bytes) else np.asarray(value)
 
     def metric(self, info: DatasetInfo) -> Metric:
-        return EndpointMetric(self.column, KINDS[self.schema.kinds[self.column]].decode, self.shares)
+        return EndpointMetric(self.answer, KINDS[self.schema.kinds[self.answer]].decode, self.shares)
 
     def guess(self, train: Iterable[Row]) -> Callable[[Sample], Mapping[str, Any]]:
         """The same everywhere: of each row the median of its known values, and of these the median, component by component."""
@@ -120,7 +122,7 @@ class PairTask(BaseTask):
 
         def answer(sample: Sample) -> Mapping[str, Any]:
             height, width = sample.images[self.schema.images[0]].shape[1:]
-            return {self.column: self.encode(constant.expand(-1, height, width))}
+            return {self.answer: self.encode(constant.expand(-1, height, width))}
 
         return answer
 

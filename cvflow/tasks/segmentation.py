@@ -13,14 +13,17 @@ from torch import Tensor, nn
 from cvflow.config import Recipe
 from cvflow.data.annotations import mask
 from cvflow.data.images import Pixels, decode
-from cvflow.errors import Fault, RequestError
+from cvflow.data.legend import VOID_NAMES
 from cvflow.losses.pixel import dice, pixel_cross_entropy
 from cvflow.metrics.segmentation import SegmentationMetric, confusion, mean_iou
-from cvflow.registry import build, register
+from cvflow.registry import register
 from cvflow.tasks.base import BaseTask, Metric
 from cvflow.tasks.classification import ClassWeights, weights_by_class
 from cvflow.tasks.starter import Seen, Starter, large, of_maps
 from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
+
+BACKGROUND = {"background", *VOID_NAMES}
+"""Names of classes that are drawn in no colour."""
 
 
 @register("task", "segmentation")
@@ -33,6 +36,7 @@ class Segmentation(BaseTask):
 
     schema = Schema(images=("image",), annotations={"mask": "binary"}, kinds={"mask": "mask"})
     answers: Mapping[str, str] = {"mask": "binary"}
+    answer, usual_model = "mask", "unet"
     quality_name = "mean IoU of the image"
 
     def __init__(self, *, class_weights: ClassWeights = "none", dice: Annotated[float, Field(ge=0)] = 0.0) -> None:
@@ -55,12 +59,6 @@ class Segmentation(BaseTask):
             return
         labels = mask.decode(row["mask"])
         yield Sample(row["id"], {"image": image}, {"mask": Mask(torch.from_numpy(labels))}, {"mask": labels})
-
-    def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module:
-        model: nn.Module = build("model", cfg.model, cfg.image, info)
-        if not hasattr(model, "outputs"):
-            raise RequestError(Fault("model.name", f"'{cfg.model.name}'", "a model that labels pixels", "Type model.name=unet."))
-        return model
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
         return self._losses(model, model.outputs(batch.images["image"]), batch)  # type: ignore[operator]
@@ -89,7 +87,7 @@ class Segmentation(BaseTask):
     def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
         """Probabilities are interpolated to the image's own size; the greatest one names the pixel."""
         found = zip(batch.ids, raw["probabilities"].cpu(), batch.placed, strict=True)
-        return [Prediction(id, {"mask": mask.encode(labelled(placed.map_back(maps)))}) for id, maps, placed in found]
+        return [Prediction(id, {"mask": mask.encode(placed.labels_back(maps).numpy())}) for id, maps, placed in found]
 
     def metric(self, info: DatasetInfo) -> Metric:
         return SegmentationMetric(info.classes, mask.decode)
@@ -107,7 +105,8 @@ class Segmentation(BaseTask):
     def draw(self, image: Pixels, answer: Mapping[str, Any]) -> Pixels:
         from cvflow.draw.annotated import overlaid
 
-        return overlaid(image, mask.decode(answer["mask"]))
+        clear = [i for i, name in enumerate(self.info.classes) if name.lower() in BACKGROUND]
+        return overlaid(image, mask.decode(answer["mask"]), clear)
 
     def files(self, prediction: Prediction) -> Mapping[str, bytes]:
         return {".png": prediction.values["mask"]}
@@ -121,9 +120,3 @@ class Segmentation(BaseTask):
         counts = sum(mask.count(mask.decode(row["mask"])) for row in train)[: len(self.info.classes)]  # type: ignore[index]
         most = int(np.argmax(counts))
         return lambda sample: {"mask": mask.encode(np.full(sample.images["image"].shape[1:], most, np.uint8))}
-
-
-def labelled(maps_CHW: Tensor) -> mask.Labels:
-    """HxW, the class of the greatest value."""
-    labels: mask.Labels = maps_CHW.argmax(0).to(torch.uint8).numpy()
-    return labels

@@ -17,8 +17,8 @@ from cvflow.errors import Fault, RequestError
 from cvflow.losses.known import smooth_l1
 from cvflow.metrics.stereo import SHARES
 from cvflow.registry import register
-from cvflow.tasks.base import unfit
 from cvflow.tasks.pair import PairTask
+from cvflow.tasks.refusals import unfit
 from cvflow.tasks.starter import Seen, Starter, of_maps
 from cvflow.types import Loss, Prediction, Raw, Schema
 
@@ -40,7 +40,7 @@ class Stereo(PairTask):
         kinds={"disparity": "disparity", "disparity_right": "disparity"},
     )
     answers: Mapping[str, str] = {"disparity": "binary"}
-    column, tensor, usual_model, shares = "disparity", Disparity, "cost_volume_stereo", SHARES
+    answer, tensor, usual_model, shares = "disparity", Disparity, "cost_volume_stereo", SHARES
     swaps: Mapping[str, str] = {
         "left": "right", "right": "left", "disparity": "disparity_right", "disparity_right": "disparity",
     }  # fmt: skip

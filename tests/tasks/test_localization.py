@@ -120,5 +120,5 @@ def test_boxes_are_drawn_with_their_names() -> None:
 
 def test_a_classifier_is_refused() -> None:
     sections = {"task": "localization", "data": {"format": "digits"}, "image": {"size": (32, 32)}}
-    with pytest.raises(RequestError, match="model.name: got 'classifier', expected a model that gives a box"):
+    with pytest.raises(RequestError, match="model.name: got 'classifier', expected a model of this task: one of"):
         task().build(Recipe.model_validate(sections), INFO)

@@ -181,7 +181,7 @@ def test_the_best_constant_answer(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_a_model_of_another_kind_is_refused(task: str) -> None:
     other = {"stereo": "correlation_flow", "flow": "cost_volume_stereo"}[task]
-    with pytest.raises(RequestError, match=f"model.name: got '{other}', expected a model that gives .* Type model.name={TASKS[task][0]}"):
+    with pytest.raises(RequestError, match=f"model.name: got '{other}', expected a model of .* Type model.name={TASKS[task][0]}"):
         made(task).build(recipe(task, model=other), info(task))
 
 

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from torch import nn
 
 from cvflow.config import Recipe
+from cvflow.data.formats.layered_scenes import LayeredScenes
 from cvflow.errors import RequestError
-from cvflow.registry import Component, build, names
+from cvflow.registry import Component, build, forget, get, names, register
 from cvflow.stages.recipe_file import load
 from cvflow.stages.resolve import resolve_layers
 from cvflow.tasks.base import Task
+from cvflow.types import DatasetInfo
 
 TASKS = names("task")
 
@@ -24,7 +28,8 @@ def made(task: str) -> Task:
 
 
 def faults(task: str, **sections: Mapping[str, Any]) -> list[str]:
-    recipe = Recipe.model_validate({"task": task, "data": {"format": "digits"}, **sections})
+    usual = {"model": made(task).usual_model}
+    recipe = Recipe.model_validate({"task": task, "data": {"format": "digits"}, **usual, **sections})
     return [str(fault) for fault in made(task).faults(recipe)]
 
 
@@ -68,6 +73,56 @@ def test_a_last_layer_is_fitted_only_where_there_is_one(task: str) -> None:
         assert whole == phase == []
     else:
         assert [fault.split(", expected")[0] for fault in (*whole, *phase)] == ["train.kind: got fit", "train.phases.1.kind: got fit"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_model_that_gives_something_else_is_refused(task: str) -> None:
+    own = made(task).answer
+    for model in names("model"):
+        found = faults(task, model={"name": model})
+        if get("model", model).answer == own:
+            assert found == []
+        else:
+            assert found[0].startswith(f"model.name: got '{model}', expected a model of this task: one of ")
+            assert found[0].endswith(f"Type model.name={made(task).usual_model}.")
+    assert get("model", made(task).usual_model).answer == own
+
+
+def test_a_user_s_model_that_does_not_say_what_it_gives_is_taken_for_a_network() -> None:
+    def mine(image: Any, info: Any) -> nn.Module:
+        return nn.Flatten()
+
+    register("model", "refusals_test_mine")(mine)
+    try:
+        assert [faults(task, model={"name": "refusals_test_mine"}) for task in TASKS] == [[]] * len(TASKS)
+        recipe = Recipe.model_validate({"task": "flow", "data": {"format": "digits"}, "model": {"name": "refusals_test_mine"}})
+        with pytest.raises(RequestError, match="expected a model of this task: one of correlation_flow"):
+            made("flow").build(recipe, DatasetInfo("flow", (), {}, (), (), ""))
+    finally:
+        forget(__name__)
+
+
+@pytest.mark.parametrize("flip", [[], ["horizontal_flip"]], ids=["as it is", "mirrored"])
+def test_a_stereo_pair_is_mirrored_only_with_the_right_view_s_map(flip: list[str], project: Path) -> None:
+    """KITTI has none. Of test scenes it is not asked."""
+    for scene in LayeredScenes(None, count=5, size=(32, 32)):
+        for name, read in {**scene.images, **scene.maps}.items():
+            suffix = "npz" if name in scene.maps else "png"
+            if name != "disparity_right" or scene.id != "scene-00001":
+                path = project / "kitti" / ("test" if scene.split else "train") / name / f"{scene.id}.{suffix}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(read())
+    text = {"task": "stereo", "data": {"format": "pairs", "source": "kitti"}, "model": "cost_volume_stereo", "train": {"augment": flip}}
+    recipe = project / "kitti.yaml"
+    recipe.write_text(yaml.safe_dump(text))
+    if not flip:
+        resolve_layers(load(recipe, {}))
+        return
+    with pytest.raises(RequestError, match=r"train\.augment\.0: got horizontal_flip, without 'disparity_right' of 'train/scene-00001'"):
+        resolve_layers(load(recipe, {}))
+    for lost in (project / "kitti/train").glob("*/scene-00001.*"):
+        lost.rename(project / "kitti/test" / lost.parent.name / lost.name)
+    resolve_layers(load(recipe, {}))
 
 
 def test_they_are_faults_of_the_recipe(repository: Path) -> None:

@@ -15,6 +15,8 @@ from cvflow.types import Sample
 class HorizontalFlip:
     """Left and right exchanged. p: probability."""
 
+    mirrors = True
+
     def __init__(self, image: Image, *, p: Probability = 0.5) -> None:
         self.p = p
 

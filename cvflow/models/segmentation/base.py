@@ -25,6 +25,7 @@ class Segmenter(nn.Module):
     loss_weights: of the losses of ``outputs``, 1 where there is none.
     """
 
+    answer = "mask"
     loss_weights: Mapping[str, float] = {}
 
     def __init__(self, backbone: Backbone, image: Image, info: DatasetInfo, normalize: Statistics, multiple: int = 1) -> None:
