@@ -9,17 +9,22 @@ from typing import Any, Literal
 import numpy as np
 
 from cvflow.config import Recipe
+from cvflow.data.annotations import as_in_a_row
 from cvflow.data.images import Pixels
 from cvflow.data.loader import BatchSet, Plan
 from cvflow.draw import Gallery, Item, Strips
 from cvflow.draw.images import beside
 from cvflow.engine.phases.sgd import at_size
 from cvflow.stages.finished import Finished, Shown
+from cvflow.tasks.base import Task
+from cvflow.types import Batch
 
 SHOWN = 12
 """Images in each gallery."""
 AUGMENTED = 5
 EPOCHS = 6
+SIDE, DRAWN_SIDE = 96, 192
+"""Of an augmented image, pixels; of one that has its annotation drawn on it."""
 TONES: Mapping[bool | None, Literal["good", "bad", ""]] = {True: "good", False: "bad", None: ""}
 
 
@@ -53,7 +58,8 @@ def augmented(done: Finished) -> Iterator[Strips]:
     rows = done.dataset.split("train")
     picked = [i * len(rows) // AUGMENTED for i in range(min(AUGMENTED, len(rows)))]
     lines = [(str(rows[i]["path"]), variants(done, sizes, i)) for i in picked]
-    yield Strips(["plain", *(f"epoch {epoch + 1}" for epoch in range(len(sizes)))], lines)
+    side = DRAWN_SIDE if done.task.schema.kinds else SIDE
+    yield Strips(["plain", *(f"epoch {epoch + 1}" for epoch in range(len(sizes)))], lines, side=side)
 
 
 def variants(done: Finished, sizes: Sequence[Recipe], index: int) -> list[Pixels]:
@@ -62,5 +68,13 @@ def variants(done: Finished, sizes: Sequence[Recipe], index: int) -> list[Pixels
     plain = BatchSet(done.task, rows, done.task.transforms(recipe, "test"), None)[Plan([(0, index, 0)])]
     transforms = [done.task.transforms(at, "train") for at in sizes]
     seen = [BatchSet(done.task, rows, t, recipe.seed)[Plan([(epoch, index, 0)])] for epoch, t in enumerate(transforms)]
-    first = done.task.schema.images[0]
-    return [batch.images[first][0].permute(1, 2, 0).contiguous().numpy() for batch in (plain, *seen)]
+    return [first_of(batch, done.task) for batch in (plain, *seen)]
+
+
+def first_of(batch: Batch, task: Task) -> Pixels:
+    """A batch's first image as the network sees it, and drawn on it the annotation that moved with its pixels."""
+    pixels: Pixels = batch.images[task.schema.images[0]][0].permute(1, 2, 0).contiguous().numpy()
+    if not task.schema.kinds:
+        return pixels
+    target = {name: values[0].numpy() for name, values in batch.targets.items()}
+    return task.draw(pixels, as_in_a_row(task.schema.kinds, target))
