@@ -14,12 +14,16 @@ from cvflow.engine.distributed import gather
 from cvflow.engine.job import Job
 from cvflow.engine.views import Looking, View, as_it_is
 from cvflow.errors import InterruptedRunError
+from cvflow.tasks.base import Task
 from cvflow.types import Batch, Prediction
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: name -> value (losses included). predictions, quality and right: in the split's order; empty unless kept."""
+    """metrics: name -> value (losses included). predictions, quality and right: in the split's order; empty unless kept.
+
+    Predictions are without their maps, which no memory would hold: a model gives them again.
+    """
 
     metrics: dict[str, float]
     details: dict[str, Any]
@@ -36,7 +40,8 @@ def evaluate(job: Job, split: str, batch_size: int, keep_predictions: bool = Fal
         metric.update(predictions, targets)
         sums.append(losses)
         if keep_predictions:
-            mine.append([(p, job.task.quality(p, t), job.task.right(p, t)) for p, t in zip(predictions, targets, strict=True)])
+            pairs = zip(predictions, targets, strict=True)
+            mine.append([(without_maps(p, job.task), job.task.quality(p, t), job.task.right(p, t)) for p, t in pairs])
     whole = job.task.metric(job.info)
     for state in gather(metric.state()):
         whole.merge(state)
@@ -44,6 +49,16 @@ def evaluate(job: Job, split: str, batch_size: int, keep_predictions: bool = Fal
     metrics = {**whole.compute(), **_mean_losses([s for part in gather(sums) for s in part])}
     predictions, quality, right = (list(column) for column in zip(*kept, strict=True)) if kept else ([], [], [])
     return Evaluation(metrics, whole.details(), predictions, quality, right)
+
+
+def without_maps(prediction: Prediction, task: Task) -> Prediction:
+    """Without the answers that are encoded bytes."""
+    return Prediction(prediction.id, {name: value for name, value in prediction.values.items() if name not in maps_of(task)})
+
+
+def maps_of(task: Task) -> set[str]:
+    """The answers that are encoded bytes."""
+    return {name for name, kind in task.answers.items() if kind == "binary"}
 
 
 def target_rows(batch: Batch) -> list[dict[str, Any]]:

@@ -28,7 +28,10 @@ from cvflow.stages.run import Run
 
 
 def evaluate(run: Run) -> None:
-    """Write ``runs/<name>/evaluation``: metrics.json, details.json and predictions.parquet (each id, its answer, how good, if right)."""
+    """Write ``runs/<name>/evaluation``: metrics.json, details.json and predictions.parquet (each id, its answer, how good, if right).
+
+    Maps are not kept: predict writes them.
+    """
     rule = run.recipe.evaluate
     dataset = PreparedDataset(run.path("data"))
     compute = here_if_few(run.recipe.compute, dataset.info.counts[rule.split])

@@ -11,14 +11,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
 
 from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
 from cvflow.data.images import Pixels, decode
+from cvflow.engine.evaluate import maps_of
+from cvflow.engine.export import read_model
 from cvflow.engine.history import read_history
+from cvflow.engine.infer import Predictor
 from cvflow.engine.job import make_task
 from cvflow.engine.session import Point
+from cvflow.registry import Component
 from cvflow.stages.evaluate import read_metrics
 from cvflow.stages.run import Run, read_recipe
 from cvflow.tasks.base import Task
@@ -106,10 +111,21 @@ class Finished:
         return values
 
     def answers(self, positions: Iterable[int]) -> list[dict[str, Any]]:
-        """Whole answers, by their places; only these are unpacked."""
+        """Whole answers, by their places; only these are unpacked. Their maps, which evaluate keeps none of, the model gives again."""
         wanted = pa.array(list(positions), pa.int64())
         rows: list[dict[str, Any]] = self._answers.read().take(wanted).to_pylist()
-        return rows
+        if not maps_of(self.task):
+            return rows
+        found = self.find(row["id"] for row in rows)
+        return [{**self._answered(found[row["id"]], row["id"]), **row} for row in rows]
+
+    def _answered(self, shown: Shown, id: str) -> dict[str, Any]:
+        return next(answer for answer in self._predictor.batch([shown.row]) if answer["id"] == id)
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        views = [Component.model_validate(view) for view in self.measured.get("views", ())]
+        return Predictor(read_model(self.run.path("model")), torch.device("cpu"), views=views)
 
     def find(self, ids: Iterable[str]) -> dict[str, Shown]:
         """The samples of the measured split by id. A row may give several: their ids are looked for where they are not a row's."""

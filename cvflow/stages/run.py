@@ -40,12 +40,12 @@ class Stage:
 STAGES = (
     Stage("prepare", 4, ("task.name", "data"), (), ("data", "validation.json", "data.html")),
     Stage("train", 2, ("task", "image", "model", "train", "seed", "cvflow.weights"), ("data",), ("model", "history.jsonl")),
-    Stage("evaluate", 2, ("evaluate",), ("data", "model"), ("evaluation",)),
+    Stage("evaluate", 3, ("evaluate",), ("data", "model"), ("evaluation",)),
     Stage("register", 2, ("register", "evaluate"), ("validation.json", "model", "evaluation"), ("registered.json", "card.md")),
     Stage("predict", 1, ("predict",), ("data", "model", "registered.json"), ("predictions",)),
     Stage(
         "report",
-        3,
+        4,
         ("description",),
         ("data", "validation.json", "data.html", "model", "history.jsonl", "evaluation", "registered.json", "predictions"),
         ("report.html",),

@@ -1,17 +1,21 @@
-"""The evaluate stage with test-time views: they are said, they are a key of the stage, and scores by others are not compared."""
+"""The evaluate stage: test-time views are said, and scores by others are not compared; the maps of answers are not kept."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from cvflow.data.annotations import mask
 from cvflow.stages.evaluate import evaluate, measured_on, read_metrics
+from cvflow.stages.finished import Finished
 from cvflow.stages.prepare import prepare
 from cvflow.stages.project import make_entry, write_entry
 from cvflow.stages.resolve import resolve
 from cvflow.stages.run import Run
 from cvflow.stages.train import train
+from cvflow.types import Prediction
 
 TINY = {"train.epochs": 0, "image.size": [8, 8], "compute.threads": 1, "data.split.test": 0.1}
 
@@ -31,3 +35,24 @@ def test_views_are_said_and_change_what_is_compared(project: Path, repository: P
     assert len(set(keys)) == len({measured_on(found) for found in measured}) == 3
     assert measured_on(measured[0]) == measured[0]["data_digest"]
     assert len({found["metrics"]["log_loss"] for found in measured}) == 3
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+def test_maps_are_not_kept_and_come_again_from_the_model(project: Path, repository: Path) -> None:
+    scenes = {"name": "digit_scenes", "size": 40, "count": 24}
+    small = {"data.format": scenes, "image.size": [32, 32], "model.backbone": {"name": "unet", "width": 4, "levels": 2}}
+    overrides = {"train.epochs": 0, "compute.threads": 1, **small, "evaluate.views": ["horizontal_flip"]}
+    write_entry("tiny", make_entry(repository / "pipelines" / "segmentation-samples.yaml", overrides))
+    run = Run("tiny")
+    for stage in (resolve, prepare, train, evaluate):
+        stage(run)
+    table = pq.read_table(run.path("evaluation") / "predictions.parquet")
+    assert table.column_names == ["id", "quality", "right"]
+    done = Finished(run)
+    answers = done.answers([3, 0])
+    assert [answer["id"] for answer in answers] == [table["id"][i].as_py() for i in (3, 0)]
+    found = done.find(answer["id"] for answer in answers)
+    for answer in answers:
+        assert mask.decode(answer["mask"]).shape == (40, 40)
+        truth = {"mask": mask.decode(found[answer["id"]].truth["mask"])}
+        assert done.task.quality(Prediction(answer["id"], answer), truth) == pytest.approx(answer["quality"], abs=0.02)
