@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from cvflow.config import Recipe
 from cvflow.errors import InterruptedRunError
 from cvflow.space import is_written
 from cvflow.stages import project
@@ -18,7 +17,7 @@ from cvflow.stages.pipeline import Outcome, entered, reproduce, requested
 from cvflow.stages.pipeline import run as run_pipeline
 from cvflow.stages.recipe_file import load
 from cvflow.stages.resolve import answer_file
-from cvflow.stages.run import Run
+from cvflow.stages.run import Run, read_recipe
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def check(recipe: str, overrides: Mapping[str, Any], name: str) -> None:
     answer = yaml.safe_load(answer_file(load(file, overrides)).read_text())
     from cvflow.stages.tune.check import check_search
 
-    check_search(answer, Recipe.model_validate({key: value for key, value in answer.items() if key != "cvflow"}).search)
+    check_search(answer, read_recipe(answer).search)
 
 
 def read(run: Run, interrupted: bool) -> Found:

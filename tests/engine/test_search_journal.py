@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,23 @@ def test_limits_end_the_search_and_a_greater_number_of_samples_goes_on(tmp_path:
     more = conduct(tmp_path, samples=13)
     run(more, random.Random(0))
     assert len(more.trials) == 13
+
+
+def test_when_the_hours_are_over_what_runs_ends_no_trial_begins_and_the_same_search_goes_on_later(tmp_path: Path) -> None:
+    limited = conduct(tmp_path, samples=3, max_hours=0.5 / 3600)
+    assert limited.ask() is not None
+    time.sleep(0.6)
+    assert limited.ask() is None
+    assert limited.finished
+    assert limited.closed == "search.max_hours=0.000138889 are over"
+    report(limited, 0, [0.5])
+    limited.end(0, "done")
+    more = conduct(tmp_path, samples=3, max_hours=1)
+    assert not more.finished
+    run(more, random.Random(0))
+    assert [(trial.number, trial.state) for trial in more.trials] == [(0, "done"), (1, "done"), (2, "done")]
+    assert more.trials[0].score == 0.5
+    assert more.closed == ""
 
 
 def test_the_checkpoints_of_a_trial_go_when_it_ends(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 import cvflow.stages.project as projects
+from cvflow import plugins, registry
 from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
 from cvflow.engine.history import History
@@ -22,7 +24,9 @@ from cvflow.stages.prepare import prepare
 from cvflow.stages.recipe_file import load
 from cvflow.stages.resolve import resolve, resolve_layers
 from cvflow.stages.run import Run
-from cvflow.stages.tune.check import algorithm_of, check_models, check_search, search_objective
+from cvflow.stages.search import check
+from cvflow.stages.tune import check_found
+from cvflow.stages.tune.check import ANY_DATA, algorithm_of, builds, check_models, check_search, search_objective
 from cvflow.stages.tune.result import read_results, write_results
 from cvflow.stages.tune.trial_recipe import WithoutTest, trial_recipe, with_params
 
@@ -116,6 +120,33 @@ def test_what_no_trial_reports_and_what_the_limits_do_not_pay_for(options: dict[
     assert all(re.search(pattern.replace("?", r"\?"), said) for pattern, said in zip(expected, found, strict=True)), found
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ({"search.space.image.size": [[24, 24], [2, 2]]}, "search.space.image.size"),
+        ({"data.split.train_on_val": True}, "data.split.train_on_val: got true, which leaves no val split, expected images to compare"),
+        ({"data.split.test": 1}, "data.split.test: got 1, which leaves no val split, .* Type data.split.test=0.2."),
+        ({"data.split.val": 0}, ""),  # the data may have a val split of its own
+        ({"image.size": [2, 2]}, ""),  # the model itself cannot be built, which is no fault of the search
+    ],
+)
+def test_what_can_be_known_without_data_is_refused_before_any_is_prepared(written: dict[str, Any], expected: str) -> None:
+    recipe = base(**{**SPACE, **written})
+    if not expected:
+        check_search(recipe, section(recipe))
+        return
+    with pytest.raises(RequestError) as caught:
+        check_search(recipe, section(recipe))
+    (fault,) = caught.value.faults
+    assert re.search(expected, str(fault))
+
+
+@pytest.mark.parametrize("name", projects.shipped())
+def test_the_model_of_every_shipped_recipe_can_be_tried_without_data(name: str) -> None:
+    recipe = resolve_layers(load(projects.locate(name), {})).recipe
+    assert builds(Recipe.model_validate(with_params(recipe, {})), ANY_DATA)
+
+
 def test_a_condition_makes_a_key_right() -> None:
     written = {"choice": [0.1, 0.9], "when": {"train.optimizer": "sgd"}}
     recipe = base(**{"search.space.train.optimizer": "choice(adam, sgd)", "search.space.train.optimizer.momentum": written})
@@ -197,6 +228,19 @@ def test_a_search_without_a_score_leaves_no_best(run: Run, tmp_path: Path) -> No
     assert "no" in write_results(run, conductor)
     assert not (run.path("search") / "best.yaml").exists()
     assert yaml.safe_load((run.path("search") / "trials.json").read_text())["trials"][0]["reason"] == "no"
+    with pytest.raises(CvflowError, match="all 1 trials failed:\nno$"):
+        check_found(conductor)
+
+
+def test_limits_under_which_no_trial_begins_are_named(run: Run, tmp_path: Path) -> None:
+    search = run.recipe.search.model_copy(update={"samples": 1, "max_hours": 1e-12})
+    objective = search_objective(run.resolved, search, PreparedDataset(run.path("data")))
+    conductor = Conductor(search, objective, algorithm_of(run.resolved, search), tmp_path / "none")
+    assert conductor.ask() is None
+    write_results(run, conductor)
+    assert read_results(run)["trials"] == []
+    with pytest.raises(CvflowError, match="no trial began: search.max_hours=1e-12 are over. With a higher limit"):
+        check_found(conductor)
 
 
 def test_the_faults_of_a_search_stand_where_they_were_written(write: Callable[..., Path]) -> None:
@@ -206,3 +250,37 @@ def test_the_faults_of_a_search_stand_where_they_were_written(write: Callable[..
         resolve_layers(load(path, {}))
     expected = "a least value above 0 for a logarithmic range"
     assert caught.value.faults == (Fault("mine.yaml:6 search.space.train.optimizer.lr", "'loguniform(0, 1)'", expected),)
+
+
+PLUGIN = """
+    from torch import nn
+
+    from cvflow.models.backbones.base import Backbone
+    from cvflow.registry import register
+
+
+    @register("backbone", "own")
+    class Own(Backbone):
+        strides = (2,)
+
+        def __init__(self, in_channels: int, image_size: tuple[int, int], *, width: int = 4) -> None:
+            super().__init__()
+            self.channels, self.num_features = (width,), width
+            self.layer = nn.Conv2d(in_channels, width, 3, stride=2, padding=1)
+
+        def forward(self, x_BCHW):
+            return [self.layer(x_BCHW)]
+"""
+
+
+def test_a_search_over_a_plugin_is_checked_again_where_the_recipe_was_resolved_before(write: Callable[..., Path]) -> None:
+    write(own_py=PLUGIN, mine_yaml=f"extends: {projects.locate('digits')}\nplugins: [own.py]\nmodel: {{backbone: own}}\n")
+    space = {"search.space.model.backbone.width": [4, 8]}
+    check("mine.yaml", space, "mine-search")
+    for module in [name for name in sys.modules if name.startswith("cvflow_plugin_")]:  # as in another process
+        registry.forget(module)
+        del sys.modules[module]
+    plugins._loaded.clear()
+    check("mine.yaml", space, "mine-search")
+    with pytest.raises(RequestError, match="search.space.model.backbone.width.*0"):
+        check("mine.yaml", {"search.space.model.backbone.width": [0, 8]}, "mine-search")

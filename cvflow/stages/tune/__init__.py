@@ -50,8 +50,15 @@ def search_in(run: Run, conductor: Conductor, dataset: PreparedDataset, key: str
         finally:
             page = write_results(run, conductor)
             tracker.log_page(page)
+    check_found(conductor)
+
+
+def check_found(conductor: Conductor) -> None:
+    """Raise InterruptedRunError after Ctrl-C, CvflowError where no trial has a score."""
     if conductor.closed == "interrupted":
         raise InterruptedRunError("interrupted; the same command goes on from there")
+    if not conductor.trials:
+        raise CvflowError(f"no trial began: {conductor.closed}. With a higher limit the same command begins.")
     if not ranked(conductor.trials, conductor.objective):
         reasons = sorted({trial.reason for trial in conductor.trials if trial.reason})
         raise CvflowError(f"all {len(conductor.trials)} trials failed:\n" + "\n".join(reasons[:5]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from cvflow.config import Compute, Recipe, Search
+from cvflow.config import Compute, Data, Recipe, Search
 from cvflow.data.dataset import PreparedDataset
 from cvflow.engine.job import make_task
 from cvflow.engine.search.space import Space
@@ -25,8 +25,9 @@ SEARCHED = ("image", "model", "seed", "task", "train")
 """Sections whose keys may be searched: what a training reads."""
 CHANGED_IN_TRAINING = ("train.optimizer.", "task.")
 """Keys that population-based training may change under way."""
-ANY_DATA = DatasetInfo("", tuple(map(str, range(100))), {}, (), (), "")
+ANY_DATA = DatasetInfo("", tuple(map(str, range(100))), {}, (0.5,) * 3, (0.25,) * 3, "")
 """Stands for data that is not prepared: with classes enough that a metric leaves no figure out."""
+COMPARED_BY = "images to compare trials by"
 EXAMPLE = "'train.optimizer.lr=loguniform(1e-4,1e-1)'"
 
 
@@ -36,7 +37,7 @@ def check_search(base: Mapping[str, Any], search: Search) -> None:
     wrong = {fault.where for fault in found}
     found += [fault for key, dimension in search.space.items() if _at(key) not in wrong for fault in _values(base, key, dimension)]
     if not found:
-        found += _size(base, search)
+        found += [*_size(base, search), *_without_val(base), *_unbuildable(base, search)]
     if found:
         raise RequestError(*found)
 
@@ -159,12 +160,27 @@ def _unknown_metric(base: Mapping[str, Any], search: Search) -> list[Fault]:
     return _metric(recipe, search, build("task", recipe.task), ANY_DATA)
 
 
+def _without_val(base: Mapping[str, Any]) -> Iterator[Fault]:
+    """Divisions that leave no val split, whatever the data; of data.split.val=0 the data decides, which may have one."""
+    split = Data.model_validate(base["data"]).split
+    if split.train_on_val:
+        yield Fault("data.split.train_on_val", "true, which leaves no val split", COMPARED_BY, "Type data.split.train_on_val=false.")
+    if split.test == 1:
+        yield Fault("data.split.test", "1, which leaves no val split", COMPARED_BY, "Type data.split.test=0.2.")
+
+
+def _unbuildable(base: Mapping[str, Any], search: Search) -> list[Fault]:
+    """Values that no model can be built with, as far as it can be said of any data: where the recipe's own model can be."""
+    recipe = Recipe.model_validate(with_params(base, {}))
+    return model_faults(base, search, ANY_DATA) if shaping(search) and builds(recipe, ANY_DATA) else []
+
+
 def search_objective(base: Mapping[str, Any], search: Search, dataset: PreparedDataset) -> Objective:
     """What the search compares. Raises RequestError for a metric that no trial reports."""
     recipe = Recipe.model_validate(with_params(base, {}))
     task = make_task(recipe, dataset.info)
     if not dataset.info.counts.get("val", 0):
-        raise RequestError(Fault("data.split.val", "no val split", "images to compare trials by", "Type data.split.val=0.1."))
+        raise RequestError(Fault("data.split.val", "no val split", COMPARED_BY, "Type data.split.val=0.1."))
     if found := _metric(recipe, search, task, dataset.info):
         raise RequestError(*found)
     return objective_by(task, recipe, dataset.info, search.metric)
@@ -180,20 +196,40 @@ def _metric(recipe: Recipe, search: Search, task: Task, info: DatasetInfo) -> li
 
 
 def check_models(base: Mapping[str, Any], search: Search, dataset: PreparedDataset) -> None:
-    """Build, without memory, a model for each value that shapes one. Raises RequestError with every fault."""
+    """Raise RequestError for every value that no model of these data can be built with."""
+    if found := model_faults(base, search, dataset.info):
+        raise RequestError(*found)
+
+
+def model_faults(base: Mapping[str, Any], search: Search, info: DatasetInfo) -> list[Fault]:
+    """A model is built, without memory, for each value that shapes one."""
     found: list[Fault] = []
-    for key, dimension in search.space.items():
-        if key.split(".")[0] not in ("model", "image"):
-            continue
+    for key, dimension in shaping(search).items():
         given = fulfilled(dimension)
         for value in dimension.values:
             recipe = Recipe.model_validate(with_params(base, {**given, key: value}))
             try:
-                with torch.device("meta"):
-                    make_task(recipe, dataset.info).build(recipe, dataset.info)
+                build_model(recipe, info)
             except RequestError as error:
                 found += [Fault(f"{_at(key)} {fault.where}", fault.got, fault.expected, fault.fix) for fault in error.faults]
             except Exception as error:  # a builder may raise anything
                 found.append(Fault(_at(key), f"{value!r} ({error})", "a value that a model can be built with", "Leave it out."))
-    if found:
-        raise RequestError(*found)
+    return found
+
+
+def shaping(search: Search) -> dict[str, Dimension]:
+    """Of the space, what a model's shape may depend on."""
+    return {key: dimension for key, dimension in search.space.items() if key.split(".")[0] in ("model", "image")}
+
+
+def build_model(recipe: Recipe, info: DatasetInfo) -> None:
+    with torch.device("meta"):
+        make_task(recipe, info).build(recipe, info)
+
+
+def builds(recipe: Recipe, info: DatasetInfo) -> bool:
+    try:
+        build_model(recipe, info)
+    except Exception:  # a builder may raise anything
+        return False
+    return True
