@@ -34,11 +34,14 @@ def environment() -> None:
 
 
 def initialise() -> None:
-    """A DVC set-up in the current directory where there is none: no git needed, ``--subdir`` below a git root."""
+    """A DVC set-up in the current directory where there is none: no git needed, ``--subdir`` below a git root.
+
+    A directory that git is told to ignore has no git.
+    """
     if Path(".dvc").is_dir():
         return
     options = ["--no-scm"]
-    root = git_root()
+    root = None if _git("check-ignore", ".") else git_root()
     if root is not None:
         options = [] if root.resolve() == Path.cwd().resolve() else ["--subdir"]
     if root is not None:

@@ -136,16 +136,18 @@ def git(*arguments: str) -> str:
     return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
-@pytest.mark.parametrize("where", ["no git", "git root", "below a git root"])
+@pytest.mark.parametrize("where", ["no git", "git root", "below a git root", "ignored by git"])
 def test_dvc_is_set_up_anywhere(project: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     if where != "no git":
         git("init", "-q")
-    if where == "below a git root":
+    if where == "ignored by git":
+        Path(".gitignore").write_text("/deep/\n")
+    if where in ("below a git root", "ignored by git"):
         (project / "deep" / "er").mkdir(parents=True)
         monkeypatch.chdir("deep/er")
     dvc.initialise()
     settings = Path(".dvc/config").read_text()
-    assert ("no_scm = True" in settings) == (where == "no git")
+    assert ("no_scm = True" in settings) == (where in ("no git", "ignored by git"))
     assert "analytics = false" in settings
     assert "reflink,hardlink,symlink,copy" in settings
     before = Path(".dvc/config").stat().st_mtime_ns
