@@ -100,14 +100,14 @@ def trained(recipe: Recipe, dataset: PreparedDataset, threads: int) -> tuple[flo
     return metrics[job.task.objective(recipe).metric], seconds
 
 
-def blind(recipe: Recipe, dataset: PreparedDataset) -> float:
-    """The objective, on test, of the best answer that looks at no image."""
+def blind(recipe: Recipe, dataset: PreparedDataset, seen: str = "train") -> dict[str, float]:
+    """The figures, on test, of the best answer that looks at no image. seen: the split whose annotations it knows."""
     task = make_task(recipe, dataset.info)
-    answer, metric = task.guess(rows(dataset, "train")), task.metric(dataset.info)
+    answer, metric = task.guess(rows(dataset, seen)), task.metric(dataset.info)
     for row in rows(dataset, recipe.evaluate.split):
         for sample in task.samples(row):
             metric.update([Prediction(sample.id, answer(sample))], [{**sample.target, **sample.truth}])
-    return metric.compute()[task.objective(recipe).metric]
+    return metric.compute()
 
 
 def rows(dataset: PreparedDataset, split: str) -> Iterator[Row]:
@@ -117,23 +117,28 @@ def rows(dataset: PreparedDataset, split: str) -> Iterator[Row]:
 
 def measured(file: Path, recipe: Recipe, threads: int, shuffled: bool) -> dict[str, Any]:
     """The line of a training, made where there is none yet."""
-    key = {"name": file.stem, "shuffled": shuffled, "recipe": hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()[:12]}
-    for line in known():
+    key = {"name": file.stem, "shuffled": shuffled, "recipe": digest(recipe)}
+    for line in known(DONE):
         if key.items() <= line.items():
             return line
     path = prepared(recipe)
     value, seconds = trained(recipe, (Shuffled if shuffled else PreparedDataset)(path), threads)
     line = {**key, "value": value, "seconds": seconds, "threads": threads}
     if not shuffled:
-        line["blind"] = blind(recipe, PreparedDataset(path))
+        line["blind"] = blind(recipe, PreparedDataset(path))[build("task", recipe.task).objective(recipe).metric]
     with DONE.open("a") as done:
         done.write(json.dumps(line) + "\n")
     print(line, flush=True)
     return line
 
 
-def known() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in DONE.read_text().splitlines()] if DONE.exists() else []
+def digest(recipe: Recipe) -> str:
+    return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()[:12]
+
+
+def known(done: Path) -> list[dict[str, Any]]:
+    """The lines of a file of trainings."""
+    return [json.loads(line) for line in done.read_text().splitlines()] if done.exists() else []
 
 
 def verdict(file: Path, threads: int, shuffled: bool) -> tuple[list[object], bool]:
