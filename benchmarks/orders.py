@@ -24,7 +24,8 @@ from cvflow.engine.history import read_history
 from cvflow.engine.loop import train
 from cvflow.engine.session import Point
 from cvflow.errors import InterruptedRunError
-from cvflow.runtime.local import LocalSession, cores
+from cvflow.runtime.cores import cores
+from cvflow.runtime.local import LocalSession
 
 NETS = {
     "plain-56": ("cifar_plain", 56),

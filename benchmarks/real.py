@@ -22,7 +22,7 @@ from systems import blind, digest, known
 
 from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
-from cvflow.runtime.local import cores
+from cvflow.runtime.cores import cores
 from cvflow.stages.finished import Finished
 from cvflow.stages.pipeline import entered, reproduce
 from cvflow.stages.recipe_file import load, read_layer

@@ -23,7 +23,7 @@ from torchvision.models.segmentation import deeplabv3_resnet50, fcn_resnet50
 
 from cvflow.config import Recipe
 from cvflow.engine.job import make_task
-from cvflow.runtime.local import cores
+from cvflow.runtime.cores import cores
 from cvflow.tasks.base import Task
 from cvflow.types import Batch, DatasetInfo, Placement
 

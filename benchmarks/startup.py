@@ -74,7 +74,7 @@ def child(workers: int, dataset: str) -> dict[str, float]:
 
 
 def connected(compute: Any, since: float) -> dict[str, float]:
-    from cvflow.runtime.ray_train import connect
+    from cvflow.runtime.cluster import connect
 
     imported = time.time()
     connect(compute)

@@ -32,7 +32,8 @@ from cvflow.engine.job import make_job, make_task
 from cvflow.engine.loop import train
 from cvflow.registry import Component, build
 from cvflow.runtime.console import Console
-from cvflow.runtime.local import LocalSession, cores
+from cvflow.runtime.cores import cores
+from cvflow.runtime.local import LocalSession
 from cvflow.stages.recipe_file import load
 from cvflow.stages.resolve import resolve_layers
 from cvflow.stages.train import exported

@@ -21,7 +21,7 @@ from measure import table, write_results
 
 from cvflow.engine.history import read_history
 from cvflow.engine.loop import train
-from cvflow.runtime.local import cores
+from cvflow.runtime.cores import cores
 from cvflow.runtime.tracking import Tail, open_run
 
 BAR = 0.01

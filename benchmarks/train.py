@@ -29,7 +29,8 @@ from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
 from cvflow.engine.job import make_task
 from cvflow.engine.loop import train
-from cvflow.runtime.local import LocalSession, cores
+from cvflow.runtime.cores import cores
+from cvflow.runtime.local import LocalSession
 
 AUGMENT: dict[str, list[v2.Transform]] = {
     "crop": [v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()],

@@ -20,7 +20,10 @@ def launch(work: Callable[..., Any], compute: Compute, checkpoints: Path, histor
     """
     console = Console()
     if compute.workers:
-        from cvflow.runtime.ray_train import fit  # ray is imported only where it runs
+        from cvflow.runtime.cluster import connect  # ray is imported only where it runs
+
+        connect(compute, meanwhile=["cvflow.runtime.ray_train"])
+        from cvflow.runtime.ray_train import fit
 
         return fit(work, compute, checkpoints, history, console, arguments)
     from cvflow.runtime.local import LocalSession

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +12,7 @@ from cvflow.engine.history import History
 from cvflow.engine.session import Point, Progress
 from cvflow.errors import Fault, RequestError
 from cvflow.runtime.console import Console
+from cvflow.runtime.cores import threads
 from cvflow.runtime.interrupts import Interrupts
 
 FEW = 2000
@@ -64,16 +64,6 @@ def pick_device(compute: Compute) -> torch.device:
     return torch.device("cuda" if available and compute.device != "cpu" else "cpu")
 
 
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def here_if_few(compute: Compute, rows: int) -> Compute:
     """The compute, in this process where there are few rows to answer; with the same threads, so to the same bits."""
     return compute.model_copy(update={"workers": 0, "threads": threads(compute)}) if rows <= FEW else compute
-
-
-def threads(compute: Compute) -> int:
-    """Torch threads a worker: as asked, else the cores divided by the workers."""
-    return compute.threads or max(1, cores() // max(1, compute.most))

@@ -21,9 +21,10 @@ from cvflow.engine.infer import ROW, Predictor, batches
 from cvflow.errors import CvflowError
 from cvflow.plugins import load_texts, loaded_plugins
 from cvflow.registry import Component
-from cvflow.runtime.local import pick_device, threads
+from cvflow.runtime.cluster import check_resources, connect, uses_gpu
+from cvflow.runtime.cores import threads
+from cvflow.runtime.local import pick_device
 from cvflow.runtime.ray_faults import own_error
-from cvflow.runtime.ray_train import check_resources, connect, uses_gpu
 
 BLOCK_ROWS = 512
 MAX_TASKS = 1000

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cvflow.config import Compute
 from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.session import Point, Progress
-from cvflow.errors import CvflowError, Fault, RequestError
+from cvflow.errors import CvflowError
 from cvflow.plugins import load_texts, loaded_plugins
+from cvflow.runtime.cluster import check_resources, connect, uses_gpu
 from cvflow.runtime.console import Console
+from cvflow.runtime.cores import threads
 from cvflow.runtime.explain import of_a_rank
 from cvflow.runtime.follow import follow
 from cvflow.runtime.interrupts import Interrupts
-from cvflow.runtime.local import cores, threads
 from cvflow.runtime.ray_faults import MAX_FAILURES, Watch, unwrap
 
 
@@ -181,54 +181,3 @@ def _worker(config: dict[str, Any]) -> Any:
     except Exception as error:
         raise of_a_rank(error, session.rank, session.world_size) from error
     return value if session.rank == 0 else None
-
-
-def connect(compute: Compute) -> None:
-    """Join the cluster of ``compute.address``, or start a local Ray that ends with this process."""
-    if ray.is_initialized():
-        return
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    local: dict[str, Any] = {} if compute.address else {"num_cpus": cores(), "include_dashboard": False}
-    if local:
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process less to start; nobody drains this node
-    try:
-        with stderr_kept_unless_it_fails():
-            ray.init(address=compute.address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
-    except ConnectionError as error:
-        fix = "Type 'ray start --head' on the head node, or compute.address=null for a local Ray."
-        raise RequestError(Fault("compute.address", f"'{compute.address}' ({error})", "a running Ray cluster", fix)) from error
-
-
-@contextmanager
-def stderr_kept_unless_it_fails() -> Iterator[None]:
-    """Ray's C++ side announces its own log level on file descriptor 2; what it says matters only where it fails."""
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            said.seek(0)
-            os.write(kept, said.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-def resources() -> dict[str, float]:
-    """What the cluster has: CPU, GPU, ..."""
-    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
-
-
-def uses_gpu(compute: Compute) -> bool:
-    return compute.device != "cpu" and resources().get("GPU", 0) > 0
-
-
-def check_resources(compute: Compute) -> None:
-    """Raise RequestError where the cluster lacks what the workers need; Ray itself would wait for ever."""
-    need = "GPU" if uses_gpu(compute) or compute.device == "cuda" else "CPU"
-    have = int(resources().get(need, 0))
-    if have < compute.least:
-        fix = f"Type compute.workers={have}, or add nodes." if have else "Type compute.device=cpu."
-        raise RequestError(Fault("compute.workers", str(compute.least), f"at most {have}, the {need}s of the Ray cluster", fix))

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -139,12 +140,14 @@ def _short(value: str, most: int = 6000) -> str:
     return value if len(value) <= most else value[: most - 3] + "..."
 
 
+@cache
 def environment() -> dict[str, str]:
     """Versions as tags."""
     versions = {name: metadata.version(name) for name in PACKAGES}
     return {f"cvflow.version.{k}": v for k, v in {"python": platform.python_version(), "cvflow": cvflow.__version__, **versions}.items()}
 
 
+@cache
 def installed() -> str:
     """Every installed package, as ``name==version`` lines."""
     return "\n".join(sorted({f"{d.name}=={d.version}" for d in metadata.distributions()}, key=str.lower)) + "\n"

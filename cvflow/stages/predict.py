@@ -136,7 +136,8 @@ def _answers(rows: RowSource, model: Path, compute: Compute, batch_size: int, fi
 def _here(rows: RowSource, model: Path, compute: Compute, batch_size: int, first: int, views: Sequence[Component]) -> Iterator[pa.Table]:
     import torch
 
-    from cvflow.runtime.local import cores, pick_device, threads
+    from cvflow.runtime.cores import cores, threads
+    from cvflow.runtime.local import pick_device
 
     torch.set_num_threads(threads(compute))
     device = pick_device(compute)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
+import socket
+import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -87,10 +95,60 @@ def local_ray(request: pytest.FixtureRequest) -> Iterator[None]:
     import ray
     from ray import cloudpickle
 
-    from cvflow.runtime.ray_train import connect
+    from cvflow.runtime.cluster import connect
 
     cloudpickle.register_pickle_by_value(request.module)
     connect(Compute())
     yield
     ray.shutdown()
     cloudpickle.unregister_pickle_by_value(request.module)
+
+
+@pytest.fixture
+def dashboard(tmp_path: Path) -> Iterator[str | None]:
+    """In place of the local Ray a cluster by ``ray start``, with its dashboard; that one's address.
+
+    None where ``ray[default]`` is not installed: the dashboard is then a process that shows nothing.
+    """
+    import ray
+
+    from cvflow.runtime.cluster import connect
+
+    shows = importlib.util.find_spec("aiohttp_cors") is not None
+    gcs, port, client = free_ports(3)
+    scratch = tempfile.mkdtemp(prefix="cvflow-ray-", dir="/tmp")  # a socket's path must be short
+    wanted = [f"--port={gcs}", f"--dashboard-port={port}", "--num-cpus=2", f"--temp-dir={scratch}"]
+    wanted += ["--include-dashboard=true", f"--ray-client-server-port={client}"] if shows else []
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats", *wanted]
+    log = tmp_path / "ray.log"
+    ray.shutdown()
+    with log.open("w") as out:
+        head = psutil.Popen(command, stdout=out, stderr=out)
+    node: list[psutil.Process] = []
+    try:
+        until = time.monotonic() + 60
+        while "Ray runtime started" not in log.read_text():
+            assert head.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.2)
+        node = head.children(recursive=True)
+        assert any("dashboard.py" in " ".join(process.cmdline()) for process in node)
+        connect(Compute(address=f"127.0.0.1:{gcs}"))
+        yield f"http://127.0.0.1:{port}" if shows else None
+        node = head.children(recursive=True)
+    finally:
+        ray.shutdown()
+        for process in (head, *node):
+            process.terminate()
+        for process in psutil.wait_procs([head, *node], 10)[1]:
+            process.kill()
+        shutil.rmtree(scratch, ignore_errors=True)
+        connect(Compute())  # for the tests that follow
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as sockets:
+        found = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        for each in found:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in found]

@@ -15,8 +15,9 @@ from cvflow.engine.history import History, read_history
 from cvflow.engine.session import Point, Session
 from cvflow.errors import RequestError
 from cvflow.runtime.console import Console
+from cvflow.runtime.cores import cores, threads
 from cvflow.runtime.launch import launch
-from cvflow.runtime.local import LocalSession, cores, pick_device, threads
+from cvflow.runtime.local import LocalSession, pick_device
 
 
 def test_cores_are_those_that_this_process_may_use() -> None:

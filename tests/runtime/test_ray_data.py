@@ -14,7 +14,7 @@ from cvflow.config import Compute
 from cvflow.errors import RequestError
 from cvflow.registry import Component
 from cvflow.runtime import ray_data
-from cvflow.runtime.ray_train import connect
+from cvflow.runtime.cluster import connect
 from cvflow.stages.predict import predict_path
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]

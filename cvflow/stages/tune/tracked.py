@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -38,6 +40,7 @@ class Tracker:
         self._unsent = run.state / UNSENT
 
     def __enter__(self) -> Tracker:
+        self._pool.submit(self._try, self._open)  # while the first trials' processes start
         for trial in self._conductor.trials:
             self.follow(trial)
         return self
@@ -50,7 +53,7 @@ class Tracker:
     def follow(self, trial: Trial) -> None:
         """News of a trial: one that ended is sent."""
         if trial.ended and not self._note(trial).exists():
-            self._pool.submit(self._try, trial)
+            self._pool.submit(self._try, partial(self._send, trial))
 
     def log_page(self, page: str) -> None:
         """The report, and the best score as a metric of the parent; when all trials are there."""
@@ -71,11 +74,11 @@ class Tracker:
         except Exception as error:  # whatever a client raises, a finished search is not to be lost by it
             self._warn(error)
 
-    def _try(self, trial: Trial) -> None:
+    def _try(self, call: Callable[[], object]) -> None:
         if time.monotonic() < self._rests_until:
             return
         try:
-            self._send(trial)
+            call()
         except Exception as error:  # as above
             self._rests_until = time.monotonic() + REST
             self._warn(error)
