@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -29,6 +32,7 @@ NET = """\
     import time
     from pathlib import Path
 
+    import torch
     from torch import Tensor, nn
 
     from cvflow.models.backbones.base import Backbone
@@ -43,12 +47,13 @@ NET = """\
             super().__init__()
             self.channels, self.num_features = (4,), 4
             self.layer = nn.Conv2d(in_channels, 4, 3, stride=2, padding=1)
+            self.seed = torch.initial_seed()  # the recipe's
 
         def forward(self, x_BCHW: Tensor) -> list[Tensor]:
             if self.training and "STEPS" in os.environ:
                 time.sleep(0.1)
                 with Path(os.environ["STEPS"]).open("a") as file:
-                    file.write("step\\n")
+                    file.write(f"{self.seed}\\n")
             return [self.layer(x_BCHW)]
     """
 RECIPE = """\
@@ -153,8 +158,46 @@ def copied(ran: Ran, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def noting(tmp_path: Path, draw: Callable[..., None]) -> Path:
-    """A project whose network writes a line a step on each rank."""
+    """A project whose network writes a line a step on each rank: the recipe's seed."""
     draw(tmp_path / "raw", 19)
     (tmp_path / "net.py").write_text(dedent(NET))
     (tmp_path / "mine.yaml").write_text(dedent(RECIPE))
     return tmp_path
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search has left in its project, so far."""
+
+    path: Path
+
+    def journal(self) -> list[dict[str, Any]]:
+        """The entries; a line that is being written is left out."""
+        files = list(self.path.glob(".cvflow/tune/*/journal.jsonl"))
+        return [json.loads(line) for line in files[0].read_text().splitlines(keepends=True) if line.endswith("\n")] if files else []
+
+    def ended(self) -> list[int]:
+        """The trials, each as often as it ended."""
+        return [entry["trial"] for entry in self.journal() if entry["event"] == "ended"]
+
+    def trials(self) -> list[dict[str, Any]]:
+        """By number."""
+        (file,) = self.path.glob("runs/*-search/search/trials.json")
+        content: list[dict[str, Any]] = json.loads(file.read_text())["trials"]
+        return sorted(content, key=lambda trial: trial["number"])
+
+    def runs(self) -> tuple[int, int, list[str], list[str]]:
+        """MLflow runs in all, those nested in another, and the generations and algorithms that these are tagged with."""
+        up = "JOIN tags up USING (run_uuid) WHERE up.key = 'mlflow.parentRunId'"
+        with closing(sqlite3.connect(self.path / "mlflow.db")) as connection:
+            (all_runs,) = connection.execute("SELECT COUNT(*) FROM runs").fetchone()
+            (nested,) = connection.execute("SELECT COUNT(*) FROM tags WHERE key = 'mlflow.parentRunId'").fetchone()
+            tagged = connection.execute(f"SELECT own.key, own.value FROM tags own {up} ORDER BY own.value").fetchall()
+        generations, algorithms = ([value for key, value in tagged if key == f"cvflow.{name}"] for name in ("generation", "algorithm"))
+        return all_runs, nested, generations, algorithms
+
+
+@pytest.fixture(scope="session")
+def search_in() -> Callable[[Path], Searched]:
+    """The search of a project."""
+    return Searched
