@@ -1,7 +1,8 @@
-"""The price of ``cvflow tune``: 32 trials of about 5 s, Ray's start included, against the same trainings in a bare loop."""
+"""The price of ``cvflow tune``: 32 trials of about 5 s against the same trainings in a bare loop."""
 
 from __future__ import annotations
 
+import statistics
 import sys
 import tempfile
 import time
@@ -22,45 +23,61 @@ from cvflow.runtime.local import LocalSession
 from cvflow.stages.search import search
 from cvflow.stages.tune.trial_recipe import trial_recipe
 
-AT_ONCE = 2
-OVERRIDES = {"train.epochs": 8, "compute.threads": 1, "compute.device": "cpu", "search.concurrency": AT_ONCE}
+TRIALS, AT_ONCE = 32, 2
+BARE = 4
+"""Trainings in the bare loop before each search, and as many after it: machines have moods, and these are of the same hour."""
+OVERRIDES = {"train.epochs": 10, "compute.threads": 1, "compute.device": "cpu", "search.concurrency": AT_ONCE, "search.algorithm": "grid"}
+RUN = Path("runs/warm")
 
 
-def main(trials: int) -> None:
+def main(rounds: int) -> None:
     """Search over seeds alone, so that every trial takes as long as another."""
-    seeds = list(range(trials))
     with tempfile.TemporaryDirectory() as scratch, chdir(scratch):
-        overrides = OVERRIDES | {"seed": f"grid({','.join(map(str, seeds))})", "search.algorithm": "grid"}
-        search("digits", overrides | {"seed": "grid(1000)"}, "warm")  # prepares the data, and loads what is on disk
-        started = time.perf_counter()
-        found = search("digits", overrides, "warm")
-        wall = time.perf_counter() - started
-        assert len(found.trials) == trials
-        alone = [bare(Path("runs/warm"), seed) for seed in seeds]
-    ideal = sum(alone) / AT_ONCE
-    inside = sum(trial["seconds"] for trial in found.trials)
-    rows = [
-        ["bare loop, a trial", sum(alone) / trials],
-        ["bare loop, sum", sum(alone)],
-        [f"ideal, sum / {AT_ONCE}", ideal],
-        ["cvflow tune, wall", wall],
-        ["wall / ideal", wall / ideal],
-        ["overhead a trial", (wall - ideal) / trials],
-        ["of it within trials", (inside - sum(alone)) / AT_ONCE / trials],
+        searched(range(1000, 1001))  # prepares the data, and loads what is on disk
+        rows = [measured(range(TRIALS * at, TRIALS * (at + 1))) for at in range(rounds)]
+    columns = (
+        "bare loop, a trial",
+        f"ideal, {TRIALS} / {AT_ONCE} of it",
+        "cvflow tune, wall",
+        "wall / ideal",
+        "overhead a trial",
+        "of it within trials",
+    )
+    found = [
+        [name, *(statistics.median(column), min(column), max(column))]
+        for name, column in zip(columns, zip(*rows, strict=True), strict=True)
     ]
     write_results(
         "tune",
         "cvflow tune against a bare loop",
-        f"{trials} trials, {AT_ONCE} at once, a thread each.",
-        table(["what", "seconds, or their ratio"], rows),
+        f"{TRIALS} trials, {AT_ONCE} at once, a thread each, Ray's start included; {rounds} rounds, in each {BARE} trainings in a bare loop before and {BARE} after.",
+        table(["seconds, or their ratio", "median", "least", "greatest"], found),
     )
 
 
-def bare(run: Path, seed: int) -> float:
+def measured(seeds: range) -> list[float]:
+    """A round's figures, in the order of the table."""
+    before = [bare(seed) for seed in seeds[:BARE]]
+    wall, inside = searched(seeds)
+    one = statistics.mean([*before, *(bare(seed) for seed in seeds[-BARE:])])
+    ideal = one * TRIALS / AT_ONCE
+    return [one, ideal, wall, wall / ideal, (wall - ideal) / TRIALS, inside / TRIALS - one]
+
+
+def searched(seeds: range) -> tuple[float, float]:
+    """Seconds of a search over the seeds, and of all its trials together."""
+    started = time.perf_counter()
+    found = search("digits", OVERRIDES | {"seed": f"grid({','.join(map(str, seeds))})"}, RUN.name, quiet=True)
+    wall = time.perf_counter() - started
+    assert len(found.trials) == len(seeds)
+    return wall, sum(trial["seconds"] for trial in found.trials)
+
+
+def bare(seed: int) -> float:
     """Seconds of one training in this process."""
-    base: dict[str, Any] = yaml.safe_load((run / "recipe.yaml").read_text())
+    base: dict[str, Any] = yaml.safe_load((RUN / "recipe.yaml").read_text())
     recipe = trial_recipe(base, {"seed": seed})
-    dataset, folder = PreparedDataset(run / "data"), Path(f"bare{seed}")
+    dataset, folder = PreparedDataset(RUN / "data"), Path(f"bare{seed}")
     with Path("said.txt").open("w") as said:
         started = time.perf_counter()
         store, history = CheckpointStore(folder / "checkpoints"), History(folder / "history.jsonl")
@@ -70,4 +87,4 @@ def bare(run: Path, seed: int) -> float:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 32)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
