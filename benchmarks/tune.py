@@ -6,7 +6,9 @@ import statistics
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import chdir
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from cvflow.stages.search import search
 from cvflow.stages.tune.trial_recipe import trial_recipe
 
 TRIALS, AT_ONCE = 32, 2
-BARE = 4
+BARE = 3
 """Trainings in the bare loop before each search, and as many after it: machines have moods, and these are of the same hour."""
 OVERRIDES = {"train.epochs": 10, "compute.threads": 1, "compute.device": "cpu", "search.concurrency": AT_ONCE, "search.algorithm": "grid"}
 RUN = Path("runs/warm")
@@ -35,33 +37,31 @@ def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as scratch, chdir(scratch):
         searched(range(1000, 1001))  # prepares the data, and loads what is on disk
         rows = [measured(range(TRIALS * at, TRIALS * (at + 1))) for at in range(rounds)]
-    columns = (
-        "bare loop, a trial",
-        f"ideal, {TRIALS} / {AT_ONCE} of it",
-        "cvflow tune, wall",
-        "wall / ideal",
-        "overhead a trial",
-        "of it within trials",
-    )
-    found = [
-        [name, *(statistics.median(column), min(column), max(column))]
-        for name, column in zip(columns, zip(*rows, strict=True), strict=True)
-    ]
+    names = (
+        "bare loop, a trial", f"ideal, {TRIALS} / {AT_ONCE} of it", "cvflow tune, wall", "wall / ideal", "overhead a trial",
+        f"a trial of the search, {AT_ONCE} at once", f"bare loop, a trial, {AT_ONCE} loops at once",
+    )  # fmt: skip
+    columns = list(zip(*rows, strict=True))
+    found = [[name, statistics.median(c), min(c), max(c)] for name, c in zip(names, columns, strict=True)]
     write_results(
         "tune",
         "cvflow tune against a bare loop",
-        f"{TRIALS} trials, {AT_ONCE} at once, a thread each, Ray's start included; {rounds} rounds, in each {BARE} trainings in a bare loop before and {BARE} after.",
+        f"{TRIALS} trials, {AT_ONCE} at once, a thread each, Ray's start included; {rounds} rounds. In each, {BARE} trainings in a "
+        f"bare loop before and {BARE} after, and {AT_ONCE} such loops side by side, which is what the machine itself makes of two.",
         table(["seconds, or their ratio", "median", "least", "greatest"], found),
     )
 
 
 def measured(seeds: range) -> list[float]:
     """A round's figures, in the order of the table."""
-    before = [bare(seed) for seed in seeds[:BARE]]
+    before = bare(*seeds[:BARE])
     wall, inside = searched(seeds)
-    one = statistics.mean([*before, *(bare(seed) for seed in seeds[-BARE:])])
+    one = statistics.mean([*before, *bare(*seeds[-BARE:])])
+    with ProcessPoolExecutor(AT_ONCE, get_context("spawn")) as loops:
+        list(loops.map(bare, [seeds[0]] * AT_ONCE))  # the first loads torch
+        beside = [seconds for took in loops.map(bare, *zip(seeds[:BARE], seeds[BARE : 2 * BARE], strict=True)) for seconds in took]
     ideal = one * TRIALS / AT_ONCE
-    return [one, ideal, wall, wall / ideal, (wall - ideal) / TRIALS, inside / TRIALS - one]
+    return [one, ideal, wall, wall / ideal, (wall - ideal) / TRIALS, inside / TRIALS, statistics.mean(beside)]
 
 
 def searched(seeds: range) -> tuple[float, float]:
@@ -73,14 +73,18 @@ def searched(seeds: range) -> tuple[float, float]:
     return wall, sum(trial["seconds"] for trial in found.trials)
 
 
-def bare(seed: int) -> float:
-    """Seconds of one training in this process."""
+def bare(*seeds: int) -> list[float]:
+    """Seconds of each training, one after the other in this process."""
+    return [trained(seed) for seed in seeds]
+
+
+def trained(seed: int) -> float:
     base: dict[str, Any] = yaml.safe_load((RUN / "recipe.yaml").read_text())
     recipe = trial_recipe(base, {"seed": seed})
-    dataset, folder = PreparedDataset(RUN / "data"), Path(f"bare{seed}")
-    with Path("said.txt").open("w") as said:
+    dataset = PreparedDataset(RUN / "data")
+    with tempfile.TemporaryDirectory() as folder, Path(folder, "said.txt").open("w") as said:
         started = time.perf_counter()
-        store, history = CheckpointStore(folder / "checkpoints"), History(folder / "history.jsonl")
+        store, history = CheckpointStore(Path(folder) / "checkpoints"), History(Path(folder) / "history.jsonl")
         session = LocalSession(Compute(threads=1, device="cpu"), store, history, Console(said))
         train(Recipe.model_validate(recipe), dataset, session)
         return time.perf_counter() - started
