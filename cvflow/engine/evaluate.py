@@ -91,9 +91,10 @@ def _answers(
 
 
 def _mean_losses(parts: list[dict[str, tuple[float, float]]]) -> dict[str, float]:
-    """Means over all batches; fsum is exact, so the order of ranks does not matter."""
+    """Means over all batches, and ``loss``: their sum where none is called so. fsum is exact, so the order of ranks does not matter."""
     names: Mapping[str, Any] = parts[0] if parts else {}
-    return {n: math.fsum(p[n][0] for p in parts) / (math.fsum(p[n][1] for p in parts) or 1.0) for n in names}
+    means = {n: math.fsum(p[n][0] for p in parts) / (math.fsum(p[n][1] for p in parts) or 1.0) for n in names}
+    return {"loss": math.fsum(means.values()), **means} if means else {}
 
 
 def _in_order(parts: list[list[Any]]) -> list[Any]:

@@ -16,8 +16,11 @@ from cvflow.registry import build, names
 from cvflow.stages.finished import Finished
 from cvflow.stages.pipeline import run_stage
 from cvflow.stages.project import make_entry, shipped, write_entry
+from cvflow.stages.recipe_file import load
 from cvflow.stages.report import sections
+from cvflow.stages.resolve import resolve_layers
 from cvflow.stages.run import STAGES, Run
+from cvflow.stages.tune.result import read_results
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # MLflow's
 QUICK = {"train.epochs": 1, "train.batch_size": 8, "compute.threads": 1, "compute.device": "cpu"}
@@ -127,3 +130,36 @@ def test_the_model_is_registered(sample: str) -> None:
     assert (registered["model"], registered["version"]) == (sample, 1)
     measured = json.loads((Run(sample).path("evaluation") / "metrics.json").read_text())["metrics"]
     assert Finished(Run(sample)).objective.metric in measured
+
+
+@pytest.fixture(scope="module")
+def ray_ends() -> Iterator[None]:
+    """The searches of this module share a local Ray."""
+    yield
+    import ray
+
+    ray.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("project", "ray_ends")
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_search_compares_trials_by_the_task_s_own_objective(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    search = {"search.space.train.optimizer.lr": [1e-6, 1e-3], "search.algorithm": "grid", "search.concurrency": 1}
+    write_entry(name, make_entry(shipped()[name], {**QUICK, **SAMPLES[name].overrides, **search}))
+    for stage in ("resolve", "prepare", "tune"):
+        run_stage(stage, name)
+    run = Run(name)
+    found, objective = read_results(run), build("task", run.recipe.task).objective(run.recipe)
+    assert (found["metric"], found["direction"]) == (f"val_{objective.metric}", objective.direction)
+    assert [(trial["state"], trial["epochs"], trial["reason"]) for trial in found["trials"]] == [("done", 1, "")] * 2
+    best, worse = found["trials"]
+    assert {best["params"]["train.optimizer.lr"], worse["params"]["train.optimizer.lr"]} == {1e-6, 1e-3}
+    assert best["metrics"]["val_loss"] != worse["metrics"]["val_loss"], "which every task has, whatever its losses are called"
+    for trial in (best, worse):
+        assert trial["score"] == trial["metrics"][found["metric"]]
+    assert best["score"] == worse["score"] or objective.better(best["score"], worse["score"])
+    recipe = resolve_layers(load(run.path("search") / "best.yaml", {})).recipe
+    assert recipe["train"]["optimizer"]["lr"] == best["params"]["train.optimizer.lr"]
+    assert recipe["task"] == run.resolved["task"]
