@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -139,9 +139,9 @@ def dashboard(tmp_path: Path) -> Iterator[str | None]:
     finally:
         ray.shutdown()
         for process in (head, *node):
-            process.terminate()
-        for process in psutil.wait_procs([head, *node], 10)[1]:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        head.wait(30)
         shutil.rmtree(scratch, ignore_errors=True)
         connect(Compute())  # for the tests that follow
 
