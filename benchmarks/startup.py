@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "task": "classification",
     "data": {"format": "digits"},
     "image": {"size": (16, 16), "channels": 1},
@@ -55,14 +55,14 @@ def child(workers: int, dataset: str) -> dict[str, float]:
 
     born = psutil.Process().create_time()
     from cvflow.config import Recipe
-    from cvflow.runtime.launch import launch
 
     recipe = Recipe.model_validate(RECIPE)
     compute = recipe.compute.model_copy(update={"workers": workers})
-    parts = {"python, imports": time.time() - born}
-    if workers:
-        parts |= connected(compute, born + sum(parts.values()))
+    parts = connected(compute, born) if workers else {}
+    from cvflow.runtime.launch import launch
+
     launched = time.time()
+    parts |= {"python, imports": launched - born} if not workers else {}
     with tempfile.TemporaryDirectory() as root:
         arguments = {"recipe": recipe.model_dump(mode="json", by_alias=True), "dataset": dataset}
         at = launch(first_step, compute, Path(root) / "checkpoints", Path(root) / "history.jsonl", **arguments)
@@ -73,12 +73,15 @@ def child(workers: int, dataset: str) -> dict[str, float]:
     return {**parts, "all": at["stepped"] - born}
 
 
-def connected(compute: Any, since: float) -> dict[str, float]:
-    """As ``launch`` does: Ray starts while Ray Train is imported."""
+def connected(compute: Any, born: float) -> dict[str, float]:
+    """As a stage does: Ray starts while torch and Ray Train are imported."""
+    import ray  # noqa: F401
+
     from cvflow.runtime.cluster import connect
 
-    connect(compute, meanwhile=["cvflow.runtime.ray_train"])
-    return {"ray.init, imports of Ray Train": time.time() - since}
+    began = time.time()
+    connect(compute, meanwhile=["cvflow.stages.train", "cvflow.runtime.ray_train", "torchvision"])
+    return {"python, imports of Ray": began - born, "ray.init, beside it all other imports": time.time() - began}
 
 
 def measured(workers: int, dataset: str, times: int) -> dict[str, list[float]]:
@@ -88,11 +91,13 @@ def measured(workers: int, dataset: str, times: int) -> dict[str, list[float]]:
     return {part: [run[part] for run in runs] for part in runs[0]}
 
 
-def stage(project: Path, times: int) -> list[float]:
+def stage(project: Path, workers: int, times: int) -> list[float]:
     """Seconds from the start of ``cvflow stage train`` to its first reported step, MLflow beginning beside it."""
     import yaml
 
-    (project / "r.yaml").write_text(yaml.safe_dump({**RECIPE, "image": {"size": [16, 16], "channels": 1}}))
+    (project / "r.yaml").write_text(
+        yaml.safe_dump({**RECIPE, "image": {"size": [16, 16], "channels": 1}, "compute": {**RECIPE["compute"], "workers": workers}})
+    )
     (project / "params.yaml").write_text(yaml.safe_dump({"runs": {"r": {"recipe": "r.yaml", "source": "r.yaml", "overrides": {}}}}))
     cvflow = str(Path(sys.executable).parent / "cvflow")
     for name in ("resolve", "prepare"):
@@ -117,14 +122,15 @@ def main(times: int) -> None:
     from measure import table, write_results
 
     with tempfile.TemporaryDirectory() as folder:
-        whole = stage(Path(folder), times)
+        whole, spread_out = (stage(Path(folder), workers, times) for workers in (0, 2))
         one, two = (measured(workers, str(Path(folder) / "runs/r/data"), times) for workers in (0, 2))
     columns = ("part", "median s", "least s", "greatest s")
     rows = {n: [[part, *spread(v)] for part, v in found.items()] for n, found in ((1, one), (2, two))}
     write_results(
         "startup",
         "Start of a training to its first step",
-        f"`cvflow stage train`, one worker:\n\n{table(columns, [['process start to first step', *spread(whole)]])}",
+        "`cvflow stage train`, process start to first step:\n\n"
+        + table(columns, [["one worker", *spread(whole)], ["two workers on a local Ray", *spread(spread_out)]]),
         f"One worker, in this process:\n\n{table(columns, rows[1])}",
         f"Two workers on a local Ray:\n\n{table(columns, rows[2])}",
     )

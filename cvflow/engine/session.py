@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
+if TYPE_CHECKING:  # Ray's helpers read these classes: the import of torch would slow a start on several workers
+    import torch
 
-from cvflow.engine.checkpoint import CheckpointStore
+    from cvflow.engine.checkpoint import CheckpointStore
 
 
 @dataclass(frozen=True)

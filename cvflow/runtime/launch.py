@@ -20,10 +20,7 @@ def launch(work: Callable[..., Any], compute: Compute, checkpoints: Path, histor
     """
     console = Console()
     if compute.workers:
-        from cvflow.runtime.cluster import connect  # ray is imported only where it runs
-
-        connect(compute, meanwhile=["cvflow.runtime.ray_train"])
-        from cvflow.runtime.ray_train import fit
+        from cvflow.runtime.ray_train import fit  # ray is imported only where it runs
 
         return fit(work, compute, checkpoints, history, console, arguments)
     from cvflow.runtime.local import LocalSession

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 from cvflow.errors import CvflowError, Fault, InterruptedRunError, RequestError, did_you_mean, one_of
@@ -196,11 +196,22 @@ def run_stage(stage: str, name: str) -> None:
         if stage in BY_NAME:
             _ = run.recipe  # read, and found right, before anything is removed
         run.clear(stage)
-        module = importlib.import_module(f"cvflow.stages.{stage}")  # a stage imports torch, MLflow or Ray only when it runs
         with redirect_stderr(io.StringIO()) if os.environ.get(QUIET) else nullcontext():
-            getattr(module, stage)(run)
+            getattr(module_of(stage, run), stage)(run)
     except BaseException as error:
         code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
         if path := os.environ.get(STATUS_FILE):
             Path(path).write_text(f"{stage} {code}")
         raise
+
+
+def module_of(stage: str, run: Run) -> ModuleType:
+    """A stage imports torch, MLflow or Ray only when it runs; Ray, where it needs it, starts meanwhile."""
+    name, needed = f"cvflow.stages.{stage}", {"tune": "ray_tune"}
+    if stage in BY_NAME and run.recipe.compute.workers:
+        needed["train"] = "ray_train"
+    if stage in needed:
+        from cvflow.runtime.cluster import connect
+
+        connect(run.recipe.compute, meanwhile=[name, f"cvflow.runtime.{needed[stage]}", "torchvision"])
+    return importlib.import_module(name)

@@ -28,7 +28,7 @@ from cvflow.stages.search import check
 from cvflow.stages.tune.check import ANY_DATA, algorithm_of, builds, check_models, check_search, search_objective
 from cvflow.stages.tune.result import read_results, write_results
 from cvflow.stages.tune.trial_recipe import WithoutTest, trial_recipe, with_params
-from cvflow.stages.tune.trials import check_found
+from cvflow.stages.tune import check_found
 
 SPACE = {"search.space.train.optimizer.lr": "loguniform(1e-3, 1)", "search.space.model.backbone": "choice(lenet, mlp)"}
 SHARED = "All trials share one dataset"
