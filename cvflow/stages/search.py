@@ -48,9 +48,11 @@ def search(
     interrupted = False
     with entered(recipe, spaced, chosen) as chosen:
         project.write_search(chosen)
+        before = lacking(Run(chosen))
         try:
             reproduce([f"tune@{chosen}"], quiet=quiet)
-            if lacking(Run(chosen)):
+            if before is not None and lacking(Run(chosen)) == before:  # the stage, unchanged, did not run
+                sys.stderr.write("MLflow lacks trials of this search: sending them\n")
                 reproduce([f"tune@{chosen}"], force_one=True, quiet=quiet)
         except InterruptedRunError:
             if not (Run(chosen).path("search") / "trials.json").exists():
@@ -62,14 +64,12 @@ def search(
     return found
 
 
-def lacking(run: Run) -> bool:
-    """Whether MLflow lacks trials of the search; said, for they are then sent."""
+def lacking(run: Run) -> int | None:
+    """When it was last found, in ns, that MLflow lacks trials of the search; None where it has them all."""
     from cvflow.stages.tune.tracked import UNSENT
 
-    if not (run.state / UNSENT).exists():
-        return False
-    sys.stderr.write("MLflow lacks trials of this search: sending them\n")
-    return True
+    note = run.state / UNSENT
+    return note.stat().st_mtime_ns if note.exists() else None
 
 
 def check(recipe: str, overrides: Mapping[str, Any], name: str) -> None:

@@ -129,6 +129,33 @@ def test_away_in_the_middle(noting: Path, server: Server, how: str) -> None:
         assert [status for (status,) in database.execute("SELECT status FROM runs")] == ["FINISHED"]
 
 
+def test_gone_at_the_end(noting: Path, server: Server, cvflow: Cvflow) -> None:
+    """There from the start to the last epoch: the training ends well, and the same command sends what MLflow lacks, once."""
+    server.start()
+    variables = os.environ | {"MLFLOW_TRACKING_URI": server.uri, "STEPS": str(noting / "steps"), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    log = noting / "log.txt"
+    with log.open("w") as out:
+        run = subprocess.Popen([CVFLOW, "run", "mine.yaml", "train.epochs=12"], cwd=noting, stdout=out, stderr=out, env=variables)
+    until = time.monotonic() + 120
+    while not (noting / "steps").exists() or len((noting / "steps").read_text().split()) < 133:
+        assert run.poll() is None, log.read_text()
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.05)
+    server.kill()
+    assert run.wait(240) == 1, log.read_text()
+    said = log.read_text()
+    assert "epoch  12" in said
+    assert said.splitlines()[-1] == "cvflow: stage register failed"
+    assert "Traceback" not in said
+    assert 0 < len(server.rows("loss")) < 144, "the server was away at the end"
+    server.start()
+    done = cvflow(noting, "run", "mine.yaml", "train.epochs=12", MLFLOW_TRACKING_URI=server.uri)
+    assert "Stage 'train@mine' didn't change, skipping" in done.stdout
+    assert server.rows("loss") == steps(noting) == list(range(1, 145))
+    with sqlite3.connect(server.root / "server.db") as database:
+        assert [status for (status,) in database.execute("SELECT status FROM runs")] == ["FINISHED"]
+
+
 SEARCH = ("tune", "mine.yaml", "seed=grid(1,2,3,4)", "train.epochs=2", "search.algorithm=grid", "search.concurrency=1")
 
 
