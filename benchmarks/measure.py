@@ -13,7 +13,9 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).resolve().parent / "results"
+SCRIPT = os.path.relpath(sys.argv[0], RESULTS.parents[1])
+"""The command, before it goes into another directory."""
 PACKAGES = ("torch", "torchvision", "pillow", "pyarrow", "numpy", "ray", "mlflow")
 
 
@@ -73,7 +75,7 @@ def write_results(name: str, title: str, *parts: str, keep: bool = True) -> Path
 
 def conditions() -> str:
     """The command, date, versions and machine."""
-    command = shlex.join(["python", os.path.relpath(sys.argv[0], RESULTS.parents[1]), *sys.argv[1:]])
+    command = shlex.join(["python", SCRIPT, *sys.argv[1:]])
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     load = f"load {os.getloadavg()[0]:.1f} at the end"
     machine = f"{os.cpu_count()} cores ({processor()}), {platform.system()} {platform.machine()}, {load}"

@@ -57,30 +57,42 @@ CASES = {
 
 def measured(name: str, threads: int) -> dict[str, Any]:
     """The line of a recipe, made where there is none yet."""
-    file = RECIPES / f"{name}.yaml"
-    plain = {"compute.threads": threads, "compute.device": "cpu"}
-    overrides = {**plain, **starting(file, plain)}
-    key = {"name": name, "recipe": digest(checked(file, overrides))}
-    for line in known(DONE):
-        if key.items() <= line.items():
-            return line
+    file, overrides = asked(name, threads)
+    if line := done(name, threads):
+        return line
+    if "model.weights" in overrides:
+        through(file.parent / read_layer(file).data["extends"], plain(threads), "train")
     run = through(file, overrides, "evaluate")
-    done = Finished(run)
-    line = {**key, "metrics": done.measured["metrics"], "blind": blind(run.recipe, done.dataset, seen(done.dataset))}
-    line |= {"seconds": sum(done.seconds.values()), "epochs": sum(phase.epochs for phase in run.recipe.train.plan()), "threads": threads}
+    found = Finished(run)
+    line = {"name": name, "recipe": digest(checked(file, overrides)), "metrics": found.measured["metrics"]}
+    line |= {"blind": blind(run.recipe, found.dataset, seen(found.dataset)), "seconds": sum(found.seconds.values())}
+    line |= {"epochs": sum(phase.epochs for phase in run.recipe.train.plan()), "threads": threads}
     with DONE.open("a") as lines:
         lines.write(json.dumps(line) + "\n")
     print(line, flush=True)
     return line
 
 
-def starting(file: Path, plain: Mapping[str, Any]) -> dict[str, str]:
-    """The weights of a recipe that trains nothing: those of the recipe that it extends."""
+def done(name: str, threads: int) -> dict[str, Any] | None:
+    """The line of a recipe as it now is, if there is one."""
+    file, overrides = asked(name, threads)
+    if not Path(overrides.get("model.weights", file)).exists():
+        return None
+    key = {"name": name, "recipe": digest(checked(file, overrides))}
+    return next((line for line in known(DONE) if key.items() <= line.items()), None)
+
+
+def asked(name: str, threads: int) -> tuple[Path, dict[str, Any]]:
+    """The recipe's file and what is set beside it: where it trains nothing, the weights of the recipe that it extends."""
+    file = RECIPES / f"{name}.yaml"
     layer = read_layer(file).data
     if layer.get("train", {}).get("epochs") != 0:
-        return {}
-    run = through(file.parent / layer["extends"], plain, "train")
-    return {"model.weights": str(run.path("model") / "model.safetensors")}
+        return file, plain(threads)
+    return file, {**plain(threads), "model.weights": str(Run(Path(layer["extends"]).stem).path("model") / "model.safetensors")}
+
+
+def plain(threads: int) -> dict[str, Any]:
+    return {"compute.threads": threads, "compute.device": "cpu"}
 
 
 def through(file: Path, overrides: Mapping[str, Any], stage: str) -> Run:
@@ -118,7 +130,6 @@ def main() -> None:
     names = [name for name in CASES if not arguments.names or any(asked in name for asked in arguments.names)]
     folder = STATE / "real"
     folder.mkdir(parents=True, exist_ok=True)
-    found: list[list[object]] = []
     columns = ["recipe", "figure", "on test", "without the image", "aim", "epochs", "minutes"]
     text = (
         "Trained with one seed, the recipe as it is. Without the image: the best constant answer, by the training split; of a single "
@@ -127,8 +138,9 @@ def main() -> None:
     )
     with chdir(folder):
         for name in names:
-            found += rows(name, measured(name, arguments.threads))
-            write_results("real", "Systems on real data", table(columns, found), text, keep=len(names) == len(CASES))
+            measured(name, arguments.threads)
+            lines = {case: line for case in CASES if (line := done(case, arguments.threads))}
+            write_results("real", "Systems on real data", table(columns, [row for case in lines for row in rows(case, lines[case])]), text)
 
 
 if __name__ == "__main__":
