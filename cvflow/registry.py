@@ -121,7 +121,7 @@ def options_model(builder: Callable[..., Any]) -> type[BaseModel]:
         for p in inspect.signature(function).parameters.values()
         if p.kind is p.KEYWORD_ONLY
     }
-    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, validate_default=True, protected_namespaces=())
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False)
     return cast(type[BaseModel], create_model(f"{builder.__name__}_options", __config__=config, **fields))
 
 
@@ -219,9 +219,14 @@ def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> Mapping[st
     for part in loc:
         if isinstance(part, int):
             continue
-        info = getattr(current, "model_fields", {}).get(part)
+        info = _keys_of(current).get(str(part))
         current = _model_in(info.annotation) if info else current  # else the tag of a union
-    return getattr(current, "model_fields", {})
+    return _keys_of(current)
+
+
+def _keys_of(model: Any) -> Mapping[str, Any]:
+    """The fields by the names that a recipe gives them."""
+    return {info.alias or name: info for name, info in getattr(model, "model_fields", {}).items()}
 
 
 def _model_in(annotation: Any) -> Any:

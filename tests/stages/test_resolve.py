@@ -57,6 +57,9 @@ def test_the_resolved_recipe_resolves_to_itself(project: Path, resolved: Callabl
         ),
         pytest.param("train: {epoch: 3}", "r.yaml:3 train.epoch: got the unknown key 'epoch', .* Did you mean 'epochs'", id="key"),
         pytest.param("train: {epochs: many}", "r.yaml:3 train.epochs: got 'many', expected a valid integer", id="type"),
+        pytest.param("regster: {model: a}", "r.yaml:3 regster: .* Did you mean 'register'", id="a section that Python names otherwise"),
+        pytest.param("register: {modle: a}", "expected one of model, .* Did you mean 'model'", id="a key of that section"),
+        pytest.param("train: {optimizer: {lr: .inf}}", "r.yaml:3 train.optimizer.lr: got inf, expected a finite number", id="infinite"),
         pytest.param("train: {epochs: -1}", "r.yaml:3 train.epochs: got -1, expected greater than or equal to 0", id="range"),
         pytest.param(
             "model: clasifier", "r.yaml:3 model.name: got 'clasifier', expected a model: .* Did you mean 'classifier'", id="model"
