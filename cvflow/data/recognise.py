@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,7 +31,11 @@ def recognise(
             continue
         component = Component(name=name, **{**guessed, **(options or {})})
         try:
-            return component, read_as(component, data)
+            reader = read_as(component, data)
+            lacks = lacking(columns_in(reader), schema) if schema else ()
+            if not lacks:
+                return component, reader
+            objections[builder.by_mark].append(Fault(where, f"'{data}', in which {name} finds no {' nor '.join(sorted(lacks))}", "it"))
         except RequestError as error:
             objections[builder.by_mark] += error.faults
     nothing = Fault(where, f"'{data}'", f"data in one of the formats {', '.join(tried)}")
@@ -40,6 +45,16 @@ def recognise(
 def needed(schema: Schema) -> frozenset[str]:
     """The annotations that every row must have."""
     return frozenset(schema.annotations) - frozenset(schema.defaults)
+
+
+def columns_in(reader: Format) -> frozenset[str]:
+    """The images and annotations of the first record; empty where there is none."""
+    return frozenset(name for record in islice(reader, 1) for part in (record.images, record.annotation, record.maps) for name in part)
+
+
+def lacking(columns: frozenset[str], schema: Schema) -> frozenset[str]:
+    """What of the columns every row must have; nothing where there is no record to tell by."""
+    return (frozenset(schema.images) | needed(schema)) - columns if columns else frozenset()
 
 
 def read_as(component: Component, data: Path) -> Format:

@@ -14,7 +14,7 @@ from cvflow.errors import Fault, RequestError
 from cvflow.registry import Component, build, get
 from cvflow.stages.data_page import data_page
 from cvflow.stages.place import check_file
-from cvflow.stages.recognised import recognise_for
+from cvflow.stages.recognised import check_annotated, recognise_for
 from cvflow.tasks.base import Task
 from cvflow.types import DatasetInfo
 
@@ -51,6 +51,7 @@ def check_data(
         get("format", format_name, "--format")
         component = Component(name=format_name, **options)
         reader = read_as(component, source)
+        check_annotated(reader, task_name, task.schema)
     validation = inspect(reader, task.schema)
     classes = tuple(reader.classes)
     task.bind(DatasetInfo(task_name, classes, validation.counts, (), (), "", {"class_counts": validation.class_counts}))

@@ -9,6 +9,7 @@ from cvflow.data.dataset import PreparedDataset
 from cvflow.data.prepare import prepare as prepare_data
 from cvflow.registry import build
 from cvflow.stages.data_page import data_page
+from cvflow.stages.recognised import check_annotated
 from cvflow.stages.run import Run
 from cvflow.tasks.base import Task
 
@@ -22,6 +23,7 @@ def prepare(run: Run) -> None:
     data = recipe.data
     task: Task = build("task", recipe.task)
     reader = build("format", data.format, data.source)
+    check_annotated(reader, recipe.task.name, task.schema)
     validation = prepare_data(reader, task.schema, recipe.task.name, data.split, out, data.shard_mb, data.max_megapixels)
     task.bind(PreparedDataset(out).info)
     content = {"data": run.resolved["data"], **validation.plain()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cvflow.data.recognise import recognise
+from cvflow.data.recognise import columns_in, lacking, recognise
 from cvflow.data.records import Format
 from cvflow.errors import Fault, RequestError
 from cvflow.registry import Component, build, names
@@ -22,6 +22,20 @@ def recognise_for(task: str, data: Path, where: str, options: Mapping[str, Any] 
         fix = f"Type --task {' or --task '.join(others)}."
         faults = [Fault("--task", f"'{task}'", "a task that these data have the annotations for", fix)] if others else error.faults
         raise RequestError(*faults) from None
+
+
+def check_annotated(reader: Format, task: str, schema: Schema) -> None:
+    """RequestError where the records have not what the task needs; it names what they have, and the tasks that this would do for.
+
+    schema: the task's.
+    """
+    columns = columns_in(reader)
+    lacks = lacking(columns, schema)
+    if lacks:
+        others = [name for name in names("task") if not lacking(columns, schema_of(name))]
+        fix = f"They would do for {', '.join(others)}." if others else ""
+        got, expected = (", ".join(sorted(found)) for found in (columns, lacks))
+        raise RequestError(Fault("data.format", f"records of {got}", f"{expected}, which {task} needs", fix))
 
 
 def schema_of(task: str) -> Schema:

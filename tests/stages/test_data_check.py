@@ -132,3 +132,6 @@ def test_data_of_another_task_are_named(masked: Path, raw: Path) -> None:
     others = r"Type --task classification or --task embedding\."
     with pytest.raises(RequestError, match=rf"--task: got 'segmentation', expected a task that .*{others}"):
         check_data(raw, task_name="segmentation", out=Path("page.html"))
+    for name, task, said in (("image_mask", "classification", "label"), ("image_folder", "flow", "first, flow, second")):
+        with pytest.raises(RequestError, match=f"expected {said}, which {task} needs. They would do for"):
+            check_data(masked if name == "image_mask" else raw, name, task, out=Path("page.html"))
