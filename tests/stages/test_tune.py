@@ -25,10 +25,10 @@ from cvflow.stages.recipe_file import load
 from cvflow.stages.resolve import resolve, resolve_layers
 from cvflow.stages.run import Run
 from cvflow.stages.search import check
+from cvflow.stages.tune import check_found
 from cvflow.stages.tune.check import ANY_DATA, algorithm_of, builds, check_models, check_search, search_objective
 from cvflow.stages.tune.result import read_results, write_results
 from cvflow.stages.tune.trial_recipe import WithoutTest, trial_recipe, with_params
-from cvflow.stages.tune import check_found
 
 SPACE = {"search.space.train.optimizer.lr": "loguniform(1e-3, 1)", "search.space.model.backbone": "choice(lenet, mlp)"}
 SHARED = "All trials share one dataset"
@@ -76,6 +76,8 @@ def test_params_that_make_no_recipe_together_are_refused() -> None:
         ({"task.name": ["a"]}, "search.space.task.name", "Type it as a plain value."),
         ({"seed": {"choice": [1], "when": {"train.epoch": 3}}}, "search.space.seed", ""),
         ({"data.split.seed": [1]}, "search.space.data.split.seed", f"{SHARED}: type it as a plain value, for a search of its own."),
+        ({"train.batch_size": "uniform(8, 64)"}, "search.space.train.batch_size", "Type int(8,64) for whole numbers."),
+        ({"train.epochs": "loguniform(1, 16)"}, "search.space.train.epochs", "Type logint(1,16) for whole numbers."),
         ({"train.optimizer": ["sgdd", "adam"]}, "search.space.train.optimizer name", "Did you mean 'sgd'?"),
         ({"train.optimizer.momentum": {"choice": [0.5], "when": {"train.optimizer": "adam"}}}, "search.space.train.optimizer.momentum", ""),
     ],
@@ -216,6 +218,7 @@ def test_what_a_search_leaves(run: Run, searched: Callable[[str], Conductor]) ->
     assert recipe["search"]["space"] == {}
     for title in ("Ranking", "Course", "Importance", "Failed", "no &lt;memory&gt;"):
         assert title in page
+    assert f'<td title="{best["train.optimizer.lr"]!r}">{best["train.optimizer.lr"]:.4g}</td>' in page
     assert page.count('class="line"') == 2 + 11  # the course, and a line a trial
 
 

@@ -27,6 +27,8 @@ CHANGED_IN_TRAINING = ("train.optimizer.", "task.")
 """Keys that population-based training may change under way."""
 ANY_DATA = DatasetInfo("", tuple(map(str, range(100))), {}, (0.5,) * 3, (0.25,) * 3, "")
 """Stands for data that is not prepared: with classes enough that a metric leaves no figure out."""
+INSIDE = 0.382
+"""Of a range, a place whose value is whole where all are: a key that takes whole numbers takes the ends of uniform(1, 9) too."""
 COMPARED_BY = "images to compare trials by"
 EXAMPLE = "'train.optimizer.lr=loguniform(1e-4,1e-1)'"
 
@@ -89,16 +91,23 @@ def _conditions(base: Mapping[str, Any], search: Search) -> Iterator[Fault]:
 
 
 def _values(base: Mapping[str, Any], key: str, dimension: Dimension) -> Iterator[Fault]:
-    """Each choice, and both ends of a range, put into the recipe with what its condition asks for."""
+    """Each choice, and of a range its ends and a value between, put into the recipe with what its condition asks for."""
     given = fulfilled(dimension)
     said: set[str] = set()
-    for value in dimension.values:
+    for value in (*dimension.values, dimension.at(INSIDE)):
         for fault in faults_with(base, {**given, key: value}):
             if str(fault) not in said:
                 said.add(str(fault))
                 below = fault.where.removeprefix(key).strip(".")
-                fix = fault.fix or (_elsewhere(base, key) if below in ("", key) else "")
+                fix = fault.fix or (_elsewhere(base, key) if below in ("", key) else "") or _as_whole(dimension)
                 yield Fault(" ".join(filter(None, (_at(key), below))), fault.got, fault.expected, fix)
+
+
+def _as_whole(dimension: Dimension) -> str:
+    """A hint where a range has whole ends but other values between."""
+    low, high = dimension.values[0], dimension.values[-1]
+    whole = dimension.kind.endswith("uniform") and isinstance(low, int) and isinstance(high, int)
+    return f"Type {'log' * dimension.log}int({low},{high}) for whole numbers." if whole else ""
 
 
 def fulfilled(dimension: Dimension) -> dict[str, Any]:

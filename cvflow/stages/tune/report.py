@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cvflow.draw import Curves, Numbers, Section, Table, page
+from cvflow.draw import Curves, Numbers, Section, Short, Table, page
 from cvflow.draw.parallel import Axis, Parallel
 from cvflow.engine.search.conductor import Conductor, ranked
 from cvflow.engine.search.journal import Trial
@@ -55,7 +55,10 @@ def ranking(conductor: Conductor, order: Sequence[Trial]) -> Table:
 
 
 def _cell(value: Any) -> Any:
-    return value if value is None or isinstance(value, (int, float, str)) else str(value)
+    """A setting as it stands in the printed table, the whole number on hover: three decimals would make many rates one."""
+    if isinstance(value, float):
+        return Short(f"{value:.4g}", repr(value))
+    return value if value is None or isinstance(value, (int, str)) else str(value)
 
 
 def course(conductor: Conductor) -> Curves:
