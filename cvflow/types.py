@@ -111,6 +111,10 @@ class Sample:
     placed: Placement | None = None
     swaps: Mapping[str, str] = field(default_factory=dict)
 
+    def but(self, **changes: Any) -> Sample:
+        """As ``dataclasses.replace``, at a tenth of its price: every change to every image pays it."""
+        return Sample(**{**self.__dict__, **changes})
+
 
 class Mixed(NamedTuple):
     """What else the images of a batch show. targets: of the partner of each sample; share: scalar, 0..1, how much is the sample's own."""

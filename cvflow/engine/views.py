@@ -6,7 +6,7 @@ A recipe's views multiply: ``[five_crops, horizontal_flip]`` are ten. The first 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from itertools import product
 from typing import Annotated
@@ -166,7 +166,7 @@ class Looking:
 
         images = {name: view(image, self.size) for name, image in whole.images.items()}
         target = followed(whole.target, lambda annotation: view.follow(annotation, self.size))
-        return replace(whole, images=images, target=target, placed=whole.placed and whole.placed.scaled(*self._ratios(view)))
+        return whole.but(images=images, target=target, placed=whole.placed and whole.placed.scaled(*self._ratios(view)))
 
     def _ratios(self, view: View) -> tuple[float, float]:
         whole = view.whole(self.size)

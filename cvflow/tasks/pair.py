@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,7 +65,7 @@ class PairTask(BaseTask):
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """The map alone: what else a mirrored sample needed has been of use."""
-        return super().collate([replace(s, target={k: v for k, v in s.target.items() if k == self.answer}) for s in samples])
+        return super().collate([s.but(target={k: v for k, v in s.target.items() if k == self.answer}) for s in samples])
 
     def _answers(self, model: nn.Module, batch: Batch) -> list[Tensor]:
         """BCHW each, from the coarsest to the last."""

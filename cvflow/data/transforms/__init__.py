@@ -6,7 +6,6 @@ Random ones draw from torch's global generator, which the loader seeds per sampl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from cvflow.config import Image
 from cvflow.data.transforms.fit import Fit
@@ -28,7 +27,7 @@ def compose(image: Image, augment: Sequence[Transform], told: bool = True) -> Tr
 
 def untold(sample: Sample) -> Sample:
     """Without what only the metric reads: training keeps no second copy of the annotations."""
-    return replace(sample, truth={}) if sample.truth else sample
+    return sample.but(truth={}) if sample.truth else sample
 
 
 class Compose:

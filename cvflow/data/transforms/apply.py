@@ -6,7 +6,6 @@ Photometric changes go through ``on_images`` or ``drawn_alike``, geometric ones 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -34,7 +33,7 @@ Range = Annotated[tuple[Positive, Positive], AfterValidator(ordered)]
 
 def on_images(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
     """change: uint8 CHW -> uint8 CHW."""
-    return replace(sample, images={name: change(image) for name, image in sample.images.items()})
+    return sample.but(images=_changed(sample, change))
 
 
 def drawn_alike(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
@@ -50,7 +49,11 @@ def drawn_alike(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
 
 def moved(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
     """change: of an image (uint8 CHW, a plain tensor) or of an annotation (a TVTensor of any kind), as ``geometry`` has them."""
-    return replace(on_images(sample, change), target=followed(sample.target, change))
+    return sample.but(images=_changed(sample, change), target=followed(sample.target, change))
+
+
+def _changed(sample: Sample, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    return {name: change(image) for name, image in sample.images.items()}
 
 
 def followed(target: Mapping[str, Any], change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
@@ -72,7 +75,7 @@ def mirrored(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
             got, fix = f"horizontal_flip of '{sample.id}', without '{other}'", f"Leave horizontal_flip out, or give '{other}'."
             raise RequestError(Fault("train.augment", got, f"'{other}', which changes places with '{name}'", fix))
     images, target = ({sample.swaps.get(name, name): value for name, value in named.items()} for named in (after.images, after.target))
-    return replace(after, images=images, target=target)
+    return after.but(images=images, target=target)
 
 
 def uniform(least: float, most: float) -> float:

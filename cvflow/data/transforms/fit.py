@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from cvflow.config import Image
-from cvflow.data.transforms.apply import moved, on_images
+from cvflow.data.transforms.apply import moved
 from cvflow.data.transforms.geometry import resized, window
 from cvflow.types import Placement, Sample
 
@@ -24,7 +22,7 @@ class Fit:
         placed = self.placement(height, width)
         if (height, width) != self.size:
             sample = moved(sample, lambda x: self._placed(x, placed))
-        return replace(on_images(sample, self._coloured), placed=placed)
+        return sample.but(images={name: self._coloured(image) for name, image in sample.images.items()}, placed=placed)
 
     def placement(self, height: int, width: int) -> Placement:
         """Of an image of this size: stretched, or scaled by one factor and cut or bordered evenly (the odd pixel at the end)."""
