@@ -9,6 +9,8 @@ import typer
 
 from cvflow.cli.output import Json, print_json
 
+NAMED = 3
+"""Findings of each topic that are shown on the terminal; the page has them all."""
 data = typer.Typer(name="data", no_args_is_help=True)
 
 
@@ -48,6 +50,10 @@ def check(
     typer.echo(f"{total} images, {len(seen.classes)} classes, read as {seen.format}")
     for topic, count in seen.validation.topics().items():
         typer.echo(f"  {topic}: {count}")
+        for finding in [f for f in seen.validation.findings if f.topic == topic][:NAMED]:
+            typer.echo(f"    {finding}")
+        if count > NAMED:
+            typer.echo("    ...")
     typer.echo(f"page         {seen.page}")
 
 

@@ -52,7 +52,7 @@ def tune(
 
 def show(found: Any) -> None:
     """The ranking, and where things are."""
-    scored = [trial for trial in found.trials if trial["score"] is not None and trial["state"] != "open"]
+    scored = [trial for trial in found.trials if trial["score"] is not None]
     keys = list(dict.fromkeys(key for trial in scored for key in trial["params"]))
     rows = [
         (
@@ -66,7 +66,8 @@ def show(found: Any) -> None:
         for place, trial in enumerate(scored[:SHOWN], 1)
     ]
     typer.echo()
-    print_table(("RANK", "TRIAL", found.metric.upper(), "EPOCHS", "STATE", *keys), rows)
+    if rows:
+        print_table(("RANK", "TRIAL", found.metric.upper(), "EPOCHS", "STATE", *keys), rows)
     failed = sum(trial["state"] == "failed" for trial in found.trials)
     closed = f"; {found.closed}" if found.closed else ""
     typer.echo(f"\n{len(scored)} of {found.samples} trials have a score, {failed} failed{closed}")

@@ -60,7 +60,7 @@ class TrialsConsole:
         """The trials that run, then the best of those that ended."""
         conductor = self._conductor
         running = [trial for trial in conductor.trials if not trial.ended]
-        best = ranked(conductor.trials, conductor.objective)[: max(1, SHOWN - len(running))]
+        best = [trial for trial in ranked(conductor.trials, conductor.objective) if trial.ended][: max(1, SHOWN - len(running))]
         title = f"{self._ended()} of {conductor.samples} trials  {self.standing()}"
         table = Table("trial", "state", conductor.score_name, "epochs", "params", title=title, title_justify="left", box=None)
         for trial in [*running, *best]:

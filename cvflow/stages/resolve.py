@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
@@ -17,11 +17,14 @@ from pydantic import ValidationError
 from cvflow import __version__
 from cvflow.config import Recipe, Section
 from cvflow.engine.closures import plan_faults
-from cvflow.errors import Fault, RequestError
+from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.plugins import load_plugins
 from cvflow.registry import build, check, components_in, faults_of
 from cvflow.stages.recipe_file import Layered, load
 from cvflow.stages.run import STAGES, STATE, TUNE, Run, find_entry
+
+if TYPE_CHECKING:  # torch; an unchanged run imports none of it
+    from cvflow.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -93,15 +96,36 @@ def option_faults(recipe: Recipe, filled: dict[str, Any] | None = None) -> list[
     faults = _fill(recipe, {} if filled is None else filled, "")
     for index, phase in enumerate(recipe.train.plan() if recipe.train.phases else ()):
         faults += _fill(phase, {}, f"train.phases.{index}.")
-    return faults + plan_faults(recipe.train) + task_faults(recipe)
+    return faults + plan_faults(recipe.train) + worker_faults(recipe) + task_faults(recipe)
+
+
+def worker_faults(recipe: Recipe, images: int | None = None) -> list[Fault]:
+    """Each of the most workers there may be needs a sample of every batch. images: of the train split, where it is known."""
+    size, most = min(recipe.train.batch_size, recipe.train.batch_size if images is None else images), recipe.compute.most
+    if size >= most:
+        return []
+    fix = "Type a greater train.batch_size or fewer compute.workers."
+    return [Fault("train.batch_size", f"batches of {size}", f"a sample or more for each of {most} workers", fix)]
 
 
 def task_faults(recipe: Recipe) -> list[Fault]:
     """What the task objects to in a recipe whose options are right one by one; nothing where its own are not."""
     if check("task", recipe.task, "task")[1]:
         return []
-    faults: list[Fault] = build("task", recipe.task).faults(recipe)
-    return faults
+    task = build("task", recipe.task)
+    faults: list[Fault] = task.faults(recipe)
+    return faults or promotion_faults(recipe, task)
+
+
+def promotion_faults(recipe: Recipe, task: Task) -> list[Fault]:
+    """A metric of the promotion rule that is none of the task's, whatever the data."""
+    from cvflow.tasks.base import ANY_DATA, is_loss
+
+    named, figures = recipe.register_.promote.metric, {*task.metric(ANY_DATA).compute(), task.objective(recipe).metric}
+    if named is None or named in figures or is_loss(named):
+        return []
+    fix = did_you_mean(named, figures) or f"Type register.promote.metric={task.objective(recipe).metric}."
+    return [Fault("register.promote.metric", f"'{named}'", one_of(sorted(figures)), fix)]
 
 
 def _without(data: dict[str, Any], error: ValidationError) -> Recipe | None:

@@ -44,7 +44,8 @@ def search(
     """
     spaced = {f"search.space.{key}" if is_written(value) else key: value for key, value in overrides.items()}
     chosen = f"{Path(recipe).stem}-search" if name is None else name
-    check(recipe, spaced, chosen)
+    algorithm = check(recipe, spaced, chosen)
+    sys.stderr.write(drawn(algorithm, overrides))
     interrupted = False
     with entered(recipe, spaced, chosen) as chosen:
         project.write_search(chosen)
@@ -64,6 +65,13 @@ def search(
     return found
 
 
+def drawn(algorithm: str, overrides: Mapping[str, Any]) -> str:
+    """A line for who writes a grid and gets a search of another kind."""
+    if algorithm == "grid" or not any(is_written(value) and value.strip().startswith("grid") for value in overrides.values()):
+        return ""
+    return f"{algorithm}: settings are drawn from grid(...); for every combination type --algorithm grid\n"
+
+
 def lacking(run: Run) -> int | None:
     """When it was last found, in ns, that MLflow lacks trials of the search; None where it has them all."""
     from cvflow.stages.tune.tracked import UNSENT
@@ -72,13 +80,15 @@ def lacking(run: Run) -> int | None:
     return note.stat().st_mtime_ns if note.exists() else None
 
 
-def check(recipe: str, overrides: Mapping[str, Any], name: str) -> None:
-    """The recipe, then the search, before anything is written. Raises RequestError."""
+def check(recipe: str, overrides: Mapping[str, Any], name: str) -> str:
+    """The recipe, then the search, before anything is written; its algorithm. Raises RequestError."""
     file, _ = requested(recipe, name)
     answer = yaml.safe_load(answer_file(load(file, overrides)).read_text())
     from cvflow.stages.tune.check import check_search
 
-    check_search(answer, read_recipe(answer).search)
+    asked = read_recipe(answer).search
+    check_search(answer, asked)
+    return asked.algorithm.name
 
 
 def read(run: Run, interrupted: bool) -> Found:

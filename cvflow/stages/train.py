@@ -17,11 +17,12 @@ from cvflow.engine.export import write_model
 from cvflow.engine.job import make_task
 from cvflow.engine.loop import train as train_loop
 from cvflow.engine.session import Session
-from cvflow.errors import CvflowError, Fault, RequestError
+from cvflow.errors import CvflowError, RequestError
 from cvflow.models.weights import load_weights
 from cvflow.runtime.launch import launch
 from cvflow.stages.project import locked
 from cvflow.stages.promotion import promotion_objective
+from cvflow.stages.resolve import worker_faults
 from cvflow.stages.run import STATE, Run
 from cvflow.stages.tracked import tracked
 from cvflow.tasks.base import is_loss
@@ -72,10 +73,8 @@ def check_later_stages(run: Run, dataset: PreparedDataset) -> None:
 
 def check_workers(recipe: Recipe, dataset: PreparedDataset) -> None:
     """Each of the most workers there may be needs a sample of every batch. Raises RequestError."""
-    size, most = min(recipe.train.batch_size, dataset.info.counts["train"]), recipe.compute.most
-    if size < most:
-        fix = "Type a greater train.batch_size or fewer compute.workers."
-        raise RequestError(Fault("train.batch_size", f"batches of {size}", f"a sample or more for each of {most} workers", fix))
+    if faults := worker_faults(recipe, dataset.info.counts["train"]):
+        raise RequestError(*faults)
 
 
 def as_shipped(recipe: Recipe) -> dict[str, Any]:

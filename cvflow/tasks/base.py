@@ -23,6 +23,8 @@ from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, R
 
 Transform = Callable[[Sample], Sample]
 """To the model's size; random ones draw from torch's global generator, which the loader seeds per sample."""
+ANY_DATA = DatasetInfo("", tuple(map(str, range(100))), {}, (0.5,) * 3, (0.25,) * 3, "")
+"""Stands for data that is not prepared: with classes enough that a metric leaves no figure out."""
 
 
 class Metric(Protocol):

@@ -262,6 +262,6 @@ def sent(database: Path, key: str) -> list[int]:
 @pytest.mark.slow
 def test_a_batch_must_hold_a_sample_for_each_worker(noting: Path, cvflow: Cvflow) -> None:
     change(noting, compute={"workers": [1, 3]})
-    entered(noting, cvflow)
-    refused = cvflow(noting, "stage", "train", "mine", code=2)
-    assert refused.stderr.startswith("cvflow: train.batch_size: got batches of 2, expected a sample or more for each of 3 workers.")
+    refused = cvflow(noting, "run", "mine.yaml", code=2)
+    assert "train.batch_size: got batches of 2, expected a sample or more for each of 3 workers." in refused.stderr
+    assert not (noting / "runs").exists()

@@ -122,6 +122,16 @@ def test_the_score_is_that_of_the_best_epoch(tmp_path: Path) -> None:
     assert [trial.number for trial in ranked(conductor.trials, Objective("accuracy", "max"))] == [1, 0]  # by score alone
 
 
+def test_a_trial_that_was_broken_off_ranks_by_what_it_reached(tmp_path: Path) -> None:
+    conductor = conduct(tmp_path)
+    for _ in range(3):
+        conductor.ask()
+    report(conductor, 0, [0.5])
+    conductor.end(0, "done")
+    conductor.saw(1, 1, 0.4)
+    assert [(trial.number, trial.ended) for trial in ranked(conductor.trials, LOSS)] == [(1, False), (0, True)]
+
+
 def test_limits_end_the_search_and_a_greater_number_of_samples_goes_on(tmp_path: Path) -> None:
     run(conduct(tmp_path, samples=30, max_epochs=7), random.Random(0))
     limited = conduct(tmp_path, samples=30, max_epochs=7)

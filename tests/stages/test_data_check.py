@@ -61,7 +61,9 @@ def test_as_json_and_in_words(raw: Path) -> None:
     assert answer["findings"][0]["topic"] == "train and test share"
     assert answer["facts"]["sizes"] == [[30, 20, 30]]
     said = CliRunner().invoke(app, ["data", "check", "raw", "--out", "other.html"])
-    assert said.stdout.startswith("30 images, 2 classes, read as image_folder\n  train and test share: 1\n  unreadable: 1\n")
+    topics = [line for line in said.stdout.splitlines() if not line.startswith("    ")]
+    assert topics[:3] == ["30 images, 2 classes, read as image_folder", "  train and test share: 1", "  unreadable: 1"]
+    assert "    train/cat/1.png: not an image" in said.stdout
     assert Path("other.html").is_file()
 
 

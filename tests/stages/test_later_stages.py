@@ -20,7 +20,6 @@ from cvflow.stages.train import train
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        ({"register.promote.metric": "acuracy"}, "register.promote.metric: got 'acuracy', .*Did you mean 'accuracy'"),
         ({"data.split.test": 0}, "split 'test': got no rows, expected a filled split: train, val"),
     ],
 )

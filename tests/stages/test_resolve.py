@@ -82,6 +82,8 @@ def test_the_resolved_recipe_resolves_to_itself(project: Path, resolved: Callabl
         pytest.param("plugins: net.py", r"r.yaml:3 plugins: got '?.?net.py'?, expected a", id="plugins are a list"),
         pytest.param("plugins: [3]", "r.yaml:3 plugins.0: got 3, expected", id="a plugin is a path"),
         pytest.param("plugins: [net.py]", "r.yaml:3 plugins: got 'net.py', expected a Python file", id="a plugin that is not there"),
+        pytest.param("compute: {workers: 3}\ntrain: {batch_size: 2}", "batches of 2, expected .* each of 3", id="batch"),
+        pytest.param("register: {promote: {metric: f2}}", "got 'f2', .* Type register.promote.metric=accuracy", id="metric"),
         pytest.param("compute: {workers: -2}", "r.yaml:3 compute.workers: got -2", id="workers"),
     ],
 )

@@ -24,11 +24,12 @@ from cvflow.stages.prepare import prepare
 from cvflow.stages.recipe_file import load
 from cvflow.stages.resolve import resolve, resolve_layers
 from cvflow.stages.run import Run
-from cvflow.stages.search import check
+from cvflow.stages.search import check, drawn
 from cvflow.stages.tune import check_found
-from cvflow.stages.tune.check import ANY_DATA, algorithm_of, builds, check_models, check_search, search_objective
+from cvflow.stages.tune.check import algorithm_of, builds, check_models, check_search, search_objective
 from cvflow.stages.tune.result import read_results, write_results
 from cvflow.stages.tune.trial_recipe import WithoutTest, trial_recipe, with_params
+from cvflow.tasks.base import ANY_DATA
 
 SPACE = {"search.space.train.optimizer.lr": "loguniform(1e-3, 1)", "search.space.model.backbone": "choice(lenet, mlp)"}
 SHARED = "All trials share one dataset"
@@ -51,6 +52,11 @@ def run(project: Path) -> Run:
     resolve(run)
     prepare(run)
     return run
+
+
+def test_who_writes_a_grid_and_searches_otherwise_is_told() -> None:
+    assert "type --algorithm grid" in drawn("random", {"seed": "grid(1, 2)", "train.epochs": 3})
+    assert drawn("grid", {"seed": "grid(1, 2)"}) == drawn("random", {"seed": "choice(1, 2)"}) == ""
 
 
 def test_a_component_that_changed_has_its_own_defaults() -> None:

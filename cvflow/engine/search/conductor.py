@@ -116,7 +116,7 @@ class Conductor:
 
 
 def ranked(trials: list[Trial], objective: Objective) -> list[Trial]:
-    """The trials with a score, best first; of equals the earlier."""
+    """The trials with a score, best first; of equals the earlier. One that still runs, or was broken off, has its best epoch's."""
     sign = -1.0 if objective.direction == "max" else 1.0
-    scored = [trial for trial in trials if trial.ended and trial.score is not None]
+    scored = [trial for trial in trials if trial.score is not None]
     return sorted(scored, key=lambda trial: (sign * (trial.score or 0.0), trial.number))

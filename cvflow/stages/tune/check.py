@@ -18,15 +18,13 @@ from cvflow.space import Dimension
 from cvflow.stages.run import lookup
 from cvflow.stages.show import leaves
 from cvflow.stages.tune.trial_recipe import faults_with, with_params
-from cvflow.tasks.base import Task, objective_by
+from cvflow.tasks.base import ANY_DATA, Task, objective_by
 from cvflow.types import DatasetInfo, Objective
 
 SEARCHED = ("image", "model", "seed", "task", "train")
 """Sections whose keys may be searched: what a training reads."""
 CHANGED_IN_TRAINING = ("train.optimizer.", "task.")
 """Keys that population-based training may change under way."""
-ANY_DATA = DatasetInfo("", tuple(map(str, range(100))), {}, (0.5,) * 3, (0.25,) * 3, "")
-"""Stands for data that is not prepared: with classes enough that a metric leaves no figure out."""
 INSIDE = 0.382
 """Of a range, a place whose value is whole where all are: a key that takes whole numbers takes the ends of uniform(1, 9) too."""
 COMPARED_BY = "images to compare trials by"
