@@ -71,7 +71,7 @@ def points(root: Path) -> list[Any]:
     return [(p.step, {k: v for k, v in p.metrics.items() if not k.startswith(("images_per_second", "seconds_"))}) for p in found]
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_killed_at_thirty_random_steps(digits: PreparedDataset, tmp_path: Path) -> None:
     draw, whole = random.Random(1), tmp_path / "whole"
     whole.mkdir()
