@@ -53,7 +53,8 @@ def evaluate(job: Job, split: str, batch_size: int, keep_predictions: bool = Fal
 
 def without_maps(prediction: Prediction, task: Task) -> Prediction:
     """Without the answers that are encoded bytes."""
-    return Prediction(prediction.id, {name: value for name, value in prediction.values.items() if name not in maps_of(task)})
+    maps = maps_of(task)
+    return Prediction(prediction.id, {name: value for name, value in prediction.values.items() if name not in maps})
 
 
 def maps_of(task: Task) -> set[str]:

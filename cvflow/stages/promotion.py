@@ -53,9 +53,10 @@ class Promotion:
 
 def promotion_objective(recipe: Recipe, task: Task, info: DatasetInfo, metrics: Mapping[str, float]) -> Objective:
     """What the rule compares; RequestError where it names a metric that is not among those measured."""
-    metric = recipe.register_.promote.metric
-    if metric not in (None, task.objective(recipe).metric, *metrics):
-        raise RequestError(Fault("register.promote.metric", f"'{metric}'", one_of(metrics), did_you_mean(str(metric), metrics)))
+    metric, own = recipe.register_.promote.metric, task.objective(recipe).metric
+    if metric not in (None, own, *metrics):
+        fix = did_you_mean(str(metric), metrics) or f"Type register.promote.metric={own}."
+        raise RequestError(Fault("register.promote.metric", f"'{metric}'", one_of(metrics), fix))
     return objective_by(task, recipe, info, metric)
 
 

@@ -101,7 +101,8 @@ def option_faults(recipe: Recipe, filled: dict[str, Any] | None = None) -> list[
 
 def worker_faults(recipe: Recipe, images: int | None = None) -> list[Fault]:
     """Each of the most workers there may be needs a sample of every batch. images: of the train split, where it is known."""
-    size, most = min(recipe.train.batch_size, recipe.train.batch_size if images is None else images), recipe.compute.most
+    batch, most = recipe.train.batch_size, recipe.compute.most
+    size = batch if images is None else min(batch, images)
     if size >= most:
         return []
     fix = "Type a greater train.batch_size or fewer compute.workers."
@@ -121,10 +122,13 @@ def promotion_faults(recipe: Recipe, task: Task) -> list[Fault]:
     """A metric of the promotion rule that is none of the task's, whatever the data."""
     from cvflow.tasks.base import ANY_DATA, is_loss
 
-    named, figures = recipe.register_.promote.metric, {*task.metric(ANY_DATA).compute(), task.objective(recipe).metric}
-    if named is None or named in figures or is_loss(named):
+    named, own = recipe.register_.promote.metric, task.objective(recipe).metric
+    if named in (None, own) or is_loss(str(named)):
         return []
-    fix = did_you_mean(named, figures) or f"Type register.promote.metric={task.objective(recipe).metric}."
+    figures = {*task.metric(ANY_DATA).compute(), own}
+    if named in figures:
+        return []
+    fix = did_you_mean(str(named), figures) or f"Type register.promote.metric={own}."
     return [Fault("register.promote.metric", f"'{named}'", one_of(sorted(figures)), fix)]
 
 
