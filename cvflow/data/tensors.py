@@ -30,6 +30,10 @@ class Flow(TVTensor):  # type: ignore[misc]
     """2xHxW float32, (u, v) in pixels, u to the right and v down."""
 
 
+TENSORS = {"disparity": Disparity, "flow": Flow}
+"""By kind of annotation."""
+
+
 def _kernel(name: str, *kinds: type[TVTensor]) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Registers a kernel from plain tensor to plain tensor; it gets the map's type as ``kind``."""
 

@@ -213,5 +213,5 @@ def module_of(stage: str, run: Run) -> ModuleType:
     if stage in needed:
         from cvflow.runtime.cluster import connect
 
-        connect(run.recipe.compute, meanwhile=[name, f"cvflow.runtime.{needed[stage]}", "torchvision"])
+        connect(run.recipe.compute, meanwhile=[name, f"cvflow.runtime.{needed[stage]}"])
     return importlib.import_module(name)

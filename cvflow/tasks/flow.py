@@ -10,7 +10,6 @@ from torch import Tensor
 
 from cvflow.data.files import flo, kitti
 from cvflow.data.images import Pixels
-from cvflow.data.tensors import Flow
 from cvflow.draw.maps import beside, flow_colours
 from cvflow.losses.known import endpoint
 from cvflow.metrics.flow import SHARES
@@ -29,7 +28,7 @@ class OpticalFlow(PairTask):
 
     schema = Schema(images=("first", "second"), annotations={"flow": "binary"}, kinds={"flow": "flow"})
     answers: Mapping[str, str] = {"flow": "binary"}
-    answer, tensor, usual_model, shares = "flow", Flow, "correlation_flow", SHARES
+    answer, usual_model, shares = "flow", "correlation_flow", SHARES
 
     def loss(self, answer_BCHW: Tensor, truth_BCHW: Tensor) -> Loss:
         return endpoint(answer_BCHW, truth_BCHW)

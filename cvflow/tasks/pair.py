@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchvision.tv_tensors import TVTensor
 
 from cvflow.config import Recipe
 from cvflow.data.annotations import KINDS
@@ -26,13 +25,12 @@ COARSER = 0.5
 
 
 class PairTask(BaseTask):
-    """answer: the column of the map too, in rows and predictions. tensor: its type in a sample, CxHxW. swaps: as a sample's.
+    """answer: the column of the map too, in rows and predictions. swaps: as a sample's.
 
     shares: what is measured beside the end-point error.
     """
 
     shares: Mapping[str, Bad]
-    tensor: type[TVTensor]
     swaps: Mapping[str, str] = {}
     quality_name = "-EPE"
 
@@ -54,13 +52,16 @@ class PairTask(BaseTask):
 
     def samples(self, row: Row) -> Iterable[Sample]:
         """The images and, where the row has them, its maps. Raises ImageFault where the images differ in size."""
+        from cvflow.data.tensors import TENSORS  # torchvision takes two seconds, and half of the stages read no sample
+
         pixels = {name: decode(row[name], max_megapixels=self.max_megapixels) for name in self.schema.images}
         sizes = {image.shape[:2] for image in pixels.values()}
         if len(sizes) > 1:
             raise ImageFault(f"{' and '.join(pixels)} of different sizes: " + ", ".join(f"{w}x{h}" for h, w in sorted(sizes)))
         images = {name: torch.from_numpy(image).permute(2, 0, 1) for name, image in pixels.items()}
         maps = {name: KINDS[kind].decode(row[name]) for name, kind in self.schema.kinds.items() if row.get(name) is not None}
-        target = {name: self.tensor(torch.from_numpy(np.atleast_3d(array)).permute(2, 0, 1)) for name, array in maps.items()}
+        tensors = {name: torch.from_numpy(np.atleast_3d(array)).permute(2, 0, 1) for name, array in maps.items()}
+        target = {name: TENSORS[self.schema.kinds[name]](tensor) for name, tensor in tensors.items()}
         yield Sample(row["id"], images, target, {self.answer: maps[self.answer]} if maps else {}, swaps=self.swaps if maps else {})
 
     def collate(self, samples: Sequence[Sample]) -> Batch:

@@ -11,7 +11,6 @@ from torch import Tensor
 from cvflow.config import Recipe
 from cvflow.data.files import kitti, pfm
 from cvflow.data.images import Pixels
-from cvflow.data.tensors import Disparity
 from cvflow.draw.maps import beside, disparity_colours
 from cvflow.errors import Fault, RequestError
 from cvflow.losses.known import smooth_l1
@@ -40,7 +39,7 @@ class Stereo(PairTask):
         kinds={"disparity": "disparity", "disparity_right": "disparity"},
     )
     answers: Mapping[str, str] = {"disparity": "binary"}
-    answer, tensor, usual_model, shares = "disparity", Disparity, "cost_volume_stereo", SHARES
+    answer, usual_model, shares = "disparity", "cost_volume_stereo", SHARES
     swaps: Mapping[str, str] = {
         "left": "right", "right": "left", "disparity": "disparity_right", "disparity_right": "disparity",
     }  # fmt: skip

@@ -100,7 +100,7 @@ def test_googlenet_has_about_a_twelfth_of_alexnet(backbone: Make) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "expected"),
     [
-        ("cifar_resnet", {"depth": 21}, "20, 32, 44, 56 or 110"),
+        ("cifar_resnet", {"depth": 21}, "8, 14, 20, 32, 44, 56 or 110"),
         ("timm", {"model": "resnet1"}, "Did you mean 'resnet18'"),
         ("timm", {"model": "resnet18.none"}, "resnet18.a1_in1k"),
         ("torchvision", {"model": "alexnt"}, "'alexnet'"),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cvflow.models.backbones.base import Backbone
 from cvflow.registry import register
 
-Depth = Literal[20, 32, 44, 56, 110]
+Depth = Literal[8, 14, 20, 32, 44, 56, 110]
 WIDTHS = (16, 32, 64)
 
 

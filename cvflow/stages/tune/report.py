@@ -25,7 +25,7 @@ def search_page(name: str, conductor: Conductor) -> str:
     if order:
         sections.append(Section("Course", [course(conductor)]))
         sections.append(Section("Settings", [parallel(conductor, order)], "A line a trial; the better, the stronger."))
-    if len(order) >= LEAST:
+    if len(order) >= LEAST and len(conductor.search.space) > 1:
         said = "How much a forest fitted to the trials loses when a key's values are shuffled, as a share of all keys."
         sections.append(Section("Importance", [importance(conductor, order)], said))
     if failed:
