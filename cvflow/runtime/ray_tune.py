@@ -211,11 +211,13 @@ def run_trials(
     search, folder = conductor.search, conductor.folder
     (folder / STOP).unlink(missing_ok=True)
     exploits = search.scheduler.name == "pbt"
+    waits = search.scheduler.name != "none" or search.max_epochs is not None  # else nothing ends a trial by its epochs
     sign = 1.0 if conductor.objective.direction == "max" else -1.0
     asker = Asker(conductor, recipe_of)
     shared = {
         "work": work, "recipe_of": recipe_of, "dataset": dataset, "folder": str(folder), "plugins": loaded_plugins(),
-        "compute": compute.model_dump(mode="json"), "cpus": search.cpus, "metric": conductor.score_name, "sign": sign, "exploits": exploits,
+        "compute": compute.model_dump(mode="json"), "cpus": search.cpus, "metric": conductor.score_name, "sign": sign,
+        "exploits": exploits, "waits": waits,
     }  # fmt: skip
     scratch, name, room = folder / RAY, uuid.uuid4().hex, at_once(search, compute)
     tuner = tune.Tuner(

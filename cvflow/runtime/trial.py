@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -58,23 +59,34 @@ class TrialSession:
 
 
 class Reporter:
-    """Sends an epoch's score to Tune, once; where the params may be changed in mid-training, with the checkpoint."""
+    """Sends an epoch's score to Tune, once; where the params may be changed in mid-training, with the checkpoint.
 
-    def __init__(self, metric: str, sign: float, exploits: bool) -> None:
-        self._metric, self._sign, self._exploits = metric, sign, exploits
+    waits: for Tune's answer, which comes when its scheduler has decided: a request to stop is seen before the next step.
+    """
+
+    def __init__(self, metric: str, sign: float, exploits: bool, waits: bool) -> None:
+        self._metric, self._sign, self._exploits, self._waits = metric, sign, exploits, waits
         self.source: dict[str, int] = {}
         self._waiting: dict[str, float] | None = None
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix="tune-report")
 
     def take(self, metrics: Mapping[str, float]) -> None:
         if EPOCH in metrics and self._metric in metrics:
             self._waiting = {EPOCH: round(metrics[EPOCH]), SCORE: self._sign * metrics[self._metric], **self.source}
 
     def send(self, checkpoint: Path | None = None) -> None:
-        """Tune answers when its scheduler has decided, so that a request to stop is seen before the next step."""
         if self._waiting is None:
             return
         report, self._waiting = self._waiting, None
-        tune.report(report, checkpoint=tune.Checkpoint.from_directory(checkpoint) if checkpoint and self._exploits else None)
+        saved = tune.Checkpoint.from_directory(checkpoint) if checkpoint and self._exploits else None
+        sent = self._sender.submit(tune.report, report, checkpoint=saved)
+        if self._waits:
+            sent.result()
+
+    def end(self, how: Mapping[str, str]) -> None:
+        """The last report, after all others."""
+        self._sender.submit(tune.report, dict(how)).result()
+        self._sender.shutdown()
 
 
 class ReportingStore(CheckpointStore):
@@ -116,16 +128,16 @@ def run_trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
     folder = own_folder(Path(shared["folder"]), tune.get_context().get_trial_id())
     folder.mkdir(parents=True, exist_ok=True)
     compute = Compute.model_validate(shared["compute"])
-    reporter = Reporter(shared["metric"], shared["sign"], shared["exploits"])
+    reporter = Reporter(shared["metric"], shared["sign"], shared["exploits"], shared["waits"])
     arguments = {"recipe": shared["recipe_of"](config["params"]), "dataset": shared["dataset"]}
     if compute.most > 1:
-        tune.report(ended(folder, lambda: nested(shared["work"], compute, folder, reporter, arguments)))
+        reporter.end(ended(folder, lambda: nested(shared["work"], compute, folder, reporter, arguments)))
         return
     if given := tune.get_checkpoint():
         source = adopt(Path(given.path), folder, config["params"])
         reporter.source = {SOURCE: source} if source != int(folder.name) else {}  # its own, where it was only paused
     session = TrialSession(compute, folder, reporter, shared["cpus"])
-    tune.report(ended(folder, lambda: shared["work"](session, **arguments)))
+    reporter.end(ended(folder, lambda: shared["work"](session, **arguments)))
 
 
 def own_folder(folder: Path, trial_id: str, number: int | None = None) -> Path:

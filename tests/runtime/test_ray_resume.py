@@ -71,15 +71,26 @@ def points(root: Path) -> list[Any]:
     return [(p.step, {k: v for k, v in p.metrics.items() if not k.startswith(("images_per_second", "seconds_"))}) for p in found]
 
 
-@pytest.mark.timeout(3600)
-def test_killed_at_thirty_random_steps(digits: PreparedDataset, tmp_path: Path) -> None:
-    draw, whole = random.Random(1), tmp_path / "whole"
-    whole.mkdir()
-    unbroken = trained(whole, digits)
-    for number in range(30):
-        root = tmp_path / f"broken-{number}"
-        root.mkdir()
-        found = trained(root, digits, rank=draw.randrange(2), step=draw.randrange(1, 40))
-        assert (root / "killed").exists()
-        assert all(torch.equal(found[k], unbroken[k]) for k in unbroken), f"kill {number}"
-        assert points(root) == points(whole)
+DRAW = random.Random(1)
+KILLS = [(DRAW.randrange(2), DRAW.randrange(1, 40)) for _ in range(30)]
+"""(rank, step) each."""
+
+
+@pytest.fixture(scope="module")
+def unbroken(digits: PreparedDataset, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], list[Any]]:
+    """(weights, points) of the training that nobody kills."""
+    root = tmp_path_factory.mktemp("whole")
+    return trained(root, digits), points(root)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", range(len(KILLS)))
+def test_killed_at_thirty_random_steps(
+    number: int, digits: PreparedDataset, unbroken: tuple[dict[str, torch.Tensor], list[Any]], tmp_path: Path
+) -> None:
+    rank, step = KILLS[number]
+    found = trained(tmp_path, digits, rank=rank, step=step)
+    assert (tmp_path / "killed").exists()
+    assert found.keys() == unbroken[0].keys()
+    assert all(torch.equal(found[k], unbroken[0][k]) for k in found)
+    assert points(tmp_path) == unbroken[1]
