@@ -211,7 +211,7 @@ def run_trials(
     search, folder = conductor.search, conductor.folder
     (folder / STOP).unlink(missing_ok=True)
     exploits = search.scheduler.name == "pbt"
-    waits = search.scheduler.name != "none" or search.max_epochs is not None  # else nothing ends a trial by its epochs
+    waits = search.scheduler.name != "none"  # else nothing ends a trial by its epochs
     sign = 1.0 if conductor.objective.direction == "max" else -1.0
     asker = Asker(conductor, recipe_of)
     shared = {

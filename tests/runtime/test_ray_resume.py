@@ -77,7 +77,9 @@ KILLS = [(DRAW.randrange(2), DRAW.randrange(1, 40)) for _ in range(30)]
 
 
 @pytest.fixture(scope="module")
-def unbroken(digits: PreparedDataset, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], list[Any]]:
+def unbroken(
+    digits: PreparedDataset, local_ray: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, torch.Tensor], list[Any]]:
     """(weights, points) of the training that nobody kills."""
     root = tmp_path_factory.mktemp("whole")
     return trained(root, digits), points(root)
