@@ -77,6 +77,9 @@ class View:
         return _window(part, -edges[0], -edges[1], size, float("nan"))
 
 
+PLAIN = View()
+
+
 def _start(edge: float, have: int, want: int) -> int:
     """Where the window of ``want`` pixels begins in ``have``; inside, where it fits."""
     start = round(edge * have)
@@ -92,7 +95,7 @@ def _window(image: Tensor, top: int, left: int, size: Size, beyond: float = 0) -
 @register("view", "horizontal_flip")
 def horizontal_flip(image: Image) -> list[View]:
     """The image, and the image mirrored left and right."""
-    return [View(), View(mirrored=True)]
+    return [PLAIN, View(mirrored=True)]
 
 
 @register("view", "five_crops")
@@ -125,7 +128,7 @@ def colour_pca(
     shifts = [
         [255 * sign * strength * IMAGENET_VALUES[c] * row[c] for row in IMAGENET_VECTORS] for c in range(components) for sign in (1, -1)
     ]
-    return [View(), *(View(pixels=(Lit(tuple(shift)),)) for shift in shifts)]
+    return [PLAIN, *(View(pixels=(Lit(tuple(shift)),)) for shift in shifts)]
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ class Lit:
 def make_views(components: Sequence[Component], image: Image) -> tuple[View, ...]:
     """Every combination of the components' views; none = the plain look alone."""
     choices: list[list[View]] = [build("view", component, image) for component in components]
-    return tuple(reduce(View.then, chosen, View()) for chosen in product(*choices))
+    return tuple(reduce(View.then, chosen, PLAIN) for chosen in product(*choices))
 
 
 class Looking:
@@ -150,27 +153,23 @@ class Looking:
 
     def __init__(self, task: Task, recipe: Recipe, views: Sequence[View]) -> None:
         self.task, self.views, self.size = task, tuple(views), recipe.image.size
-        sizes = dict.fromkeys(view.whole(self.size) for view in views)
-        self._fits = {size: task.transforms(_at_size(recipe, size), "test") for size in sizes}
+        self._wholes = [view.whole(self.size) for view in views]
+        self._fits = {size: task.transforms(_at_size(recipe, size), "test") for size in dict.fromkeys(self._wholes)}
 
     def samples(self, row: Row) -> Iterator[Sample]:
         for sample in self.task.samples(row):
             fitted = {size: fit(sample) for size, fit in self._fits.items()}
-            for view in self.views:
-                whole = fitted[view.whole(self.size)]
-                yield whole if view == View() else self._seen(view, whole)
+            for view, size in zip(self.views, self._wholes, strict=True):
+                yield fitted[size] if view == PLAIN else self._seen(view, fitted[size], size)
 
-    def _seen(self, view: View, whole: Sample) -> Sample:
-        """A view of a sample; placed is the whole image at the model's size, where ``undo`` puts the view's maps."""
+    def _seen(self, view: View, whole: Sample, size: Size) -> Sample:
+        """A view of a sample of ``size``; placed is the whole image at the model's size, where ``undo`` puts the view's maps."""
         from cvflow.data.transforms.apply import followed
 
+        ratios = self.size[0] / size[0], self.size[1] / size[1]
         images = {name: view(image, self.size) for name, image in whole.images.items()}
         target = followed(whole.target, lambda annotation: view.follow(annotation, self.size))
-        return whole.but(images=images, target=target, placed=whole.placed and whole.placed.scaled(*self._ratios(view)))
-
-    def _ratios(self, view: View) -> tuple[float, float]:
-        whole = view.whole(self.size)
-        return self.size[0] / whole[0], self.size[1] / whole[1]
+        return whole.but(images=images, target=target, placed=whole.placed and whole.placed.scaled(*ratios))
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         return self.task.collate(samples)
@@ -182,7 +181,7 @@ class Looking:
 
     def merged(self, model: nn.Module, raw: Raw, others: Sequence[Batch]) -> Raw:
         """The first view's answer with those to the others."""
-        if self.views == (View(),):
+        if self.views == (PLAIN,):
             return raw
         return self.task.merge([raw, *(self.task.forward(model, batch) for batch in others)], self.views)
 

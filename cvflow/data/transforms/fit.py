@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from cvflow.config import Image
 from cvflow.data.transforms.apply import moved
-from cvflow.data.transforms.geometry import resized, window
+from cvflow.data.transforms.geometry import Size, resized, window
 from cvflow.types import Placement, Sample
 
 
@@ -19,20 +21,10 @@ class Fit:
 
     def __call__(self, sample: Sample) -> Sample:
         height, width = next(iter(sample.images.values())).shape[1:]
-        placed = self.placement(height, width)
+        placed = placement(height, width, self.size, self.resize)
         if (height, width) != self.size:
             sample = moved(sample, lambda x: self._placed(x, placed))
         return sample.but(images={name: self._coloured(image) for name, image in sample.images.items()}, placed=placed)
-
-    def placement(self, height: int, width: int) -> Placement:
-        """Of an image of this size: stretched, or scaled by one factor and cut or bordered evenly (the odd pixel at the end)."""
-        new = list(self.size)
-        if self.resize != "stretch":
-            ratios = self.size[0] / height, self.size[1] / width
-            scale = max(ratios) if self.resize == "crop" else min(ratios)
-            new = [max(1, round(length * scale)) for length in (height, width)]
-        tops = [-((n - have) // 2) if n > have else (have - n) // 2 for n, have in zip(new, self.size, strict=True)]
-        return Placement((height, width), (new[0] / height, new[1] / width), (tops[0], tops[1]))
 
     def _placed(self, x: Tensor, placed: Placement) -> Tensor:
         new = [round(length * scale) for length, scale in zip(placed.size, placed.scale, strict=True)]
@@ -47,3 +39,15 @@ class Fit:
             return image
         result: Tensor = F.rgb_to_grayscale(image) if self.channels == 1 else image.expand(3, -1, -1)
         return result
+
+
+@lru_cache(1024)
+def placement(height: int, width: int, size: Size, resize: str) -> Placement:
+    """Of an image of this size: stretched, or scaled by one factor and cut or bordered evenly (the odd pixel at the end)."""
+    new = list(size)
+    if resize != "stretch":
+        ratios = size[0] / height, size[1] / width
+        scale = max(ratios) if resize == "crop" else min(ratios)
+        new = [max(1, round(length * scale)) for length in (height, width)]
+    tops = [-((n - have) // 2) if n > have else (have - n) // 2 for n, have in zip(new, size, strict=True)]
+    return Placement((height, width), (new[0] / height, new[1] / width), (tops[0], tops[1]))
