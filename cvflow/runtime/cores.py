@@ -8,6 +8,7 @@ import os
 from cvflow.config import Compute
 
 KEPT_BYTES = 2**30
+"""Of freed memory, the most that a process keeps, and the largest piece."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
@@ -21,11 +22,14 @@ def threads(compute: Compute) -> int:
     return compute.threads or max(1, cores() // max(1, compute.most))
 
 
-def keep_memory() -> None:
-    """What is freed stays with the process, up to KEPT_BYTES, where malloc is glibc's.
+def compute_on(count: int) -> None:
+    """Torch computes on so many threads of this process; what it frees stays with the process, where malloc is glibc's.
 
-    By itself it gives every large activation back to the system, and the next layer faults all its pages in again.
+    By itself malloc gives every large activation back to the system, and the next layer faults all its pages in again.
     """
+    import torch
+
+    torch.set_num_threads(count)
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)

@@ -12,7 +12,7 @@ from cvflow.engine.history import History
 from cvflow.engine.session import Point, Progress
 from cvflow.errors import Fault, RequestError
 from cvflow.runtime.console import Console
-from cvflow.runtime.cores import threads
+from cvflow.runtime.cores import compute_on, threads
 from cvflow.runtime.interrupts import Interrupts
 
 FEW = 2000
@@ -38,7 +38,7 @@ class LocalSession:
         self.checkpoint_seconds = 60 * compute.checkpoint_minutes
         self.checkpoints = checkpoints
         self._history, self._console, self._interrupts = history, console, interrupts
-        torch.set_num_threads(threads(compute))
+        compute_on(threads(compute))
 
     def report(self, points: Sequence[Point]) -> None:
         if self._history is not None:

@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
-import torch
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
@@ -22,7 +21,7 @@ from cvflow.errors import CvflowError
 from cvflow.plugins import load_texts, loaded_plugins
 from cvflow.registry import Component
 from cvflow.runtime.cluster import check_resources, connect, uses_gpu
-from cvflow.runtime.cores import threads
+from cvflow.runtime.cores import compute_on, threads
 from cvflow.runtime.local import pick_device
 from cvflow.runtime.ray_faults import own_error
 
@@ -65,7 +64,7 @@ class PredictorActor:
     def __init__(self, model: str, compute: dict[str, Any], plugins: dict[str, str], views: Sequence[Component]) -> None:
         load_texts(plugins)
         settings = Compute.model_validate(compute)
-        torch.set_num_threads(threads(settings))
+        compute_on(threads(settings))
         device = pick_device(settings)
         self.predictor = Predictor(read_model(Path(model), device), device, views=views)
 

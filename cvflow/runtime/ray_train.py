@@ -19,7 +19,6 @@ import ray
 import ray.exceptions
 import ray.train
 import ray.train.torch
-import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cvflow.config import Compute
@@ -29,7 +28,7 @@ from cvflow.errors import CvflowError
 from cvflow.plugins import load_texts, loaded_plugins
 from cvflow.runtime.cluster import check_resources, connect, uses_gpu
 from cvflow.runtime.console import Console
-from cvflow.runtime.cores import threads
+from cvflow.runtime.cores import compute_on, threads
 from cvflow.runtime.explain import of_a_rank
 from cvflow.runtime.follow import follow
 from cvflow.runtime.interrupts import Interrupts
@@ -49,7 +48,7 @@ class RaySession:
         self._mailbox, self._sent = mailbox, 0.0
         self._answer: Any = None
         self._asked = False
-        torch.set_num_threads(threads(compute))
+        compute_on(threads(compute))
 
     def report(self, points: Sequence[Point]) -> None:
         ray.train.report({"points": [asdict(point) for point in points]})

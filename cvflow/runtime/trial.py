@@ -18,6 +18,7 @@ from cvflow.engine.session import Point, Progress
 from cvflow.errors import CvflowError, InterruptedRunError
 from cvflow.plugins import load_texts
 from cvflow.runtime.console import Console
+from cvflow.runtime.cores import compute_on
 from cvflow.runtime.local import pick_device
 from cvflow.runtime.schedulers import EPOCH, SCORE, SOURCE
 
@@ -39,7 +40,7 @@ class TrialSession:
         self.checkpoint_seconds = 60 * compute.checkpoint_minutes
         self.checkpoints = ReportingStore(folder / "checkpoints", reporter)
         self._history, self._reporter, self._folder = History(folder / "history.jsonl"), reporter, folder
-        torch.set_num_threads(compute.threads or max(1, int(cpus)))
+        compute_on(compute.threads or max(1, int(cpus)))
 
     def report(self, points: Sequence[Point]) -> None:
         self._history.append(points)

@@ -134,13 +134,11 @@ def _answers(rows: RowSource, model: Path, compute: Compute, batch_size: int, fi
 
 
 def _here(rows: RowSource, model: Path, compute: Compute, batch_size: int, first: int, views: Sequence[Component]) -> Iterator[pa.Table]:
-    import torch
 
-    from cvflow.runtime.cores import cores, keep_memory, threads
+    from cvflow.runtime.cores import compute_on, cores, threads
     from cvflow.runtime.local import pick_device
 
-    torch.set_num_threads(threads(compute))
-    keep_memory()
+    compute_on(threads(compute))
     device = pick_device(compute)
     decoders = cores() if device.type == "cuda" else 1  # on the CPU the model needs the cores itself
     predictor = Predictor(read_model(model, device), device, decoders, views)

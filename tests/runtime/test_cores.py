@@ -1,0 +1,37 @@
+"""The threads and the memory of a process that computes."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys
+import torch
+from cvflow.runtime.cores import compute_on
+if sys.argv[1] == "kept":
+    compute_on(1)
+for round in range(13):
+    torch.empty(20_000_000).fill_(1)
+    if round == 7:  # by now malloc has found its places
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(torch.get_num_threads(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(how: str) -> tuple[int, int]:
+    """(threads, page faults of five tensors of 80 MB)"""
+    found = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
+    threads, count = found.stdout.split()
+    return int(threads), int(count)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
+def test_freed_memory_is_used_again_without_faulting_its_pages_in() -> None:
+    threads, kept = faults("kept")
+    assert threads == 1
+    assert kept < 1000
+    assert faults("given back")[1] > 50_000
