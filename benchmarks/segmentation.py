@@ -1,6 +1,6 @@
 """Training and inference images/s of FCN and DeepLabv3 against torchvision's own networks in a bare loop, in turn.
 
-Same backbone and output stride, input, classes, batch, optimiser (fused), threads and memory order; every image is in memory. Ours
+Same backbone and output stride, input, classes, batch, optimiser (fused), threads, memory order and malloc; every image is in memory. Ours
 goes through the task: its step, its losses, its answers; the bare loop is a cross-entropy and an argmax.
 
 python benchmarks/segmentation.py [--quick] [--pairs N] [--threads N]
@@ -23,7 +23,7 @@ from torchvision.models.segmentation import deeplabv3_resnet50, fcn_resnet50
 
 from cvflow.config import Recipe
 from cvflow.engine.job import make_task
-from cvflow.runtime.cores import cores
+from cvflow.runtime.cores import compute_on, cores
 from cvflow.tasks.base import Task
 from cvflow.types import Batch, DatasetInfo, Placement
 
@@ -117,7 +117,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--quick", action="store_true", help="two pairs: shows that it runs")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    compute_on(arguments.threads)
     parts, least = [], 9.0
     for model in THEIRS:
         for name, pairs in measured(model, 2 if arguments.quick else arguments.pairs).items():

@@ -151,7 +151,7 @@ def verdict(file: Path, threads: int, shuffled: bool) -> tuple[list[object], boo
     checks = [floor is not None and not objective.better(enough, floor), floor is not None and not objective.better(floor, real["value"])]
     other = measured(file, recipe, threads, True) if shuffled else {}
     checks += [objective.better(floor, other["value"])] if shuffled and floor is not None else []
-    cells = [file.stem, objective.metric, real["value"], real["blind"], floor, other.get("value", "–"), f"{real['seconds']:.0f}"]
+    cells = [file.stem, objective.metric, real["value"], real["blind"], floor, other.get("value", "–"), f"{real['seconds']:.0f}", real["threads"]]
     return [*cells, "yes" if all(checks) else "no"], all(checks)
 
 
@@ -164,14 +164,14 @@ def main() -> int:
     arguments = parser.parse_args()
     files = [file for file in FILES if file.exists() and (not arguments.names or any(name in file.stem for name in arguments.names))]
     STATE.mkdir(parents=True, exist_ok=True)
-    columns = ["recipe", "metric", "on test", "without the image", "floor", "shuffled", "seconds", "passes"]
+    columns = ["recipe", "metric", "on test", "without the image", "floor", "shuffled", "seconds", "threads", "passes"]
     found, keep = [], not arguments.names and not arguments.no_shuffled
     for file in files:
         found.append(verdict(file, arguments.threads, not arguments.no_shuffled))
         text = (
             "Trained from scratch with one seed. Without the image: the best constant answer. The floor is the recipe's "
             "register.promote.threshold, at least 3x that answer's score (a third of its error). Shuffled: trained with the annotations "
-            "of other images."
+            "of other images. Seconds: of the training with its validation, beside other work of the machine."
         )
         write_results("systems", "Systems on their built-in samples", table(columns, [row for row, _ in found]), text, keep=keep)
     return int(not all(passed for _, passed in found))

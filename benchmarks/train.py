@@ -1,6 +1,6 @@
 """Steady training images/s of cvflow's loop against a bare, tuned PyTorch loop, both in this process, in turn.
 
-Same network, encoded files, decoder (Pillow), augmentation, batch, optimiser (fused), threads and memory order. The bare loop
+Same network, encoded files, decoder (Pillow), augmentation, batch, optimiser (fused), threads, memory order and malloc. The bare loop
 takes the best of 0, 1 and 2 loader processes and of transforms on PIL images and on tensors, found by a trial. Evaluation
 and checkpoints are in neither side.
 
