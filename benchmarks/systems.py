@@ -151,8 +151,8 @@ def verdict(file: Path, threads: int, shuffled: bool) -> tuple[list[object], boo
     checks = [floor is not None and not objective.better(enough, floor), floor is not None and not objective.better(floor, real["value"])]
     other = measured(file, recipe, threads, True) if shuffled else {}
     checks += [objective.better(floor, other["value"])] if shuffled and floor is not None else []
-    cells = [file.stem, objective.metric, real["value"], real["blind"], floor, other.get("value", "–"), f"{real['seconds']:.0f}", real["threads"]]
-    return [*cells, "yes" if all(checks) else "no"], all(checks)
+    cells = [file.stem, objective.metric, real["value"], real["blind"], floor, other.get("value", "–")]
+    return [*cells, f"{real['seconds']:.0f}", real["threads"], "yes" if all(checks) else "no"], all(checks)
 
 
 def main() -> int:
