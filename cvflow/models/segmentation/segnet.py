@@ -21,7 +21,8 @@ from cvflow.types import DatasetInfo
 class SegNet(Mirrored):
     """VGG-16's 13 convolutions with batch norm, and their mirror image. width: channels of the first stage, 64 in the paper; less is slim.
 
-    At width 64 torchvision's vgg16_bn weights fit the encoder.
+    stages: poolings; each halves the map, and small images are soon of one pixel. At width 64 torchvision's vgg16_bn weights fit the
+    encoder.
     """
 
     def __init__(
@@ -30,7 +31,8 @@ class SegNet(Mirrored):
         info: DatasetInfo,
         *,
         width: Annotated[int, Field(ge=1)] = 64,
+        stages: Annotated[int, Field(ge=1, le=5)] = 5,
         normalize: Statistics = "auto",
     ) -> None:
         widths = [width * factor for factor in (1, 2, 4, 8, 8)]
-        super().__init__(image, info, normalize, widths, (2, 2, 3, 3, 3), "max_unpooling")
+        super().__init__(image, info, normalize, widths[:stages], (2, 2, 3, 3, 3)[:stages], "max_unpooling")
