@@ -28,6 +28,7 @@ from cvflow.data.images import decode, encode_png
 from cvflow.data.sources import ParquetSource
 from cvflow.engine.export import read_model, write_model
 from cvflow.engine.job import make_task
+from cvflow.runtime.cores import compute_on
 from cvflow.stages.predict import predict_path
 from cvflow.types import DatasetInfo
 
@@ -116,7 +117,7 @@ def main() -> None:
     arguments.add_argument("--pairs", type=int, default=5)
     arguments.add_argument("--threads", type=int, default=2)
     asked = arguments.parse_args()
-    torch.set_num_threads(asked.threads)
+    compute_on(asked.threads)
     with tempfile.TemporaryDirectory() as folder:
         run(Path(folder), asked.images, asked.pairs, asked.threads)
 

@@ -29,7 +29,7 @@ from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
 from cvflow.engine.job import make_task
 from cvflow.engine.loop import train
-from cvflow.runtime.cores import cores
+from cvflow.runtime.cores import compute_on, cores
 from cvflow.runtime.local import LocalSession
 
 AUGMENT: dict[str, list[v2.Transform]] = {
@@ -154,6 +154,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--quick", action="store_true", help="two pairs: shows that it runs")
     arguments = parser.parse_args()
+    compute_on(arguments.threads)
     parts, least = [], 9.0
     for case in cases():
         best, pairs = measured(case, arguments.threads, 2 if arguments.quick else arguments.pairs)
