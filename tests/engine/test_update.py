@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
+from cvflow.engine.history import read_history
 from cvflow.engine.job import Job, make_job
 from cvflow.engine.loop import train
 from cvflow.engine.meter import Clock
@@ -121,6 +122,25 @@ def test_clipping_bounds_the_step(digits: PreparedDataset, recipe: Make, session
 
     assert moved("free") > 0.03
     assert moved("clipped", clip_norm=0.01) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_closure_trains_the_same_in_parts(digits: PreparedDataset, recipe: Make, session: Sessions, tmp_path: Path) -> None:
+    """L-BFGS on one batch of all rows, which evaluates the loss several times a step."""
+
+    def fitted(parts: int) -> tuple[dict[str, Tensor], list[float]]:
+        model = {"name": "classifier", "backbone": {"name": "mlp", "hidden": [16]}}
+        plan = recipe(
+            model, every=1, epochs=5, batch_size=10_000, schedule="constant", optimizer={"name": "lbfgs", "max_iter": 5}, accumulate=parts
+        )
+        weights = trained(plan, digits, session(str(parts)))
+        points = [point.metrics for _, point in read_history(tmp_path / str(parts) / "history.jsonl")]
+        return weights, [metrics["loss"] for metrics in points if "epoch" not in metrics]
+
+    (whole, losses), (divided, in_parts) = fitted(1), fitted(2)
+    assert len(losses) == 5
+    assert losses[-1] < 0.1 * losses[0]
+    assert in_parts == pytest.approx(losses, abs=1e-3)
+    assert distance(whole, divided) < 1e-3
 
 
 @pytest.mark.parametrize("how", [{"clip_norm": 1.0}, {"not_finite": "skip"}, {"precision": "fp16"}], ids=["clip", "skip", "fp16"])
