@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cvflow.data.annotations import KINDS
-from cvflow.data.formats.layered_scenes import LayeredScenes, digits
+from cvflow.data.formats.layered_scenes import TEST_DIGITS, LayeredScenes, digits, scene
 from cvflow.data.images import decode
 from cvflow.data.layers import Layer, Texture, drawn, render
 from cvflow.errors import RequestError
@@ -84,8 +84,52 @@ def test_records(pairs: str, names: set[str]) -> None:
             value = kind.decode(read())
             assert kind.fault(value, SIZE, ()) is None
             assert not np.isnan(value).any()
-    again = list(LayeredScenes(None, pairs=pairs, count=10, size=SIZE))  # type: ignore[arg-type]
-    assert [r.images[next(iter(r.images))]() for r in records] == [r.images[next(iter(r.images))]() for r in again]
+
+
+@pytest.mark.parametrize("pairs", ["stereo", "flow"])
+def test_the_same_scenes_each_time(pairs: str) -> None:
+    def made() -> list[tuple[str, list[bytes]]]:
+        scene.cache_clear()
+        records = LayeredScenes(None, pairs=pairs, count=5, size=SIZE)  # type: ignore[arg-type]
+        return [(r.id, [read() for read in (*r.images.values(), *r.maps.values())]) for r in records]
+
+    once = made()
+    assert once == made()
+    assert len({data for _, values in once for data in values}) == 5 * len(once[0][1])
+
+
+SCENES = {
+    ("stereo", 0, False): (131.663, 133.194, -3.7493, 14.8967),
+    ("stereo", 4, False): (123.678, 124.199, -3.1633, 12.8111),
+    ("stereo", 8, True): (132.746, 133.228, -2.7495, 12.8454),
+    ("flow", 0, False): (129.984, 135.120, 0.8894, 12.4038),
+    ("flow", 4, False): (125.499, 125.548, 0.3768, 13.6853),
+    ("flow", 8, True): (130.627, 128.853, 1.3858, 12.0),
+}
+"""Means of the two views, mean of the offsets, greatest offset back: the scenes on which floors and figures were measured."""
+
+
+@pytest.mark.parametrize("asked", SCENES)
+def test_the_scenes_are_those_that_were_measured(asked: tuple[str, int, bool]) -> None:
+    pairs, number, test = asked
+    found = scene(pairs, SIZE, 16.0, 0, number, test)  # type: ignore[arg-type]
+    figures = found.first.mean(), found.second.mean(), found.forth.mean(), np.abs(found.back).max()
+    assert figures == pytest.approx(SCENES[asked], abs=0.01)
+
+
+@pytest.mark.parametrize("pairs", ["stereo", "flow"])
+def test_no_digit_of_test_is_in_train(pairs: str) -> None:
+    trained, tested = digits()[:TEST_DIGITS], digits()[TEST_DIGITS:]
+    assert {glyph.tobytes() for glyph in trained}.isdisjoint(glyph.tobytes() for glyph in tested)
+    records = list(LayeredScenes(None, pairs=pairs, count=5, size=SIZE))  # type: ignore[arg-type]
+    for number, record in enumerate(records):
+        own, other = (
+            render(drawn(np.random.default_rng([0, number]), pairs, SIZE, glyphs, 16.0), SIZE).first  # type: ignore[arg-type]
+            for glyphs in ((tested, trained) if record.split == "test" else (trained, tested))
+        )
+        shown = decode(next(iter(record.images.values()))())
+        assert np.array_equal(shown, own)
+        assert not np.array_equal(shown, other)
 
 
 def test_hidden_pixels_can_be_unknown() -> None:
