@@ -38,25 +38,34 @@ def test_max_unpooling_with_the_switches_of_pooling() -> None:
     assert max_unpool(pooled, switches, (4, 4))[0, 0].tolist() == [[0, 0, 0, 0], [0, 6, 8, 0], [3, 0, 0, 0], [0, 0, 0, 4]]
 
 
+def with_kernel(kernel: Tensor, factor: int = 2) -> LearntUpsampling:
+    layer = LearntUpsampling(1, factor).to(kernel.dtype)
+    with torch.no_grad():
+        layer.weight.copy_(kernel)
+    return layer
+
+
 def test_transposed_convolution_before_and_after_cropping() -> None:
+    """The kernel of three ones a side stands in one of four, whose last row and column add nothing."""
     ones = torch.ones(1, 1, 3, 3)
     whole = [[6, 6, 14, 8, 8], [6, 6, 14, 8, 8], [9, 9, 21, 12, 12], [3, 3, 7, 4, 4], [3, 3, 7, 4, 4]]
     assert F.conv_transpose2d(maps(SMALL), ones, stride=2)[0, 0].tolist() == whole
-    cropped = F.conv_transpose2d(maps(SMALL), ones, stride=2, padding=1, output_padding=1)
-    assert cropped[0, 0].tolist() == [row[1:] for row in whole[1:]]
+    assert with_kernel(F.pad(ones, (0, 1, 0, 1)))(maps(SMALL))[0, 0].tolist() == [row[1:] for row in whole[1:]]
 
 
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 0), (3, 1, 1), (4, 2, 1)])
-def test_transposed_convolution_is_the_transposed_matrix(kernel: int, stride: int, padding: int) -> None:
-    side = 6
+@pytest.mark.parametrize(("factor", "kernel", "padding"), [(2, 4, 1), (3, 5, 1), (4, 8, 2)])
+def test_transposed_convolution_is_the_transposed_matrix(factor: int, kernel: int, padding: int) -> None:
+    """Of the convolution that makes a map so many times smaller."""
+    side = 3 * factor
     weight = torch.randint(-4, 5, (1, 1, kernel, kernel)).double()
     basis = torch.eye(side * side).double().reshape(-1, 1, side, side)
-    convolved = F.conv2d(basis, weight, stride=stride, padding=padding)
+    convolved = F.conv2d(basis, weight, stride=factor, padding=padding)
+    assert convolved.shape[1:] == (1, 3, 3)
     matrix = convolved.flatten(1).T  # convolution: matrix @ x
-    y = torch.randint(-9, 10, convolved.shape[1:]).double()
-    beyond = (side + 2 * padding - kernel) % stride
-    theirs = F.conv_transpose2d(y[None], weight, stride=stride, padding=padding, output_padding=beyond)
-    assert torch.equal(theirs.flatten(), matrix.T @ y.flatten())
+    y = torch.randint(-9, 10, (1, 1, 3, 3)).double()
+    finer = with_kernel(weight, factor)(y)
+    assert finer.shape == (1, 1, side, side)
+    assert torch.equal(finer.flatten(), matrix.T @ y.flatten())
 
 
 def test_softmax() -> None:
