@@ -61,8 +61,7 @@ def examine(reader: Format, plan: SplitPlan, tally: Tally, schema: Schema, max_m
             for item, one, look in zip(chunk, asked, looks, strict=True):
                 tally.add(item.record, item.split, look)
                 if not look.fault:
-                    data = {**dict(zip(schema.images, one.images, strict=True)), **one.values}
-                    yield Usable(item.record, item.split, data)
+                    yield Usable(item.record, item.split, {**one.images, **one.values})
 
 
 class Chunks:
@@ -83,37 +82,39 @@ def _examined(
     chunks: Chunks, schema: Schema, looking: Looking, chunk: list[Item]
 ) -> tuple[list[Item], list[Asked], tuple[list[Look], Histogram]]:
     asked = [_read(item, schema) for item in chunk]
-    chunks.was_read(len(chunk), sum(len(data) for one in asked for data in (*one.images, *one.values.values())))
+    chunks.was_read(len(chunk), sum(len(data) for one in asked for data in (*one.images.values(), *one.values.values())))
     return chunk, asked, looking(asked)
 
 
 def _read(item: Item, schema: Schema) -> Asked:
-    data: list[bytes] = []
+    images: dict[str, bytes] = {}
     values: dict[str, Any] = {}
-    fault, topic = None, UNREADABLE
+    fault, topic, column = None, UNREADABLE, ""
     try:
         item.record.id.encode()
-        data += [item.record.images[name]() for name in schema.images]
+        for column in schema.images:
+            images[column] = item.record.images[column]()
         topic = MISANNOTATED
-        values.update(_values(item.record, schema))
+        for column in schema.kinds:
+            values |= _value(item.record, column, schema)
     except ImageFault as error:
         fault = str(error)
     except UnicodeEncodeError:
         fault = "a file name that is not UTF-8"
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         fault = f"unreadable file: {getattr(error, 'strerror', None) or error}"
-    return Asked(data, item.counted, item.compared, fault, topic, values)
+    return Asked(images, item.counted, item.compared, fault, topic, column, values)
 
 
-def _values(record: Record, schema: Schema) -> Iterator[tuple[str, Any]]:
-    """Of the annotations that lie in the pixels. ImageFault where one is missing that has no default."""
-    for column in schema.kinds:
-        if column in record.maps:
-            yield column, record.maps[column]()
-        elif record.annotation.get(column) is not None:
-            yield column, record.annotation[column]
-        elif column not in schema.defaults:
-            raise ImageFault(f"no {column}")
+def _value(record: Record, column: str, schema: Schema) -> dict[str, Any]:
+    """Of an annotation that lies in the pixels; none where it is missing and has a default, else ImageFault."""
+    if column in record.maps:
+        return {column: record.maps[column]()}
+    if record.annotation.get(column) is not None:
+        return {column: record.annotation[column]}
+    if column not in schema.defaults:
+        raise ImageFault(f"no {column}")
+    return {}
 
 
 @contextmanager

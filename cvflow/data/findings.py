@@ -20,9 +20,10 @@ UNEVEN = 10
 
 
 class Named(NamedTuple):
-    """A record and where it is."""
+    """A record, where it is and its id, as they can be printed."""
 
     where: str
+    id: str
     record: Record
 
 
@@ -67,14 +68,13 @@ def contradicted(suspects: Sequence[Suspect], seen: Sequence[tuple[Named, int]],
 
 
 def _about(what: str, topic: str, named: Named, *others: Named) -> Finding:
-    return Finding(named.where, what, "kept", topic, (named.record, *(other.record for other in others)))
+    return Finding(named.where, what, "kept", topic, (named.record, *(other.record for other in others)), named.id)
 
 
-def alone(images: Sequence[int], identities: Sequence[str]) -> Iterator[Finding]:
-    """images: how many there are of each identity."""
-    for name, count in zip(identities, images, strict=True):
-        if count == 1:
-            yield Finding(f"identity '{name}'", "one image alone: there is none to compare it with", "kept", "identity with one image")
+def alone(images: Mapping[str, Named]) -> Iterator[Finding]:
+    """images: the only one of an identity."""
+    for name, named in images.items():
+        yield _about(f"the only image of '{name}': there is none to compare it with", "identity with one image", named)
 
 
 def imbalance(trained: Mapping[str, int]) -> float | None:

@@ -35,16 +35,17 @@ UNREADABLE, MISANNOTATED = "unreadable", "wrong annotation"
 
 
 class Asked(NamedTuple):
-    """One record's encoded images, and what is wanted. fault: why they could not be read; topic: of it.
+    """One record's encoded images, and what is wanted. fault: why they could not be read; topic: of it; column: the one at fault.
 
     values: of the annotations that lie in the pixels.
     """
 
-    images: Sequence[bytes]
+    images: Mapping[str, bytes]
     count_pixels: bool
     thumbnail: bool
     fault: str | None = None
     topic: str = UNREADABLE
+    column: str = ""
     values: Mapping[str, Any] = {}
 
 
@@ -58,8 +59,9 @@ class Terms(NamedTuple):
 
 @dataclass(frozen=True)
 class Look:
-    """content: hash of the images' bytes. fault: why they cannot be used, if so; topic: of it. size: width and height of the first image.
+    """content: hash of the images' bytes. fault: why they cannot be used, if so; topic: of it; column: the image or annotation at fault.
 
+    size: width and height of the first image.
     thumbnail: RGB bytes, where one was asked for. maps: hash of the annotations' bytes, where there are any. counts: of the
     first annotation with classes in its pixels, how many pixels have each value (256).
     """
@@ -67,6 +69,7 @@ class Look:
     content: bytes
     fault: str | None = None
     topic: str = ""
+    column: str = ""
     size: tuple[int, int] | None = None
     thumbnail: bytes | None = None
     maps: bytes = b""
@@ -96,19 +99,25 @@ def look_at(asked: Sequence[Asked], terms: Terms) -> tuple[list[Look], Histogram
 
 
 def _look(asked: Asked, terms: Terms, total: Histogram) -> Look:
-    content = hashlib.blake2b(b"".join(asked.images), digest_size=16).digest()
+    content = hashlib.blake2b(b"".join(asked.images.values()), digest_size=16).digest()
     encoded = [value for value in asked.values.values() if isinstance(value, bytes)]
     maps = hashlib.blake2b(b"".join(encoded), digest_size=16).digest() if encoded else b""
     if asked.fault:
-        return Look(content, asked.fault, asked.topic, maps=maps)
-    topic = UNREADABLE
+        return Look(content, asked.fault, asked.topic, asked.column, maps=maps)
+    images: list[Image.Image] = []
+    counts: NDArray[np.int64] | None = None
+    column, topic = "", UNREADABLE
     try:
-        first, *others = [read(data, "RGB", terms.max_megapixels) for data in asked.images]
-        _check_sizes([first, *others])
+        for column in asked.images:
+            images.append(read(asked.images[column], "RGB", terms.max_megapixels))
+        _check_sizes(images)
         topic = MISANNOTATED
-        counts = _annotated(asked.values, first, terms)
+        for column in asked.values:
+            found = _counted(asked.values[column], terms.kinds[column], images[0], terms.classes)
+            counts = found if counts is None else counts
     except ImageFault as error:
-        return Look(content, str(error), topic, maps=maps)
+        return Look(content, str(error), topic, column, maps=maps)
+    first = images[0]
     if asked.count_pixels:
         total += np.frombuffer(array("q", first.histogram()), dtype=np.int64).reshape(3, 256)
     thumbnail = first.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX).tobytes() if asked.thumbnail else None
@@ -121,14 +130,10 @@ def _check_sizes(images: Sequence[Image.Image]) -> None:
         raise ImageFault(f"images of different sizes: {' and '.join(sizes)} pixels")
 
 
-def _annotated(values: Mapping[str, Any], image: Image.Image, terms: Terms) -> NDArray[np.int64] | None:
-    """The pixels of each class, where an annotation has them. Raises ImageFault where one cannot be used."""
-    counts = None
-    for column, value in values.items():
-        kind = KINDS[terms.kinds[column]]
-        decoded = kind.decode(value)
-        if fault := kind.fault(decoded, (image.height, image.width), terms.classes):
-            raise ImageFault(fault)
-        if kind.count and counts is None:
-            counts = kind.count(decoded)
-    return counts
+def _counted(value: Any, name: str, image: Image.Image, classes: Sequence[str]) -> NDArray[np.int64] | None:
+    """The pixels of each class, where an annotation of this kind has them. Raises ImageFault where it cannot be used."""
+    kind = KINDS[name]
+    decoded = kind.decode(value)
+    if fault := kind.fault(decoded, (image.height, image.width), classes):
+        raise ImageFault(fault)
+    return kind.count(decoded) if kind.count else None

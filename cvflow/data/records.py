@@ -18,6 +18,7 @@ class Record:
     images: image name -> reader of the encoded bytes. annotation: column -> value.
     split: where the data gives one. group: records of one group (a person, a sequence) stay in one split.
     line: where the annotation stands, as ``labels.csv:12``, if it stands in a file.
+    files: image or map -> its file, where records are of several files.
     maps: column -> reader of its canonical bytes, for annotations that are maps; it raises ImageFault where there are none.
     """
 
@@ -29,11 +30,17 @@ class Record:
     group: str | None = None
     line: str | None = None
     maps: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
         """The path, and the line of its annotation."""
-        return f"{self.path} ({self.line})" if self.line else self.path
+        return self.at("")
+
+    def at(self, column: str) -> str:
+        """The path, and the file of this image or map or the line of the annotation."""
+        place = self.files.get(column, self.line)
+        return f"{self.path} ({place})" if place and place != self.path else self.path
 
 
 class Format(Protocol):

@@ -32,7 +32,7 @@ class Tally:
         self.class_counts: dict[str, dict[str, int]] = {split: dict.fromkeys(classes, 0) for split in SPLITS} if label else {}
         self.findings: list[Finding] = []
         self._classes, self._label, self._identity = classes, label, identity
-        self._of_each = [0] * len(classes) if identity else []
+        self._of_each: list[list[int]] = [[] for _ in classes] if identity else []
         self._pixels = np.zeros((3, 256), dtype=np.int64)
         self._source = hashlib.sha256()
         self._contents, self._splits, self._labels = array("Q"), array("b"), array("i")
@@ -55,7 +55,8 @@ class Tally:
         self._labels.append(record.annotation[self._identity] if self._identity else label)
         if look.fault:
             shown = (record,) if len(self.findings) < PICTURED else ()
-            self.findings.append(Finding(printable(record.where), look.fault, "left out", look.topic, shown))
+            where = printable(record.at(look.column))
+            self.findings.append(Finding(where, look.fault, "left out", look.topic, shown, printable(record.id)))
             return
         self._add_usable(record, split, label, look)
 
@@ -64,7 +65,7 @@ class Tally:
         if self._label:
             self.class_counts[split][self._classes[label]] += 1
         if self._identity:
-            self._of_each[record.annotation[self._identity]] += 1
+            self._of_each[record.annotation[self._identity]] += [len(self._contents) - 1]
         if look.size:
             self._widths.append(look.size[0])
             self._heights.append(look.size[1])
@@ -110,14 +111,14 @@ class Tally:
             raise RequestError(*(Fault("data.source", got, "at least one", fix) for got in lacking[:10]))
 
     def validation(self, reader: Format) -> Validation:
-        """All findings, the gravest first; ``reader`` is iterated once more where there are duplicates to name."""
+        """All findings, the gravest first; ``reader`` is iterated once more where records of it are to be named."""
         compared, trained = self._vote(), self.class_counts.get("train", {})
-        seen = [(Named(printable(record.where), record), label) for record, label, _ in self._thumbnails]
+        seen = [(_named(record), label) for record, label, _ in self._thumbnails]
         doubts = contradicted(compared.suspects, seen, self._classes)
         skipped = [Finding(printable(path), what, "skipped", "not a record") for path, what in reader.skipped()]
-        lone = alone(self._of_each, self._classes if self._identity else ())
         pixels = unseen(self.pixel_counts.get("train", {}))
-        findings = [*self._shared(reader), *self.findings, *doubts, *uneven(trained), *lone, *pixels, *skipped]
+        shared, lone = self._compared(reader)
+        findings = [*shared, *self.findings, *doubts, *uneven(trained), *lone, *pixels, *skipped]
         return Validation(self.counts, self.class_counts, findings, self._facts(compared), self._examples.records())
 
     def _facts(self, compared: Vote) -> dict[str, object]:
@@ -140,12 +141,19 @@ class Tally:
         thumbnails = np.frombuffer(b"".join(t for _, _, t in self._thumbnails), dtype=np.uint8).reshape(-1, THUMBNAIL**2 * 3)
         return vote(thumbnails, np.array([label for _, label, _ in self._thumbnails], dtype=np.int64))
 
-    def _shared(self, reader: Format) -> list[Finding]:
+    def _compared(self, reader: Format) -> tuple[list[Finding], list[Finding]]:
+        """(of images that are there twice, of those that are an identity's only one)"""
         splits, labels = np.asarray(self._splits), np.asarray(self._labels)
         pairs = duplicates(np.asarray(self._contents, dtype=np.uint64), splits, labels)
-        wanted = {index for pair in pairs for index in pair}
-        names = {i: Named(printable(record.where), record) for i, record in enumerate(reader) if i in wanted} if wanted else {}
-        return [*in_two_splits(pairs, splits, names), *with_two_labels(pairs, labels, names, self._classes)]
+        only = {name: images[0] for name, images in zip(self._classes, self._of_each, strict=False) if len(images) == 1}
+        wanted = {index for pair in pairs for index in pair} | set(only.values())
+        names = {i: _named(record) for i, record in enumerate(reader) if i in wanted} if wanted else {}
+        shared = [*in_two_splits(pairs, splits, names), *with_two_labels(pairs, labels, names, self._classes)]
+        return shared, list(alone({name: names[index] for name, index in only.items()}))
+
+
+def _named(record: Record) -> Named:
+    return Named(printable(record.where), printable(record.id), record)
 
 
 def printable(path: str) -> str:

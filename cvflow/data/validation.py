@@ -17,7 +17,7 @@ SHARE = " share"
 class Finding:
     """file: relative to the source. action: ``left out``, ``skipped`` (never was a record) or ``kept``. topic: the kind of thing.
 
-    records: those it is about, to be shown, where they are known.
+    id: of the record, where it is about one. records: those it is about, to be shown, where they are known.
     """
 
     file: str
@@ -25,9 +25,16 @@ class Finding:
     action: str
     topic: str
     records: Sequence[Record] = field(default=(), compare=False, repr=False)
+    id: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file, and the id where it is another."""
+        told = not self.id or self.file == self.id or self.file.startswith(f"{self.id} (")
+        return self.file if told else f"{self.file}, id {self.id}"
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.what}"
+        return f"{self.name}: {self.what}"
 
 
 @dataclass(frozen=True)
@@ -60,5 +67,5 @@ class Validation:
 
     def plain(self) -> dict[str, Any]:
         """All but the examples, as JSON data."""
-        findings = [{"file": f.file, "what": f.what, "action": f.action, "topic": f.topic} for f in self.findings]
+        findings = [{"file": f.file, "id": f.id, "what": f.what, "action": f.action, "topic": f.topic} for f in self.findings]
         return {"counts": self.counts, "class_counts": self.class_counts, "facts": self.facts, "findings": findings}

@@ -97,7 +97,7 @@ def _findings(validation: Validation, task: Task) -> Iterator[Block]:
     for finding in validation.findings:
         topics.setdefault(finding.topic, []).append(finding)
     for topic, found in topics.items():
-        rows = [[f.file, f.what, f.action] for f in found[:SHOWN]]
+        rows = [[f.name, f.what, f.action] for f in found[:SHOWN]]
         more = f", the first {SHOWN}" if len(found) > SHOWN else ""
         yield Table(["file", "what", "action"], rows, f"{topic[0].upper()}{topic[1:]} ({len(found)}{more})")
         if pictures := [item for f in found[:PICTURED] for record in f.records for item in _item(record, task, f.action == "kept")]:

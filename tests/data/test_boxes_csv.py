@@ -8,8 +8,10 @@ import pytest
 from cvflow.data.formats.boxes_csv import BoxesCsv
 from cvflow.data.formats.manifest import Manifest
 from cvflow.data.images import encode_png
+from cvflow.data.prepare import inspect
 from cvflow.data.recognise import recognise
 from cvflow.errors import RequestError
+from cvflow.tasks.localization import Localization
 
 HEAD = "path,label,xmin,ymin,xmax,ymax"
 
@@ -104,6 +106,13 @@ def test_faulty_rows_left_out(table):
     reader = BoxesCsv(table("a.png,cat,x,2,3,4", "b.png,cat,1,2,3,4"), faulty_rows="leave_out")
     assert [r.id for r in reader] == ["b.png"]
     assert list(reader.skipped()) == [("boxes.csv:2", "xmin 'x', not a number")]
+
+
+def test_a_wrong_box_is_named_by_image_line_and_id(table):
+    source = table("a.png,cat,1,2,3,4,one", "b.png,cat,1,2,31,4,two", "c.png,cat,1,2,3,40,c.png", head=f"{HEAD},id")
+    wrong = [f for f in inspect(BoxesCsv(source), Localization.schema).findings if f.action == "left out"]
+    assert [(f.file, f.id) for f in wrong] == [("b.png (boxes.csv:3)", "two"), ("c.png (boxes.csv:4)", "c.png")]
+    assert [str(f).partition(": ")[0] for f in wrong] == ["b.png (boxes.csv:3), id two", "c.png (boxes.csv:4)"]
 
 
 def test_a_manifest_passes_over_no_image(table):

@@ -146,6 +146,8 @@ def test_who_is_there_once_and_who_has_two_names_is_said(make_folder: Make, tmp_
     (folder / "carl" / "copy.png").write_bytes((folder / "anna" / "000.png").read_bytes())
     validation = prepare(IdentityFolder(folder), Embedding.schema, "embedding", SplitRule(val=0, test=0), tmp_path / "data", 64)
     said = {str(finding) for finding in validation.findings}
-    assert "identity 'bert': one image alone: there is none to compare it with" in said
+    assert "bert/000.png: the only image of 'bert': there is none to compare it with" in said
+    (lone,) = [finding for finding in validation.findings if finding.topic == "identity with one image"]
+    assert (lone.file, lone.id, [record.id for record in lone.records]) == ("bert/000.png", "bert/000.png", ["bert/000.png"])
     assert any("copy.png: labelled 'carl', the same bytes as anna/000.png, labelled 'anna'" in text for text in said)
     assert len(said) == 2

@@ -172,25 +172,31 @@ def cut(data: bytes) -> bytes:
     return data[:-7]
 
 
+MAP, BACK = "disparity/9.pfm", "disparity_right/9.pfm"
 FAULTS: dict[str, tuple[dict[str, bytes], str, str]] = {
-    "cut": ({"disparity/9.pfm": cut(pfm.write(DISPARITY))}, "9", "disparity/9.pfm: a PFM of 9x6 with 209 bytes of pixels, not 216"),
-    "no map": ({}, "9", "no disparity: expected disparity/9"),
-    "size": ({"disparity/9.pfm": pfm.write(DISPARITY[:4])}, "9", "a disparity of 9x4 pixels for an image of 9x6"),
-    "unknown": ({"disparity/9.pfm": pfm.write(np.full_like(DISPARITY, np.inf))}, "9", "without a known pixel"),
-    "negative": ({"disparity/9.pfm": pfm.write(-DISPARITY)}, "9", "a negative disparity at 53 pixels, down to -3.3125"),
-    "absurd": ({"disparity/9.pfm": pfm.write(DISPARITY * 100)}, "9", "a disparity of 331.25 pixels in an image 9 wide"),
-    "8 bits": ({"disparity/9.png": image()}, "9", "disparity/9.png: a PNG of 8 bits"),
-    "no right": ({"disparity/9.pfm": pfm.write(DISPARITY), "right/9.png": b""}, "9", "empty file"),
+    "cut": ({MAP: cut(pfm.write(DISPARITY))}, MAP, "a PFM of 9x6 with 209 bytes of pixels, not 216"),
+    "no map": ({}, "", "no disparity: expected disparity/9"),
+    "size": ({MAP: pfm.write(DISPARITY[:4])}, MAP, "a disparity of 9x4 pixels for an image of 9x6"),
+    "unknown": ({MAP: pfm.write(np.full_like(DISPARITY, np.inf))}, MAP, "without a known pixel"),
+    "negative": ({MAP: pfm.write(-DISPARITY)}, MAP, "a negative disparity at 53 pixels, down to -3.3125"),
+    "absurd": ({MAP: pfm.write(DISPARITY * 100)}, MAP, "a disparity of 331.25 pixels in an image 9 wide"),
+    "of the right view": ({MAP: pfm.write(DISPARITY), BACK: pfm.write(-DISPARITY)}, BACK, "a negative disparity at 53 pixels"),
+    "8 bits": ({"disparity/9.png": image()}, "disparity/9.png", "a PNG of 8 bits"),
+    "no left": ({MAP: pfm.write(DISPARITY), "left/9.png": b""}, "", "empty file"),
+    "no right": ({MAP: pfm.write(DISPARITY), "right/9.png": b""}, "right/9.png", "empty file"),
+    "a smaller right": ({MAP: pfm.write(DISPARITY), "right/9.png": encode_png(np.zeros((5, 9, 3), np.uint8))}, "right/9.png", "9x5"),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_are_named_and_left_out(tmp_path: Path, name: str) -> None:
-    files, id, said = FAULTS[name]
+    files, file, said = FAULTS[name]
     source = tree(tmp_path / "source", {**stereo_files(6), "left/9.png": image(9), "right/9.png": image(8)} | files)
     validation = prepared(source, "stereo", tmp_path / "out")
     (finding,) = [f for f in validation.findings if f.action == "left out"]
-    assert finding.file == f"left/{id}.png"
+    assert finding.file == ("left/9.png" if not file else f"left/9.png ({file})")
+    assert finding.id == "9"
+    assert str(finding).startswith(f"{finding.file}, id 9: ")
     assert said in finding.what
     assert sum(PreparedDataset(tmp_path / "out").info.counts.values()) == 6
 

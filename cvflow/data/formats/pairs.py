@@ -71,7 +71,8 @@ class Pairs(Format):
             first, second, *maps = self.layout
             images = {name: self._reader(found, name) for name in (first, second)}
             read = {name: partial(self._map, found, name) for name in maps if found.files[name] or name == maps[0]}
-            yield Record(found.id, str(found.files[first]), images, {}, found.split, found.group, maps=read)
+            files = {name: path for name, path in found.files.items() if path}
+            yield Record(found.id, files[first], images, {}, found.split, found.group, maps=read, files=files)
 
     def skipped(self) -> Iterator[tuple[str, str]]:
         used = {path for found in pairs(self._files, self.layout) for path in found.files.values()}
@@ -109,15 +110,12 @@ class Pairs(Format):
         return partial(self.tree.read, path) if path else partial(_absent, name, self.layout[name], found.id)
 
     def _map(self, found: Found, name: str) -> bytes:
-        """The canonical bytes. Raises ImageFault, which names the file."""
+        """The canonical bytes. Raises ImageFault."""
         path = found.files[name]
         if path is None:
             return _absent(name, self.layout[name], found.id)
-        try:
-            data = self.tree.read(path)
-            return flow.encode(read_flow(path, data)) if name == "flow" else disparity.encode(read_disparity(path, data, self._scale))
-        except (ImageFault, OSError) as error:
-            raise ImageFault(f"{path}: {error}") from error
+        data = self.tree.read(path)
+        return flow.encode(read_flow(path, data)) if name == "flow" else disparity.encode(read_disparity(path, data, self._scale))
 
 
 def read_disparity(path: str, data: bytes, scale: float | None = None) -> NDArray[np.float32]:
