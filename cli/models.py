@@ -12,7 +12,13 @@ from cvflow.cli.output import Json, print_json, print_table
 
 def predict(
     model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, NAME (its champion), or a model directory.")],
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A folder of images, an image, Parquet, or a prepared dataset.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A folder of images, an image, Parquet, a prepared dataset; for pairs a folder of left/ and right/ or first/ and second/.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")] = Path("predictions"),
     workers: Annotated[int, typer.Option("--workers", min=0, help="0: this process. n: n Ray actors.")] = 0,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a batch.")] = 256,
@@ -24,6 +30,9 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict in batches; writes Parquet with model version and data hash. Killed, the same command goes on where it was.
+
+    Maps are written as the field's files too, in OUT/_files: masks as index PNG, disparity as PFM and 16-bit PNG, flow as .flo and
+    16-bit PNG.
 
     Example:  cvflow predict models:/digits@champion photos/ --out answers
     """
