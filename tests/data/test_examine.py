@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ from cvflow.data.formats.digits import Digits
 from cvflow.data.formats.image_folder import ImageFolder
 from cvflow.data.prepare import inspect, prepare
 from cvflow.data.suspects import vote
+from cvflow.stages.data_page import data_page
+from cvflow.tasks.classification import Classification
+from cvflow.types import DatasetInfo
 
 
 def test_processes_give_the_same_bytes_as_threads(make_folder, labelled, tmp_path, monkeypatch):
@@ -93,6 +97,28 @@ def test_planted_wrong_labels_are_found():
     right = [s for s in answer.suspects if wrong[s.index]]
     assert sum(s.other == labels[s.index] for s in right) / len(right) > 0.9
     assert len(vote(thumbnails, labels).suspects) <= 3
+
+
+class Mislabelled(Digits):
+    """Every 40th digit is said to be another."""
+
+    def __iter__(self):
+        for i, record in enumerate(super().__iter__()):
+            yield record if i % 40 else replace(record, annotation={"label": (record.annotation["label"] + 1 + i % 9) % 10})
+
+
+def test_label_suspects_are_named_and_shown(labelled):
+    found = inspect(Mislabelled(None), labelled)
+    suspects = [f for f in found.findings if f.topic == "label suspect"]
+    named = {record.id for f in suspects for record in f.records}
+    wrong = {f"digit-{i:04d}" for i in range(0, 1797, 40)}
+    assert len(named & wrong) > 0.85 * len(wrong)
+    assert len(named & wrong) > 0.9 * len(named)
+    task = Classification()
+    task.bind(DatasetInfo("classification", Digits(None).classes, found.counts, (0.5,), (0.25,), ""))
+    html = data_page("digits", found, task)
+    assert f"Label suspect ({len(suspects)}" in html
+    assert html.count(suspects[0].file) == 2  # in the table, and below its picture
 
 
 @pytest.mark.parametrize(("count", "accuracy"), [(1000, 0.5), (20, None), (0, None)])

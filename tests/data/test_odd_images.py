@@ -1,10 +1,12 @@
 """One real file of each odd kind: read right, or named and left out."""
 
+import struct
+import zlib
 from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cvflow.data.formats.image_folder import ImageFolder
 from cvflow.data.images import ImageFault, decode
@@ -31,7 +33,18 @@ def turned(orientation: int) -> bytes:
     """A JPEG of red left and blue right halves as seen upright, stored as a camera held otherwise stores it."""
     upright = flat(RED)
     upright.paste(BLUE, (8, 0, 16, 12))
-    back = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}[orientation]
+    turn = Image.Transpose
+    backs = (
+        None,
+        turn.FLIP_LEFT_RIGHT,
+        turn.ROTATE_180,
+        turn.FLIP_TOP_BOTTOM,
+        turn.TRANSPOSE,
+        turn.ROTATE_90,
+        turn.TRANSVERSE,
+        turn.ROTATE_270,
+    )
+    back = backs[orientation - 1]
     exif = Image.Exif()
     exif[0x0112] = orientation
     return encoded(upright.transpose(back) if back is not None else upright, "JPEG", quality=95, subsampling=0, exif=exif)
@@ -55,19 +68,24 @@ def test_cmyk(format):
 
 
 def test_cmyk_jpeg_in_adobe_s_other_colours():
-    """The same bytes marked as YCCK are read by that mark."""
+    """The same bytes marked as YCCK are read by that mark: as Pillow's own conversion reads them."""
     data = bytearray(encoded(flat((0, 0, 0, 0), "CMYK"), "JPEG", quality=95))
     assert near(decode(bytes(data)), (255, 255, 255))
     marker = data.find(b"Adobe")
-    if marker >= 0:
-        data[marker + 11] = 2
-        assert decode(bytes(data)).shape == (12, 16, 3)
+    assert marker >= 0
+    data[marker + 11] = 2
+    other = decode(bytes(data))
+    assert np.array_equal(other, np.asarray(Image.open(BytesIO(data)).convert("RGB")))
+    assert not near(other, (255, 255, 255))
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("orientation", range(1, 9))
 def test_cameras_held_otherwise(orientation):
-    pixels = decode(turned(orientation))
-    assert near(np.concatenate([pixels[:, :6], pixels[:, :10]], 1), RED) or np.abs(pixels[:, :6].astype(int) - RED).max() < 12
+    data = turned(orientation)
+    pixels = decode(data)
+    assert np.array_equal(pixels, np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(data)))))
+    assert pixels.shape == (12, 16, 3)
+    assert np.abs(pixels[:, :6].astype(int) - RED).max() < 12
     assert np.abs(pixels[:, 10:].astype(int) - BLUE).max() < 12
 
 
@@ -91,6 +109,17 @@ def test_sixteen_bit_grey_of_either_byte_order():
     assert near(decode(encoded(Image.fromarray(wide), "PNG")), (128, 128, 128))
     big = Image.frombytes("I;16B", (16, 12), wide.byteswap().tobytes())
     assert near(decode(encoded(big, "TIFF")), (128, 128, 128))
+
+
+def test_sixteen_bit_colour():
+    """A PNG by hand: Pillow reads such and writes none."""
+    colour = np.array([0x8040, 0x01FF, 0xFE00], ">u2")
+    rows = b"".join(b"\0" + np.broadcast_to(colour, (16, 3)).tobytes() for _ in range(12))
+    parts = (b"IHDR", struct.pack(">IIBBBBB", 16, 12, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    chunks = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts]
+    pixels = decode(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    assert (pixels == (0x80, 0x01, 0xFE)).all()
+    assert pixels.shape == (12, 16, 3)
 
 
 def test_a_picture_that_ends_early():
