@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cvflow.cli.app import app
+from cvflow.data.files import flo, pfm
 from cvflow.errors import RequestError
 from cvflow.stages.data_check import check_data
 
@@ -126,6 +128,59 @@ def test_masks_are_checked_and_drawn(masked: Path, project: Path) -> None:
     assert html.count("data:image/png;base64,") == 6, "four as annotated, two wrong ones"
     assert "Share of the pixels" in html
     assert f"{seen.validation.facts['void']:.1%} of the pixels" in html
+
+
+def noise(path: Path, seed: int, size: tuple[int, int] = (20, 30)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
+
+
+def stereo_pairs(folder: Path) -> None:
+    for i in range(5):
+        noise(folder / f"left/{i}.png", i)
+        noise(folder / f"right/{i}.png", 10 + i)
+        (folder / "disparity").mkdir(exist_ok=True)
+        (folder / f"disparity/{i}.pfm").write_bytes(pfm.write(np.full((20, 30), 3 if i else -3, np.float32)))
+
+
+def motions(folder: Path) -> None:
+    for i in range(5):
+        noise(folder / f"first/{i}.png", i)
+        noise(folder / f"second/{i}.png", 10 + i)
+        (folder / "flow").mkdir(exist_ok=True)
+        (folder / f"flow/{i}.flo").write_bytes(flo.write(np.full((20, 30 if i else 31, 2), 2, np.float32)))
+
+
+def boxes(folder: Path) -> None:
+    for i in range(5):
+        noise(folder / f"{i}.png", i)
+    rows = [f"{i}.png,{'cat' if i % 2 else 'dog'},1,2,{20 if i else 31},15" for i in range(5)]
+    (folder / "boxes.csv").write_text("\n".join(["path,label,xmin,ymin,xmax,ymax", *rows]))
+
+
+def people(folder: Path) -> None:
+    for i in range(5):
+        noise(folder / ("anna" if i > 2 else "bert" if i else "carl") / f"{i}.png", i)
+
+
+@pytest.mark.parametrize(
+    ("make", "task", "pictures", "said"),
+    [
+        (stereo_pairs, "stereo", 4 + 1, "left/0.png (disparity/0.pfm), id 0: a negative disparity at 600 pixels, down to -3"),
+        (motions, "flow", 4 + 1, "first/0.png (flow/0.flo), id 0: a flow of 31x20 pixels for an image of 30x20"),
+        (boxes, "localization", 4 + 1, "0.png (boxes.csv:2): a box"),
+        (people, "embedding", 5 + 1, "carl/0.png: the only image of 'carl': there is none to compare it with"),
+    ],
+)
+def test_every_task_s_data_are_checked_and_drawn(make: Callable[[Path], None], task: str, pictures: int, said: str, project: Path) -> None:
+    """All that can be used, and what is found."""
+    make(project / "raw")
+    seen = check_data(project / "raw", task_name=task, out=project / "page.html")
+    (found,) = [finding for finding in seen.validation.findings if finding.records]
+    assert str(found).startswith(said)
+    html = (project / "page.html").read_text()
+    assert html.count("data:image/png;base64,") == pictures
+    assert escape(said.partition(": ")[0]) in html
 
 
 def test_data_of_another_task_are_named(masked: Path, raw: Path) -> None:
