@@ -64,7 +64,7 @@ class BatchSet(Dataset[Batch]):
     def __getitem__(self, plan: Plan) -> Batch:
         found = self._samples(list(dict.fromkeys([*plan.keys, *plan.partners])))
         batch = self._task.collate([sample for key in plan.keys for sample in found[key]])
-        if self._mix is None:
+        if self._mix is None or not plan.partners:
             return batch
         pairs = zip(plan.keys, plan.partners, strict=True)
         partners = [mate for key, partner in pairs for mate in _mates(found[key], found[partner])]
@@ -120,6 +120,18 @@ def train_batches(
     own = slice(rank, size, world_size)
     plans = [Plan(batch[own], *_mixing(batch, own, seed, epoch, first, mix)) for first in firsts for batch in [keys[first : first + size]]]
     return _load(BatchSet(task, rows, transform, seed, mix), plans, loader_workers)
+
+
+def row_alone(row: int, order: Sequence[int], batch_size: int, epoch: int, seed: int, mix: Mix | None = None) -> Plan:
+    """A row as it first comes in the batches of an epoch, mixed with the same partner by the same draw; one left out is unmixed."""
+    size, keys = min(batch_size, len(order)), _keys(order, epoch)
+    place = next((i for i, (_, index, _) in enumerate(keys) if index == row), len(keys))
+    first = place - place % size
+    batch, at = keys[first : first + size], place - first
+    if at >= len(batch) or len(batch) < size:
+        return Plan([(epoch, row, 0)])
+    own = slice(at, at + 1)
+    return Plan(batch[own], *_mixing(batch, own, seed, epoch, first, mix))
 
 
 def _keys(order: Sequence[int], epoch: int) -> list[Key]:

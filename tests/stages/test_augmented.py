@@ -16,7 +16,7 @@ from cvflow.draw import Strips
 from cvflow.engine.job import make_task
 from cvflow.registry import build
 from cvflow.stages.finished import Finished
-from cvflow.stages.report.images import augmented, variants
+from cvflow.stages.report.images import Epoch, augmented, variants
 from cvflow.stages.run import Run
 
 FORMATS: Mapping[str, Mapping[str, Any]] = {
@@ -44,7 +44,7 @@ def test_the_annotation_is_drawn_and_moves_with_the_image(task: str, tmp_path: P
     (strips,) = augmented(done)
     assert isinstance(strips, Strips)
     assert strips.side > 96
-    plain, turned, again = variants(done, [done.recipe] * 2, 0)
+    plain, turned, again = variants(done, [Epoch(done, number, done.recipe) for number in (0, 1)], 0)
     assert np.array_equal(turned, again)
     (sample,) = done.task.samples(done.dataset.split("train")[0])
     bare = done.task.transforms(done.recipe, "test")(sample).images[done.task.schema.images[0]].permute(1, 2, 0).numpy()
@@ -61,5 +61,5 @@ def test_where_nothing_lies_in_the_pixels_the_image_is_as_it_was_seen(tmp_path: 
     prepare(build("format", made.data.format, None), build("task", made.task).schema, "classification", SplitRule(), tmp_path / "data", 64)
     done, dataset = Finished(Run("none")), PreparedDataset(tmp_path / "data")
     vars(done).update(dataset=dataset, recipe=made, task=make_task(made, dataset.info))
-    plain, seen = variants(done, [made], 3)
+    plain, seen = variants(done, [Epoch(done, 0, made)], 3)
     assert np.array_equal(seen, plain) or np.array_equal(seen, plain[::-1])

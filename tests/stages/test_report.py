@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -17,11 +18,12 @@ import torch
 from cvflow.data import findings
 from cvflow.data.loader import train_batches
 from cvflow.draw import Gallery, Shares, Strips
+from cvflow.registry import Component, build
 from cvflow.stages import data_page
 from cvflow.stages.finished import Finished
 from cvflow.stages.pipeline import run_stage
 from cvflow.stages.report import plots, report, sections
-from cvflow.stages.report.images import variants
+from cvflow.stages.report.images import Epoch, augmented, variants
 from cvflow.stages.report.training import time_split
 from cvflow.stages.run import Run
 from cvflow.tasks.classification import Classification
@@ -44,10 +46,15 @@ def test_every_section_is_there(done: Finished) -> None:
         assert said in html, said
 
 
+def trained_by(done: Finished, **train: Any) -> Finished:
+    """The run as if its recipe's train section had said so."""
+    other, recipe = Finished(replace(done.run)), done.recipe
+    vars(other)["recipe"] = recipe.model_copy(update={"train": recipe.train.model_copy(update=train)})
+    return other
+
+
 def test_without_augmentation_and_times_their_blocks_are_left_out(done: Finished) -> None:
-    recipe = done.recipe
-    bare = Finished(replace(done.run))
-    vars(bare)["recipe"] = recipe.model_copy(update={"train": recipe.train.model_copy(update={"augment": ()})})
+    bare = trained_by(done, augment=())
     bare.by_epoch.clear()
     assert "Augmentation" not in [section.title for section in sections(bare)]
     assert list(time_split(bare)) == []
@@ -63,7 +70,7 @@ def test_the_time_is_all_of_the_epochs_(done: Finished) -> None:
 def test_the_augmented_images_are_those_that_training_saw(done: Finished) -> None:
     rows, recipe = done.dataset.split("train"), done.recipe
     index, transform = 2, done.task.transforms(recipe, "train")
-    seen = variants(done, [recipe, recipe], index)
+    seen = variants(done, [Epoch(done, number, recipe) for number in (0, 1)], index)
     for epoch in (0, 1):
         order = [5, index, 0, 1]
         (batch,) = train_batches(done.task, rows, transform, order, 4, 0, 1, epoch, recipe.seed)
@@ -71,6 +78,31 @@ def test_the_augmented_images_are_those_that_training_saw(done: Finished) -> Non
     assert not np.array_equal(seen[1], seen[2])
     (strips,) = (block for section in sections(done) for block in section.blocks if isinstance(block, Strips))
     assert list(strips.columns) == ["plain", *(f"epoch {i}" for i in range(1, 7))]
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_images_that_are_mixed_are_shown_as_they_were(done: Finished, name: str) -> None:
+    """All rows of an epoch, each alone: the bits of the whole batches that training takes."""
+    chosen = Component(name=name, alpha=1.0, p=0.7)
+    mixed = trained_by(done, augment=(), mix=chosen, batch_size=3)
+    rows, recipe, task = mixed.dataset.split("train"), mixed.recipe, mixed.task
+    order = task.sampler(recipe, mixed.dataset.info).order(rows, recipe.seed, 1)
+    transform = task.transforms(recipe, "train")
+    batches = list(train_batches(task, rows, transform, order, 3, 0, 1, 1, recipe.seed, mix=build("mix", chosen)))
+    seen = torch.cat([batch.images["image"] for batch in batches])
+    shown = Epoch(mixed, 1, recipe)
+    assert shown.taken == set(order[: len(seen)])
+    assert torch.equal(torch.cat([shown[index].images["image"] for index in order[: len(seen)]]), seen)
+    assert any(batch.mixed is not None for batch in batches)
+    (strips,) = augmented(mixed)
+    assert len(strips.columns) == 7
+    (section,) = (section for section in sections(mixed) if section.title == "Augmentation")
+    assert "mixed" in section.note
+
+
+def test_a_pass_without_augmentation_is_not_shown_as_augmented(done: Finished) -> None:
+    (strips,) = augmented(trained_by(done, phases=({"epochs": 2}, {"kind": {"name": "fit"}, "epochs": 9}, {"epochs": 2})))
+    assert list(strips.columns) == ["plain", "epoch 1", "epoch 2", "epoch 4", "epoch 5"]
 
 
 def test_the_worst_answers_come_first_with_their_own_images(done: Finished) -> None:

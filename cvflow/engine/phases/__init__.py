@@ -38,4 +38,7 @@ class Cursor:
 
 
 Run = Callable[[Job, Phase, Cursor, Checkpoint | None], None]
-"""What the builder of a phase gives. The checkpoint: where the phase was broken off, if it was."""
+"""What the builder of a phase gives. The checkpoint: where the phase was broken off, if it was.
+
+A builder with ``one_pass`` true takes one epoch, whatever the phase's ``epochs``, and augments nothing.
+"""

@@ -20,7 +20,7 @@ from cvflow.engine.distributed import agree, barrier, gather
 from cvflow.engine.job import Job
 from cvflow.engine.linear import Array, Estimator, Labels, Linear, fit_linear
 from cvflow.engine.meter import Clock
-from cvflow.engine.phases import Cursor, Run
+from cvflow.engine.phases import Cursor
 from cvflow.engine.phases.score import validate
 from cvflow.engine.session import Point
 from cvflow.errors import CvflowError, InterruptedRunError
@@ -32,18 +32,21 @@ Part = tuple[Array, Labels, Array]
 
 
 @register("phase", "fit")
-def fit(*, estimator: Estimator = "linear", c: Annotated[float, Field(gt=0)] = 1.0) -> Run:
+class Fit:
     """estimator: logistic regression (linear), or a linear support vector machine (svm). c: 1 / regularisation, of standardised features.
 
     One pass over the train split without augmentation; the network below keeps its weights. The phase's other keys
     (epochs, optimizer, schedule, freeze) are not read.
     """
 
-    def run(job: Job, phase: Phase, cursor: Cursor, resumed: Checkpoint | None) -> None:
-        if cursor.epoch == 0:  # where it was broken off it is done again: it is one pass
-            fit_head(job, cursor, estimator, c)
+    one_pass = True
 
-    return run
+    def __init__(self, *, estimator: Estimator = "linear", c: Annotated[float, Field(gt=0)] = 1.0) -> None:
+        self.estimator, self.c = estimator, c
+
+    def __call__(self, job: Job, phase: Phase, cursor: Cursor, resumed: Checkpoint | None) -> None:
+        if cursor.epoch == 0:  # where it was broken off it is done again
+            fit_head(job, cursor, self.estimator, self.c)
 
 
 def fit_head(job: Job, cursor: Cursor, estimator: Estimator, c: float) -> None:

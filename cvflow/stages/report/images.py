@@ -1,9 +1,9 @@
-"""The images of a report: the worst and the best answers, and what augmentation made of training images."""
+"""The images of a report: the worst and the best answers, and what training saw of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, Literal
 
 import numpy as np
@@ -11,10 +11,12 @@ import numpy as np
 from cvflow.config import Recipe
 from cvflow.data.annotations import as_in_a_row
 from cvflow.data.images import Pixels
-from cvflow.data.loader import BatchSet, Plan
+from cvflow.data.loader import BatchSet, Plan, row_alone
+from cvflow.data.mixing import Mix
 from cvflow.draw import Gallery, Item, Strips
 from cvflow.draw.images import beside
 from cvflow.engine.phases.sgd import at_size
+from cvflow.registry import build, get
 from cvflow.stages.finished import Finished, Shown
 from cvflow.tasks.base import Task
 from cvflow.types import Batch
@@ -49,26 +51,57 @@ def item(done: Finished, shown: Shown, answer: Mapping[str, Any]) -> Item:
 
 
 def augmented(done: Finished) -> Iterator[Strips]:
-    """A few training images and what the first epochs saw of them: the same transforms, seeded as the loader seeds them."""
+    """A few training images and what the first augmented epochs saw of them."""
     recipe = done.recipe
-    phases = list(islice((phase for phase in recipe.train.plan() for _ in range(phase.epochs)), EPOCHS))
-    sizes = [at_size(recipe, phase) for phase in phases]
-    if not recipe.train.augment or not sizes:
+    if not (recipe.train.augment or recipe.train.mix):
+        return
+    epochs = [Epoch(done, number, at) for number, at in islice(stepped(recipe), EPOCHS)]
+    if not epochs:
         return
     rows = done.dataset.split("train")
-    picked = [i * len(rows) // AUGMENTED for i in range(min(AUGMENTED, len(rows)))]
-    lines = [(str(rows[i]["path"]), variants(done, sizes, i)) for i in picked]
+    taken = sorted(set.intersection(*(epoch.taken for epoch in epochs))) or range(len(rows))
+    picked = [taken[i * len(taken) // AUGMENTED] for i in range(min(AUGMENTED, len(taken)))]
+    lines = [(str(rows[i]["path"]), variants(done, epochs, i)) for i in picked]
     side = DRAWN_SIDE if done.task.schema.kinds else SIDE
-    yield Strips(["plain", *(f"epoch {epoch + 1}" for epoch in range(len(sizes)))], lines, side=side)
+    yield Strips(["plain", *(f"epoch {epoch.number + 1}" for epoch in epochs)], lines, side=side)
 
 
-def variants(done: Finished, sizes: Sequence[Recipe], index: int) -> list[Pixels]:
-    """A training row's first sample plain, and in each epoch. sizes: the recipe at each epoch's image size."""
-    rows, recipe = done.dataset.split("train"), done.recipe
-    plain = BatchSet(done.task, rows, done.task.transforms(recipe, "test"), None)[Plan([(0, index, 0)])]
-    transforms = [done.task.transforms(at, "train") for at in sizes]
-    seen = [BatchSet(done.task, rows, t, recipe.seed)[Plan([(epoch, index, 0)])] for epoch, t in enumerate(transforms)]
-    return [first_of(batch, done.task) for batch in (plain, *seen)]
+def stepped(recipe: Recipe) -> Iterator[tuple[int, Recipe]]:
+    """(number, the recipe at its image size) of each epoch but those of phases that augment nothing."""
+    number = 0
+    for phase in recipe.train.plan():
+        alone = getattr(get("phase", phase.kind.name), "one_pass", False)
+        epochs = 1 if alone else phase.epochs
+        if not alone:
+            yield from zip(range(number, number + epochs), repeat(at_size(recipe, phase)), strict=False)
+        number += epochs
+
+
+class Epoch:
+    """The training rows of an epoch as the network saw them: in the same order, seeded and mixed as the loader does it."""
+
+    def __init__(self, done: Finished, number: int, recipe: Recipe) -> None:
+        self.number, self._recipe, rows = number, recipe, done.dataset.split("train")
+        self._order = done.task.sampler(recipe, done.dataset.info).order(rows, recipe.seed, number)
+        self._mix: Mix | None = build("mix", recipe.train.mix) if recipe.train.mix else None
+        self._batches = BatchSet(done.task, rows, done.task.transforms(recipe, "train"), recipe.seed, self._mix)
+
+    @property
+    def taken(self) -> set[int]:
+        """The rows in its batches: a last short one is dropped."""
+        size = min(self._recipe.train.batch_size, len(self._order))
+        return {int(row) for row in self._order[: len(self._order) // size * size]}
+
+    def __getitem__(self, row: int) -> Batch:
+        train, seed = self._recipe.train, self._recipe.seed
+        return self._batches[row_alone(row, self._order, train.batch_size, self.number, seed, self._mix)]
+
+
+def variants(done: Finished, epochs: Sequence[Epoch], index: int) -> list[Pixels]:
+    """A training row's first sample plain, and in each epoch."""
+    rows = done.dataset.split("train")
+    plain = BatchSet(done.task, rows, done.task.transforms(done.recipe, "test"), None)[Plan([(0, index, 0)])]
+    return [first_of(batch, done.task) for batch in (plain, *(epoch[index] for epoch in epochs))]
 
 
 def first_of(batch: Batch, task: Task) -> Pixels:
