@@ -110,9 +110,11 @@ def test_faulty_rows_left_out(table):
 
 def test_a_wrong_box_is_named_by_image_line_and_id(table):
     source = table("a.png,cat,1,2,3,4,one", "b.png,cat,1,2,31,4,two", "c.png,cat,1,2,3,40,c.png", head=f"{HEAD},id")
-    wrong = [f for f in inspect(BoxesCsv(source), Localization.schema).findings if f.action == "left out"]
+    found = inspect(BoxesCsv(source), Localization.schema)
+    wrong = [f for f in found.findings if f.action == "left out"]
     assert [(f.file, f.id) for f in wrong] == [("b.png (boxes.csv:3)", "two"), ("c.png (boxes.csv:4)", "c.png")]
     assert [str(f).partition(": ")[0] for f in wrong] == ["b.png (boxes.csv:3), id two", "c.png (boxes.csv:4)"]
+    assert [(f["file"], f["id"]) for f in found.plain()["findings"][:2]] == [(f.file, f.id) for f in wrong]
 
 
 def test_a_manifest_passes_over_no_image(table):
