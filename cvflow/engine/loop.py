@@ -43,5 +43,5 @@ def restore(job: Job, checkpoint: Checkpoint) -> Cursor:
     job.load(checkpoint.tensors)
     cursor = Cursor(**{k: v for k, v in checkpoint.state.items() if k in Cursor.__dataclass_fields__})
     job.session.report([Point(**point) for point in cursor.points])
-    cursor.points = []
+    cursor.saved(job.session.report_seconds)
     return cursor

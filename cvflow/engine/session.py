@@ -37,7 +37,7 @@ class Progress:
 class Session(Protocol):
     """rank and world size, the device, where checkpoints live, and the ways out.
 
-    checkpoint_seconds: longest time between two checkpoints.
+    checkpoint_seconds: longest time between two checkpoints. report_seconds: the longest that a report takes to where it is kept.
     """
 
     rank: int
@@ -45,6 +45,7 @@ class Session(Protocol):
     device: torch.device
     loader_workers: int
     checkpoint_seconds: float
+    report_seconds: float
     checkpoints: CheckpointStore
 
     def report(self, points: Sequence[Point]) -> None:

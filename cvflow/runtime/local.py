@@ -24,6 +24,7 @@ class LocalSession:
 
     rank = 0
     world_size = 1
+    report_seconds = 0.0
 
     def __init__(
         self,

@@ -38,6 +38,8 @@ from cvflow.runtime.ray_faults import MAX_FAILURES, Watch, unwrap
 class RaySession:
     """A rank of a Ray Train run; points travel through the controller to the history file."""
 
+    report_seconds = 60.0
+
     def __init__(self, compute: Compute, checkpoints: CheckpointStore, mailbox: Any) -> None:
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()

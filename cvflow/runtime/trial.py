@@ -33,6 +33,7 @@ class TrialSession:
 
     rank = 0
     world_size = 1
+    report_seconds = 0.0
 
     def __init__(self, compute: Compute, folder: Path, reporter: Reporter, cpus: float) -> None:
         self.device = pick_device(compute)

@@ -8,7 +8,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from cvflow.data.dataset import PreparedDataset
 from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.history import History, read_history
 from cvflow.engine.loop import train
-from cvflow.engine.session import Session
+from cvflow.engine.session import Point, Session
 from cvflow.errors import InterruptedRunError
 from cvflow.runtime.console import Console
 from cvflow.runtime.local import LocalSession
@@ -168,3 +168,34 @@ def test_killed_at_thirty_random_moments(digits: PreparedDataset, recipe: Make, 
         assert last is not None
         assert same(unbroken, last.tensors["model"]), f"kill {number}"
         assert points(root) == points(tmp_path / "whole")
+
+
+class Late(Stopping):
+    """What is reported takes three reports more to the history, as on Ray; a kill loses what is under way."""
+
+    report_seconds = 60.0
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.under_way: list[Sequence[Point]] = []
+
+    def report(self, points: Sequence[Point]) -> None:
+        self.under_way.append(points)
+        if len(self.under_way) > 3:
+            super().report(self.under_way.pop(0))
+
+
+def test_points_that_were_under_way_when_all_was_killed(digits: PreparedDataset, recipe: Make, tmp_path: Path) -> None:
+    """A checkpoint a step: several are newer than the last point that was written."""
+    plan, broken = recipe(epochs=2, every=1), tmp_path / "broken"
+    store, history = CheckpointStore(broken / "checkpoints"), History(broken / "history.jsonl")
+    killed = Late(Compute(device="cpu", threads=1), store, history, Console(io.StringIO()))
+    killed.checkpoint_seconds, killed.after = 0.0, 4
+    with pytest.raises(InterruptedRunError):
+        train(plan, digits, killed)
+    last = store.latest()
+    assert last is not None
+    assert last.state["step"] - points(broken)[-1][0] >= 2
+    train(plan, digits, stopping(broken, 10**9))
+    train(plan, digits, stopping(tmp_path / "whole", 10**9))
+    assert points(broken) == points(tmp_path / "whole")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +18,8 @@ class Cursor:
 
     phase: its index. epoch, batch: epochs done in the phase, batches done in the present epoch. epochs_done, step: in
     all, over the phases. best: score of the best weights. stale: epochs since then. scores: of each epoch of the phase,
-    higher is better. skipped: steps left out for a loss that was not finite. points: those since the checkpoint before,
-    so that a resumed run can report them again (a step is reported once).
+    higher is better. skipped: steps left out for a loss that was not finite. points: those since the checkpoint before
+    and those that may be under way to the history, so that a resumed run can report them again (a step is written once).
     """
 
     phase: int = 0
@@ -31,6 +32,10 @@ class Cursor:
     scores: list[float] = field(default_factory=list)
     skipped: int = 0
     points: list[dict[str, Any]] = field(default_factory=list)
+
+    def saved(self, report_seconds: float) -> None:
+        """A checkpoint holds the points; those that may still be under way to the history stay for the next one."""
+        self.points = [point for point in self.points if 0 <= time.time() - point["time"] < report_seconds]
 
     def next_phase(self) -> None:
         """To the start of the phase after this one."""

@@ -63,12 +63,12 @@ def fit_head(job: Job, cursor: Cursor, estimator: Estimator, c: float) -> None:
     cursor.step, cursor.epoch, cursor.epochs_done = cursor.step + 1, 1, cursor.epochs_done + 1
     summary = {"epoch": float(cursor.epochs_done), "train_accuracy": fitted.accuracy(x, label), "images_per_second": speed}
     points = [Point(cursor.step, time.time(), {**summary, **scores, **clock.seconds()})]
-    cursor.points = [asdict(point) for point in points]
+    cursor.points += [asdict(point) for point in points]
     job.session.report(points)
     if job.session.rank == 0:
         job.session.checkpoints.save(cursor.step, Checkpoint(asdict(cursor), job.weights()), improved)
     barrier()
-    cursor.points = []
+    cursor.saved(job.session.report_seconds)
 
 
 def models(job: Job) -> list[nn.Module]:

@@ -169,7 +169,7 @@ class Sgd:
             state = {**asdict(self.cursor), "optimizer": data, "meter": self.meter.state(), "scaler": self.update.scaler.state_dict()}
             self.session.checkpoints.save(self.cursor.step, Checkpoint(state, {**self.job.weights(), "optimizer": tensors}), best)
         barrier()
-        self.cursor.points.clear()
+        self.cursor.saved(self.session.report_seconds)
         self.saved = time.monotonic()
         self.clock.lap("checkpoint")
 
