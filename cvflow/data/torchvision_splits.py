@@ -114,7 +114,7 @@ class Splits:
             raise RequestError(Fault("data.source", f"{what} with no items", "images"))
         probe = first_of(items, what)
         if lacks_truth(probe[1]):
-            self.passed.append((what, f"{len(items)} items without their truth, which its makers keep back"))
+            self.passed.append((what, f"{len(items)} item{'s' * (len(items) != 1)} without truth, which its makers keep back"))
             return None
         kind = kind_of(probe[1])
         if kind is None:

@@ -30,6 +30,7 @@ from tests.data.torchvision_trees import (
     WIDTH,
     chairs,
     cityscapes,
+    hd1k,
     kitti_flow,
     kitti_stereo,
     middlebury,
@@ -37,6 +38,7 @@ from tests.data.torchvision_trees import (
     picture,
     sbd,
     sintel,
+    sintel_stereo,
     tree,
     voc,
 )
@@ -50,10 +52,12 @@ TREES: dict[str, tuple[Callable[[], dict[str, bytes | str]], dict[str, Any], str
     "VOCSegmentation": (voc, {}, "segmentation", (2, 2, 0), MASK, []),
     "OxfordIIITPet": (pets, {"options": {"target_types": "segmentation"}}, "segmentation", (4, 0, 4), TRIMAP, []),
     "Cityscapes": (cityscapes, {}, "segmentation", (2, 1, 1), CITY, []),
-    "KittiFlow": (kitti_flow, {}, "flow", (3, 0, 0), FLOW, ["KittiFlow, split test: 3 items without their truth"]),
+    "KittiFlow": (kitti_flow, {}, "flow", (3, 0, 0), FLOW, ["KittiFlow, split test: 3 items without truth"]),
     "FlyingChairs": (chairs, {}, "flow", (3, 1, 0), FLOW, []),
     "Sintel": (sintel, {}, "flow", (4, 0, 0), FLOW, ["Sintel, split test: its files are not there"]),
-    "Kitti2015Stereo": (kitti_stereo, {}, "stereo", (3, 0, 0), DISPARITY, ["Kitti2015Stereo, split test: 3 items without their truth"]),
+    "HD1K": (hd1k, {}, "flow", (3, 0, 0), FLOW, ["HD1K, split test: 1 item without truth"]),
+    "SintelStereo": (sintel_stereo, {}, "stereo", (3, 0, 0), DISPARITY, []),
+    "Kitti2015Stereo": (kitti_stereo, {}, "stereo", (3, 0, 0), DISPARITY, ["Kitti2015Stereo, split test: 3 items without truth"]),
     "Middlebury2014Stereo": (
         middlebury, {}, "stereo", (3, 0, 0), DISPARITY, ["Middlebury2014Stereo, split test: its files are not there"],
     ),
@@ -81,7 +85,7 @@ def test_prepared_end_to_end(tmp_path: Path, dataset: str) -> None:
     row = next(iter(dataset_out.split("train").rows(0, 1, ("id", schema.images[0], column))))
     np.testing.assert_array_equal(KINDS[schema.kinds[column]].decode(row[column]), truth)
     names = [name for name, data in files().items() if data == row[schema.images[0]]]
-    assert row["id"].partition("/")[2] in names, "the file's own bytes"
+    assert row["id"].removeprefix("train/") in names, "the file's own bytes"
 
 
 def test_class_names(tmp_path: Path) -> None:

@@ -97,6 +97,29 @@ def sintel() -> dict[str, bytes | str]:
     return {f"Sintel/training/{name}": data for name, data in files.items()}
 
 
+def hd1k() -> dict[str, bytes | str]:
+    files: dict[str, bytes | str] = {f"hd1k_challenge/image_2/000000_{i}.png": picture(i) for i in (10, 11)}
+    for sequence, length in enumerate((3, 2)):
+        for i in range(length):
+            name = f"{sequence:06d}_{i:04d}.png"
+            files |= {f"hd1k_input/image_2/{name}": picture(10 * sequence + i), f"hd1k_flow_gt/flow_occ/{name}": kitti.write_flow(FLOW)}
+    return {f"hd1k/{name}": data for name, data in files.items()}
+
+
+def sintel_stereo() -> dict[str, bytes | str]:
+    """Three bytes a disparity: 4 pixels, 1/64, 1/16384. What is hidden in the other view, or out of it, has its own maps."""
+    unknown, known = np.isnan(DISPARITY), np.nan_to_num(DISPARITY)
+    steps = np.dstack([known // 4, known % 4 * 64, 0 * known]).astype(np.uint8)
+    hidden = unknown & (np.arange(WIDTH) == 0)
+    files: dict[str, bytes | str] = {}
+    for i, scene in enumerate(("alley_1", "cave_2", "cave_2")):
+        name = f"{scene}/frame_{i:04d}.png"
+        files |= {f"final_{side}/{name}": picture(10 * i + k) for k, side in enumerate(("left", "right"))}
+        files |= {f"disparities/{name}": encode_png(steps), f"occlusions/{name}": encode_png(hidden * np.uint8(255))}
+        files[f"outofframe/{name}"] = encode_png((unknown & ~hidden) * np.uint8(255))
+    return {f"Sintel/training/{name}": data for name, data in files.items()}
+
+
 def kitti_stereo() -> dict[str, bytes | str]:
     files: dict[str, bytes | str] = {}
     for i in range(3):
