@@ -1,9 +1,13 @@
-"""Ctrl-C and SIGTERM in the middle of an epoch: a checkpoint, 130, nobody left behind, and the same command goes on from that step."""
+"""Ctrl-C and SIGTERM in the middle of an epoch: a checkpoint, 130, nobody left behind, and the same command goes on from that step.
+
+So it does from the last checkpoint after kill -9, and from the one before where that is damaged.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +104,10 @@ def sigterm_to_the_stage(pid: int, children: list[psutil.Process]) -> None:
     os.kill(stage(children), signal.SIGTERM)
 
 
+def kill_all(pid: int, children: list[psutil.Process]) -> None:
+    os.killpg(pid, signal.SIGKILL)
+
+
 def check(found: Stopped) -> None:
     assert found.code == 130, found.said
     assert found.left == [], found.said
@@ -171,7 +179,7 @@ def test_sigterm_to_all_while_a_learning_curve_sets_out(noting: Path, cvflow: Ca
 def test_two_workers_stop_and_go_on(noting: Path, cvflow: Callable[..., Any], stop: Any) -> None:
     first = stopped(noting, 2 * (STEPS_AN_EPOCH + 2), stop, "compute.workers=2")
     check(first)
-    done = cvflow(noting, "run", "mine.yaml")
+    done = cvflow(noting, "run", "mine.yaml", "compute.workers=2")
     assert f"(step {first.step})" in done.stderr
     check_whole(noting)
 
@@ -183,3 +191,38 @@ def test_two_workers_stop_at_once(noting: Path) -> None:
     assert found.code == 130
     assert found.left == []
     assert "Traceback" not in found.said
+
+
+OFTEN = "compute.checkpoint_minutes=1e-3"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.ray)])
+def test_killed_as_a_whole_and_finished(noting: Path, cvflow: Callable[..., Any], workers: int) -> None:
+    """The model is, byte for byte, that of a run that nobody broke."""
+    whole = shutil.copytree(noting, noting.with_name("whole"))
+    overrides = f"compute.workers={workers}", OFTEN
+    killed = stopped(noting, (STEPS_AN_EPOCH + 4) * max(1, workers), kill_all, *overrides)
+    assert (killed.code, killed.left) == (-signal.SIGKILL, []), killed.said
+    done = cvflow(noting, "run", "mine.yaml", *overrides)
+    step = re.search(r"resuming after epoch 1 \(step (\d+)\)", done.stderr)
+    assert step, done.stderr
+    assert int(step.group(1)) > STEPS_AN_EPOCH
+    check_whole(noting)
+    cvflow(whole, "run", "mine.yaml", *overrides)
+    mine, theirs = ((project / "runs/mine/model/model.safetensors").read_bytes() for project in (noting, whole))
+    assert mine == theirs
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_named_and_passed_over(noting: Path, cvflow: Callable[..., Any]) -> None:
+    first = stopped(noting, STEPS_AN_EPOCH + 4, ctrl_c, OFTEN)
+    check(first)
+    before, newest = sorted(noting.glob(".cvflow/train/*/checkpoints/step-*"))[-2:]
+    assert int(newest.name.partition("-")[2]) == first.step
+    file = newest / "optimizer.safetensors"
+    os.truncate(file, file.stat().st_size - 8)
+    done = cvflow(noting, "run", "mine.yaml", OFTEN)
+    assert f"checkpoint {newest.name} is damaged: going on from step {int(before.name.partition('-')[2])}\n" in done.stderr
+    check_whole(noting)
