@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -90,14 +91,23 @@ def test_a_loss_that_is_no_number_on_two_workers(spoilt: Path, cvflow: Cvflow) -
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 600 kB."""
+    """A file system of 600 kB; of those who may not mount, in a namespace of their own, which /proc shows to all."""
     path = tmp_path / "small"
     path.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(path)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+    if os.geteuid() == 0 and not subprocess.run(mount, check=False, capture_output=True).returncode:
+        yield path
+        subprocess.run(["umount", "-l", str(path)], check=True)
+        return
+    if shutil.which("unshare") is None:
+        pytest.skip("a small file system cannot be mounted here: no unshare")
+    held = ["unshare", "-rm", "sh", "-c", f"{shlex.join(mount)} && echo mounted && exec sleep 3600"]
+    with subprocess.Popen(held, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        if holder.stdout.readline() != "mounted\n":
+            pytest.skip(f"a small file system cannot be mounted here: {holder.communicate()[1]}")
+        yield Path(f"/proc/{holder.pid}/root{path}")
+        holder.kill()
 
 
 def fill(disk: Path) -> Path:
