@@ -1,6 +1,6 @@
 """From the start of a training to its first step: one worker as ``cvflow stage train``, two on Ray split into their parts.
 
-python benchmarks/startup.py [TIMES]
+python benchmarks/startup.py [TIMES] [CLONE]; CLONE: the work tree of another revision, whose start on two workers is measured in turn.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ RECIPE: dict[str, Any] = {
     "tracking": {"every": 1},
     "compute": {"threads": 1, "device": "cpu"},
 }
+ROOT = Path(__file__).parents[1]
+CVFLOW = str(Path(sys.executable).parent / "cvflow")
 BAR = 5.0
 """Seconds, of one worker."""
 
@@ -82,7 +84,7 @@ def connected(compute: Any, born: float) -> dict[str, float]:
     from cvflow.runtime.cluster import connect
 
     began = time.time()
-    connect(compute, meanwhile=["cvflow.stages.train", "cvflow.runtime.ray_train", "torchvision"])
+    connect(compute, meanwhile=["cvflow.stages.train", "cvflow.runtime.ray_train"])
     return {"python, imports of Ray": began - born, "ray.init, beside it all other imports": time.time() - began}
 
 
@@ -93,47 +95,61 @@ def measured(workers: int, dataset: str, times: int) -> dict[str, list[float]]:
     return {part: [run[part] for run in runs] for part in runs[0]}
 
 
-def stage(project: Path, workers: int, times: int) -> list[float]:
-    """Seconds from the start of ``cvflow stage train`` to its first reported step, MLflow beginning beside it."""
+def stage(project: Path, workers: int, times: int, trees: tuple[Path, ...] = (ROOT,)) -> list[list[float]]:
+    """Of each work tree the seconds from the start of ``cvflow stage train`` to its first reported step, MLflow beginning beside it."""
+    sides = [ready(project / str(number), workers, tree) for number, tree in enumerate(trees)]
+    rounds = [[begun(*side) for side in sides] for _ in range(times)]
+    return [list(seconds) for seconds in zip(*rounds, strict=True)]
+
+
+def ready(project: Path, workers: int, tree: Path) -> tuple[Path, dict[str, str]]:
+    """A prepared project of the work tree, and the environment in which its cvflow runs."""
     import yaml
 
+    project.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
     (project / "r.yaml").write_text(
         yaml.safe_dump({**RECIPE, "image": {"size": [16, 16], "channels": 1}, "compute": {**RECIPE["compute"], "workers": workers}})
     )
     (project / "params.yaml").write_text(yaml.safe_dump({"runs": {"r": {"recipe": "r.yaml", "source": "r.yaml", "overrides": {}}}}))
-    cvflow = str(Path(sys.executable).parent / "cvflow")
     for name in ("resolve", "prepare"):
-        subprocess.run([cvflow, "stage", name, "r"], cwd=project, check=True, capture_output=True)
-    return [begun(cvflow, project) for _ in range(times)]
+        subprocess.run([CVFLOW, "stage", name, "r"], cwd=project, env=environment, check=True, capture_output=True)
+    return project, environment
 
 
-def begun(cvflow: str, project: Path) -> float:
+def begun(project: Path, environment: dict[str, str]) -> float:
     """The first step's point carries its time; it is read once the stage is done."""
     from cvflow.engine.history import read_history
 
     started = time.time()
-    subprocess.run([cvflow, "stage", "train", "r"], cwd=project, check=True, capture_output=True)
+    subprocess.run([CVFLOW, "stage", "train", "r"], cwd=project, env=environment, check=True, capture_output=True)
     return next(read_history(project / "runs/r/history.jsonl"))[1].time - started
+
+
+def revision(tree: Path) -> str:
+    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=tree, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def spread(seconds: list[float]) -> tuple[float, float, float]:
     return statistics.median(seconds), min(seconds), max(seconds)
 
 
-def main(times: int) -> int:
+def main(times: int, *former: Path) -> int:
     """Print the tables; 1 where one worker takes longer than the bar."""
     from measure import table, write_results
 
     with tempfile.TemporaryDirectory() as folder:
-        whole, spread_out = (stage(Path(folder), workers, times) for workers in (0, 2))
-        one, two = (measured(workers, str(Path(folder) / "runs/r/data"), times) for workers in (0, 2))
+        (whole,) = stage(Path(folder, "one"), 0, times)
+        spread_out, *before = stage(Path(folder, "two"), 2, times, (ROOT, *former))
+        one, two = (measured(workers, str(Path(folder) / "one/0/runs/r/data"), times) for workers in (0, 2))
+    stages = [["one worker", *spread(whole)], ["two workers on a local Ray", *spread(spread_out)]]
+    stages += [[f"two workers at revision {revision(tree)}, in turn", *spread(s)] for tree, s in zip(former, before, strict=True)]
     columns = ("part", "median s", "least s", "greatest s")
     rows = {n: [[part, *spread(v)] for part, v in found.items()] for n, found in ((1, one), (2, two))}
     write_results(
         "startup",
         "Start of a training to its first step",
-        f"`cvflow stage train`, process start to first step, of one worker at most {BAR} s:\n\n"
-        + table(columns, [["one worker", *spread(whole)], ["two workers on a local Ray", *spread(spread_out)]]),
+        f"`cvflow stage train`, process start to first step, of one worker at most {BAR} s:\n\n" + table(columns, stages),
         f"One worker, in this process:\n\n{table(columns, rows[1])}",
         f"Two workers on a local Ray:\n\n{table(columns, rows[2])}",
     )
@@ -145,4 +161,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["child"]:
         print(json.dumps(child(int(sys.argv[2]), sys.argv[3])))
     else:
-        sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 3))
+        sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 3, *map(Path, sys.argv[2:])))
