@@ -1,6 +1,7 @@
 """From the start of a training to its first step: one worker as ``cvflow stage train``, two on Ray split into their parts.
 
-python benchmarks/startup.py [TIMES] [CLONE]; CLONE: the work tree of another revision, whose start on two workers is measured in turn.
+python benchmarks/startup.py [TIMES] [CLONE]; CLONE: a work tree of another revision (after ``ln -s ../cli CLONE/cvflow/cli``), whose start
+on two workers is measured in turn.
 """
 
 from __future__ import annotations
