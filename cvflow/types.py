@@ -43,6 +43,10 @@ class Objective(NamedTuple):
         return a > b if self.direction == "max" else a < b
 
 
+MAPS_AT_ONCE = 2**22
+"""Pixels of maps that are brought back together to the original's size."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """How an image lies in what the model sees: model pixel edge = original edge * scale + offset.
@@ -66,19 +70,26 @@ class Placement:
         edges = [(round(o), round(o + n * s)) for n, s, o in zip(self.size, self.scale, self.offset, strict=True)]
         rows, columns = (_within(torch.arange(*pair), length) for pair, length in zip(edges, map_CHW.shape[1:], strict=True))
         part = map_CHW if edges == [(0, length) for length in map_CHW.shape[1:]] else map_CHW[:, rows][:, :, columns]
-        return F.interpolate(part[None], self.size, mode="bilinear", align_corners=False)[0]
+        same = part.shape[1:] == self.size
+        return part if same else F.interpolate(part[None], self.size, mode="bilinear", align_corners=False)[0]
 
     def labels_back(self, maps_CHW: Tensor) -> Tensor:
         """HxW uint8 at the original's size: which of the maps, brought back, is the greatest; of equal ones the first.
 
-        One map at a time: all of them at the size of a large photograph would be gigabytes.
+        A few maps at a time: all of them at the size of a large photograph would be gigabytes.
         """
-        best, labels = self.map_back(maps_CHW[:1])[0], torch.zeros(self.size, dtype=torch.uint8)
-        for label in range(1, len(maps_CHW)):
-            values = self.map_back(maps_CHW[label : label + 1])[0]
+        count = max(1, MAPS_AT_ONCE // (self.size[0] * self.size[1]))
+        best, labels = self._greatest(maps_CHW[:count])
+        for first in range(count, len(maps_CHW), count):
+            values, places = self._greatest(maps_CHW[first : first + count])
             greater = values > best
-            best, labels = values.where(greater, best), labels.masked_fill_(greater, label)
-        return labels
+            best, labels = values.where(greater, best), (places + first).where(greater, labels)
+        return labels.to(torch.uint8)
+
+    def _greatest(self, maps_CHW: Tensor) -> tuple[Tensor, Tensor]:
+        """(HxW values, HxW indices)"""
+        values, places = self.map_back(maps_CHW).max(0)
+        return values, places
 
     def scaled(self, y: float, x: float) -> Placement:
         """In what the model sees, made taller and wider by these factors."""

@@ -68,7 +68,9 @@ def test_a_map_comes_back_bilinearly_between_pixel_centres():
     Placement((37, 61), (16 / 37, 24 / 61)), Placement((5, 7), (16 / 5, 24 / 7)), Placement((40, 30), (0.4, 0.8), (0.0, 0.0)),
     Placement((30, 80), (0.5, 0.5), (0.5, -8.0)),
 ])  # fmt: skip
-def test_labels_come_back_as_those_of_all_maps_at_once(placed):
+@pytest.mark.parametrize("together", [2**22, 6000, 1], ids=["all", "few", "one"])
+def test_labels_come_back_as_those_of_all_maps_at_once(placed, together, monkeypatch):
+    monkeypatch.setattr("cvflow.types.MAPS_AT_ONCE", together)
     maps = torch.randn(12, 16, 24, generator=torch.Generator().manual_seed(0)).softmax(0)
     maps[7, :8] = maps[3, :8]  # of equal ones the first
     assert torch.equal(placed.labels_back(maps), placed.map_back(maps).argmax(0).to(torch.uint8))
