@@ -1,7 +1,7 @@
 """Training and inference images/s of FCN and DeepLabv3 against torchvision's own networks in a bare loop, in turn.
 
 Same backbone and output stride, input, classes, batch, optimiser (fused), threads, memory order and malloc; every image is in memory. Ours
-goes through the task: its step, its losses, its answers; the bare loop is a cross-entropy and an argmax.
+goes through the task, its step and its losses, and answers as `cvflow predict` does; the bare loop is a cross-entropy and an argmax.
 
 python benchmarks/segmentation.py [--quick] [--pairs N] [--threads N]
 """
@@ -22,6 +22,8 @@ from torch.nn import functional as F
 from torchvision.models.segmentation import deeplabv3_resnet50, fcn_resnet50
 
 from cvflow.config import Recipe
+from cvflow.engine.export import TrainedModel
+from cvflow.engine.infer import Decoded, Predictor
 from cvflow.engine.job import make_task
 from cvflow.runtime.cores import compute_on, cores
 from cvflow.tasks.base import Task
@@ -52,14 +54,17 @@ def ours(model: str) -> tuple[Callable[[], float], Callable[[], float]]:
     """(training, inference), each giving its images/s."""
     backbone = {"name": "torchvision", "model": "resnet50", "output_stride": 8}
     sections = {"task": "segmentation", "data": {"format": "digits"}, "image": {"size": (SIDE, SIDE)}}
-    recipe = Recipe.model_validate({**sections, "model": {"name": model, "backbone": backbone, "normalize": "imagenet"}})
+    recipe = Recipe.model_validate(
+        {**sections, "model": {"name": model, "backbone": backbone, "normalize": "imagenet"}, "train": {"channels_last": True}}
+    )
     info = DatasetInfo("segmentation", tuple(map(str, range(CLASSES))), {"train": 1}, MEAN, STD, "")
     task = make_task(recipe, info)
     net = task.build(recipe, info).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), **LR)
     pixels, labels = images()
     batch = Batch(["a"] * BATCH, {"image": pixels}, {"mask": labels}, placed=[Placement((SIDE, SIDE))] * BATCH)
-    return partial(speed, partial(our_step, task, net, optimizer, batch)), partial(speed, partial(our_answer, task, net, batch))
+    predictor = Predictor(TrainedModel(recipe, task, info, net, "", ""), torch.device("cpu"))
+    return partial(speed, partial(our_step, task, net, optimizer, batch)), partial(speed, partial(our_answer, predictor, batch))
 
 
 def our_step(task: Task, net: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
@@ -70,11 +75,9 @@ def our_step(task: Task, net: nn.Module, optimizer: torch.optim.Optimizer, batch
     optimizer.step()
 
 
-def our_answer(task: Task, net: nn.Module, batch: Batch) -> None:
+def our_answer(predictor: Predictor, batch: Batch) -> None:
     """Down to the encoded masks."""
-    net.eval()
-    with torch.inference_mode():
-        task.decode(task.forward(net, batch.to(torch.device("cpu"), channels_last=True)), batch)
+    predictor.answers(Decoded([{"id": id} for id in batch.ids], batch, list(range(BATCH)), {}))
 
 
 def theirs(model: str) -> tuple[Callable[[], float], Callable[[], float]]:

@@ -13,10 +13,14 @@ from cvflow import registry
 from cvflow.config import Recipe
 from cvflow.data.annotations import disparity, flow, mask
 from cvflow.data.images import encode_png
+from cvflow.engine.export import TrainedModel
+from cvflow.engine.infer import Predictor, noise
+from cvflow.engine.onnx import gap
 from cvflow.errors import RequestError
+from cvflow.models.fold import NORMS
 from cvflow.registry import Kind
 from cvflow.tasks.base import Task
-from cvflow.types import DatasetInfo, Row
+from cvflow.types import Batch, DatasetInfo, Row
 
 SIDE, CLASSES = 64, ("a", "b", "c")
 ANNOTATIONS: Mapping[str, list[dict[str, Any]]] = {
@@ -99,6 +103,22 @@ def test_forward_losses_backward_decode(model: Mapping[str, Any]) -> None:
     metric = task.metric(info)
     metric.update(answers, [{**sample.target, **sample.truth} for sample in samples])
     assert np.isfinite(metric.compute()[task.objective(recipe).metric])
+
+
+@pytest.mark.parametrize("model", list(all_models()))
+def test_a_predictor_folds_the_norms_and_answers_the_same_in_the_other_memory_order(model: Mapping[str, Any]) -> None:
+    torch.manual_seed(0)
+    name, task, net = build(model)
+    recipe, info = tiny(model, name)
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"channels_last": True})})
+    predictor = Predictor(TrainedModel(recipe, task, info, net.eval(), "", ""), torch.device("cpu"))
+    images = {image: noise(recipe.image, 2, seed=7) for image in task.schema.images}
+    batch = Batch(["a", "b"], images)
+    with torch.no_grad():
+        expected, got = task.forward(net, batch), task.forward(predictor.model, batch.to(torch.device("cpu"), channels_last=True))
+    for key, answer in expected.items():
+        assert gap(got[key].numpy(), answer.numpy()) < 1e-3
+    assert [part for part in predictor.model.modules() if type(part) in NORMS] == []
 
 
 def test_every_task_is_tried() -> None:

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import torch
+from torch import Tensor, nn
 
+from cvflow.config import Image
 from cvflow.data.ahead import ahead
 from cvflow.data.images import ImageFault
 from cvflow.data.shards import arrow_type
 from cvflow.engine.export import TrainedModel
+from cvflow.engine.job import channels_last
 from cvflow.engine.views import Looking, make_views
+from cvflow.models.fold import folded
 from cvflow.registry import Component
 from cvflow.types import Batch, Row, Sample
 
@@ -48,6 +53,17 @@ class Predictor:
         self.device = device
         self.looking = Looking(trained.task, trained.recipe, make_views(views, trained.recipe.image))
         self._pool = ThreadPoolExecutor(decoders) if decoders > 1 else None
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The trained one with its norms folded, in the memory order of its training."""
+        model = folded(self.trained.model, self._example)
+        return channels_last(model) if self.trained.recipe.train.channels_last else model
+
+    def _example(self, model: nn.Module) -> dict[str, Tensor]:
+        task = self.trained.task
+        images = {name: noise(self.trained.recipe.image, 1, seed) for seed, name in enumerate(task.schema.images)}
+        return dict(task.forward(model, Batch(["noise"], images).to(self.device)))
 
     def rows(self, rows: Iterable[Row], batch_size: int) -> Iterator[list[dict[str, Any]]]:
         """For each batch of rows its answers in order: ``{id, error, ...prediction}``, error None where all went well."""
@@ -95,11 +111,17 @@ class Predictor:
         """(number of the row among these, its answer), in the order of the rows."""
         found = [(number, {"id": decoded.rows[number]["id"], "error": fault}) for number, fault in decoded.faults.items()]
         if decoded.batch is not None:
-            task, model = self.trained.task, self.trained.model
-            batch, *others = self.looking.apart(decoded.batch.to(self.device))
-            predictions = task.decode(self.looking.merged(model, task.forward(model, batch), others), batch)
+            task, order = self.trained.task, self.trained.recipe.train.channels_last
+            batch, *others = self.looking.apart(decoded.batch.to(self.device, channels_last=order))
+            predictions = task.decode(self.looking.merged(self.model, task.forward(self.model, batch), others), batch)
             found += [(n, {"id": p.id, "error": None, **p.values}) for n, p in zip(decoded.owners, predictions, strict=True)]
         return sorted(found, key=lambda pair: pair[0])
+
+
+def noise(image: Image, count: int, seed: int) -> Tensor:
+    """Random uint8 images BCHW of the model's size, the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, image.channels, *image.size), dtype=torch.uint8, generator=generator)
 
 
 def answer_schema(trained: TrainedModel) -> pa.Schema:

@@ -56,9 +56,17 @@ def make_job(recipe: Recipe, dataset: PreparedDataset, session: Session) -> Job:
         load_weights(model, recipe.model.weights)
     model = model.to(session.device)
     if recipe.train.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+        model = channels_last(model)
     average = Average(model, recipe.train.ema) if recipe.train.ema is not None else None
     return Job(recipe, task, dataset, model, session, average)
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """The same model; the weights of its convolutions over images lie in the memory order NHWC, those over volumes as they did."""
+    for weight in model.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.to(memory_format=torch.channels_last)
+    return model
 
 
 def make_task(recipe: Recipe, info: DatasetInfo) -> Task:

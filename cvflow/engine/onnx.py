@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cvflow.engine.export import TrainedModel
-from cvflow.engine.infer import Predictor, batches
+from cvflow.engine.infer import Predictor, batches, noise
 from cvflow.errors import CvflowError, Fault, RequestError
 from cvflow.tasks.base import Task
 from cvflow.types import Batch, Row
@@ -84,7 +84,7 @@ def _need(*packages: str) -> None:
 def _write(module: RawAnswers, trained: TrainedModel, file: Path) -> tuple[str, ...]:
     """Export with a batch of any size and the metadata; the names of the outputs."""
     names = trained.task.schema.images
-    images = tuple(_random(trained, 2, seed) for seed, _ in enumerate(names))
+    images = tuple(noise(trained.recipe.image, 2, seed) for seed, _ in enumerate(names))
     with torch.no_grad():
         outputs = tuple(module(*images))
     batch = {0: torch.export.Dim("batch")}
@@ -117,17 +117,11 @@ def metadata(trained: TrainedModel) -> dict[str, str]:
     }
 
 
-def _random(trained: TrainedModel, count: int, seed: int) -> Tensor:
-    image = trained.recipe.image
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, image.channels, *image.size), dtype=torch.uint8, generator=generator)
-
-
 def _inputs(trained: TrainedModel, rows: Iterable[Row], batch_size: int) -> Iterable[Sequence[Tensor]]:
     """The batches that the file is checked on."""
     names = trained.task.schema.images
     for count in TRIALS:
-        yield [_random(trained, count, 100 * count + i) for i, _ in enumerate(names)]
+        yield [noise(trained.recipe.image, count, 100 * count + i) for i, _ in enumerate(names)]
     predictor = Predictor(trained, torch.device("cpu"))
     for decoded in map(predictor.decode, batches(rows, batch_size)):
         if decoded.batch is not None:
