@@ -2,6 +2,7 @@
 
 Same backbone and output stride, input, classes, batch, optimiser (fused), threads, memory order and malloc; every image is in memory. Ours
 goes through the task, its step and its losses, and answers as `cvflow predict` does; the bare loop is a cross-entropy and an argmax.
+Predicting folds the BatchNorms, which the bare loop does not.
 
 python benchmarks/segmentation.py [--quick] [--pairs N] [--threads N]
 """
@@ -128,7 +129,8 @@ def main() -> int:
             columns = ["pair", "cvflow images/s", "torchvision images/s", "ratio"]
             parts += [heading, table(columns, pairs.rows()), f"Median ratio **{pairs}**."]
             least = min(least, pairs.ratio)
-    write_results("segmentation", "Segmentation against torchvision's own networks", *parts, keep=not arguments.quick)
+    text = "In inference cvflow folds the BatchNorms, as it does in predicting; the bare loop runs torchvision's networks as they are."
+    write_results("segmentation", "Segmentation against torchvision's own networks", text, *parts, keep=not arguments.quick)
     return int(not arguments.quick and least < 1.0)
 
 
