@@ -1,7 +1,8 @@
 """Batch inference against a tuned bare loop: CIFAR ResNet-20 over generated 32-pixel PNG files in one Parquet file.
 
 Both sides: the same decoding, batch, threads, malloc and model, from the call to the written Parquet of answers. The bare loop is a
-torch DataLoader with the best of 0, 1 and 2 workers; it runs the model as it is, `cvflow predict` folds its BatchNorms. On Ray (two actors) the time to the first answers is given apart.
+torch DataLoader with the best of 0, 1 and 2 workers; it runs the model as it is, `cvflow predict` folds its BatchNorms.
+On Ray (two actors) the time to the first answers is given apart.
 """
 
 from __future__ import annotations
