@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
+from itertools import accumulate
+from math import comb
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -38,8 +40,11 @@ class Pairs:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The least and the greatest ratio: holds the median ratio with 1 - 2^(1-n) confidence, 94 % for 5 pairs."""
-        return min(self.ratios), max(self.ratios)
+        """Holds the median ratio with 94 % confidence: the least and the greatest of 5 ratios, of more those further in."""
+        ordered, count = sorted(self.ratios), len(self.ratios)
+        tails = accumulate(2 * comb(count, i) / 2**count for i in range(count))
+        out = max(0, sum(tail <= 1 / 16 for tail in tails) - 1)
+        return ordered[out], ordered[-1 - out]
 
     def __str__(self) -> str:
         low, high = self.interval
