@@ -63,7 +63,7 @@ class Case(NamedTuple):
 BEST_OF_CAMVID = Aim(
     0.55,
     note=" for the best",
-    why="There are 74 training images here, at half size, and each training is of about ten minutes on two cores.",
+    why="There are 74 training images here, at half size, and each training is of at most ten minutes on two cores.",
 )
 ORL = Aim(
     0.08,
