@@ -6,6 +6,7 @@ Random ones draw from torch's global generator, which the loader seeds per sampl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from cvflow.config import Image
 from cvflow.data.transforms.fit import Fit
@@ -19,6 +20,7 @@ def compose(image: Image, augment: Sequence[Transform], told: bool = True) -> Tr
 
     told: whether the samples keep their truth.
     """
+    import_module("torchvision.transforms.v2")  # before the loader has processes, each of which would
     fit = Fit(image)
     resizes = any(getattr(t, "resizes", False) for t in augment)
     ordered: list[Transform] = [*augment, fit] if resizes else [fit, *augment]

@@ -11,10 +11,12 @@ from typing import Annotated, Any
 import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
-from torchvision.tv_tensors import TVTensor
 
+from cvflow.data.later import Later
 from cvflow.errors import Fault, RequestError
 from cvflow.types import Sample
+
+tv_tensors = Later("torchvision.tv_tensors")
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -58,7 +60,7 @@ def _changed(sample: Sample, change: Callable[[Tensor], Tensor]) -> dict[str, Te
 
 def followed(target: Mapping[str, Any], change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
     """A target whose annotations in the pixels are changed."""
-    return {name: change(value) if isinstance(value, TVTensor) else value for name, value in target.items()}
+    return {name: change(value) if isinstance(value, tv_tensors.TVTensor) else value for name, value in target.items()}
 
 
 def mirrored(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
-import torchvision.transforms
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from cvflow.config import Image
+from cvflow.data.later import Later
 from cvflow.data.transforms.apply import Probability, Range, drawn_alike, ordered
 from cvflow.registry import register
 from cvflow.types import Sample
+
+transforms = Later("torchvision.transforms")
 
 Fill = Literal["noise", "grey", "black"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -64,7 +66,7 @@ class RandomErasing(Erasing):
         self.p, self.area, self.ratio, self.fill = p, area, ratio, fill
 
     def box(self, image: Tensor) -> Box:
-        top, left, height, width, _ = torchvision.transforms.RandomErasing.get_params(image, self.area, self.ratio, [0.0])
+        top, left, height, width, _ = transforms.RandomErasing.get_params(image, self.area, self.ratio, [0.0])
         # where no box of the drawn aspects fits, torchvision's is the whole image
         return (top, left, height, width) if (height, width) != tuple(image.shape[1:]) else (0, 0, 0, 0)
 

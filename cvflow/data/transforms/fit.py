@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import lru_cache
 
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from cvflow.config import Image
+from cvflow.data.later import Later
 from cvflow.data.transforms.apply import moved
 from cvflow.data.transforms.geometry import Size, resized, window
 from cvflow.types import Placement, Sample
+
+F = Later("torchvision.transforms.v2.functional")
 
 
 class Fit:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torchvision.transforms.v2 import functional as F
 
 from cvflow.config import Image
+from cvflow.data.later import Later
 from cvflow.data.transforms.apply import Probability, mirrored, moved
 from cvflow.registry import register
 from cvflow.types import Sample
+
+F = Later("torchvision.transforms.v2.functional")
 
 
 @register("transform", "horizontal_flip")

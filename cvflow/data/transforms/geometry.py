@@ -7,20 +7,23 @@ black, in masks VOID, in disparity and flow NaN. Boxes are cut off at the border
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
-from torchvision.tv_tensors import Mask
 
 from cvflow.data.annotations.mask import VOID
+from cvflow.data.later import Later
+
+F = Later("torchvision.transforms.v2.functional")
+v2 = Later("torchvision.transforms.v2")
+tv_tensors = Later("torchvision.tv_tensors")
 
 Size = tuple[int, int]
 
 
 def beyond(x: Tensor) -> int | None:
     """What lies outside of a mask; None = black, without a blend at the border of turned images."""
-    return VOID if isinstance(x, Mask) else None
+    return VOID if isinstance(x, tv_tensors.Mask) else None
 
 
 def size_of(x: Tensor) -> Size:
@@ -30,7 +33,7 @@ def size_of(x: Tensor) -> Size:
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:
     """Images antialiased; of masks the value at each new pixel's centre."""
-    how = InterpolationMode.NEAREST_EXACT if isinstance(x, Mask) else InterpolationMode.BILINEAR
+    how = v2.InterpolationMode.NEAREST_EXACT if isinstance(x, tv_tensors.Mask) else v2.InterpolationMode.BILINEAR
     result: Tensor = F.resize(x, list(size), interpolation=how, antialias=True)
     return result
 
@@ -62,5 +65,5 @@ def rotated(x: Tensor, angle: float) -> Tensor:
     return result
 
 
-def _between(x: Tensor) -> InterpolationMode:
-    return InterpolationMode.NEAREST if isinstance(x, Mask) else InterpolationMode.BILINEAR
+def _between(x: Tensor) -> Any:
+    return v2.InterpolationMode.NEAREST if isinstance(x, tv_tensors.Mask) else v2.InterpolationMode.BILINEAR

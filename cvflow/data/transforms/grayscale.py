@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from cvflow.config import Image
+from cvflow.data.later import Later
 from cvflow.data.transforms.apply import Probability, on_images
 from cvflow.registry import register
 from cvflow.types import Sample
+
+F = Later("torchvision.transforms.v2.functional")
 
 
 @register("transform", "grayscale")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torchvision.transforms import v2
 
 from cvflow.config import Image
+from cvflow.data.later import Later
 from cvflow.data.transforms.apply import drawn_alike
 from cvflow.registry import register
 from cvflow.types import Sample
+
+v2 = Later("torchvision.transforms.v2")
 
 
 @register("transform", "rand_augment")

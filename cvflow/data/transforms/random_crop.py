@@ -7,13 +7,15 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor
-from torchvision.tv_tensors import TVTensor
 
 from cvflow.config import Image
+from cvflow.data.later import Later
 from cvflow.data.transforms.apply import moved
 from cvflow.data.transforms.geometry import size_of, window
 from cvflow.registry import register
 from cvflow.types import Sample
+
+tv_tensors = Later("torchvision.tv_tensors")
 
 
 @register("transform", "random_crop")
@@ -30,7 +32,7 @@ class RandomCrop:
 
 def shifted(image: Tensor, down: int, right: int) -> Tensor:
     """Moved by so many pixels. Images in one copy: bordering them first takes three times as long."""
-    if isinstance(image, TVTensor):
+    if isinstance(image, tv_tensors.TVTensor):
         return window(image, -down, -right, size_of(image))
     result = torch.zeros_like(image)
     height, width = image.shape[1:]

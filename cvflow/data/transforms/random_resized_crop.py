@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torchvision.transforms
 from pydantic import AfterValidator, Field
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from cvflow.config import Image
+from cvflow.data.later import Later
 from cvflow.data.transforms.apply import Range, moved, ordered
 from cvflow.data.transforms.geometry import resized
 from cvflow.registry import register
 from cvflow.types import Sample
+
+F = Later("torchvision.transforms.v2.functional")
+transforms = Later("torchvision.transforms")
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
@@ -35,7 +37,7 @@ class RandomResizedCrop:
 
     def __call__(self, sample: Sample) -> Sample:
         first = next(iter(sample.images.values()))
-        part = torchvision.transforms.RandomResizedCrop.get_params(first, self.scale, self.ratio)
+        part = transforms.RandomResizedCrop.get_params(first, self.scale, self.ratio)
 
         def cut(x: Tensor) -> Tensor:
             return resized(F.crop(x, *part), self.size)

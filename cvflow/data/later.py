@@ -1,0 +1,18 @@
+"""Modules that are imported when they are first used: torchvision takes two seconds, and checking a recipe uses none of it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+class Later:
+    """Stands for a module."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        value = getattr(import_module(self._name), attribute)
+        setattr(self, attribute, value)  # the next time it is found before this is asked
+        return value
