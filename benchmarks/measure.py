@@ -40,7 +40,7 @@ class Pairs:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Holds the median ratio with 94 % confidence: the least and the greatest of 5 ratios, of more those further in."""
+        """Holds the median ratio with at least 94 % confidence, from 5 pairs on: their least and greatest, of more further in."""
         ordered, count = sorted(self.ratios), len(self.ratios)
         tails = accumulate(2 * comb(count, i) / 2**count for i in range(count))
         out = max(0, sum(tail <= 1 / 16 for tail in tails) - 1)

@@ -13,6 +13,8 @@ class Later:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("_"):
+            raise AttributeError(attribute)  # copying asks for such ones
         value = getattr(import_module(self._name), attribute)
         setattr(self, attribute, value)  # the next time it is found before this is asked
         return value

@@ -56,9 +56,10 @@ class Predictor:
 
     @cached_property
     def model(self) -> nn.Module:
-        """The trained one with its norms folded, in the memory order of its training."""
-        model = folded(self.trained.model, self._example)
-        return channels_last(model) if self.trained.recipe.train.channels_last else model
+        """The trained one in the memory order of its training, its norms folded where that leaves its answers as they are."""
+        with torch.inference_mode(False):  # else its weights could not be trained again
+            model = folded(self.trained.model, self._example)
+            return channels_last(model) if self.trained.recipe.train.channels_last else model
 
     def _example(self, model: nn.Module) -> dict[str, Tensor]:
         task = self.trained.task

@@ -62,7 +62,7 @@ def make_job(recipe: Recipe, dataset: PreparedDataset, session: Session) -> Job:
 
 
 def channels_last(model: nn.Module) -> nn.Module:
-    """The same model; the weights of its convolutions over images lie in the memory order NHWC, those over volumes as they did."""
+    """The same model; its parameters of four dimensions, the weights of convolutions over images, lie in the memory order NHWC."""
     for weight in model.parameters():
         if weight.ndim == 4:
             weight.data = weight.data.to(memory_format=torch.channels_last)

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvflow.config import Image, Recipe
+from cvflow.data.transforms.apply import followed
+from cvflow.data.transforms.colour_pca import IMAGENET_VALUES, IMAGENET_VECTORS
+from cvflow.data.transforms.geometry import mirror, size_of, window
 from cvflow.registry import Component, build, register
 from cvflow.tasks.base import Task
 from cvflow.types import Batch, Raw, Row, Sample
@@ -57,8 +60,6 @@ class View:
 
     def follow(self, annotation: Tensor, size: Size) -> Tensor:
         """What lies in the part of an annotation that lies in the whole image, a TVTensor, where it lies there."""
-        from cvflow.data.transforms.geometry import mirror, size_of, window  # torchvision takes two seconds to import
-
         top, left = self._corner(size_of(annotation), size)
         seen = window(annotation, top, left, size)
         return mirror(seen) if self.mirrored else seen
@@ -123,8 +124,6 @@ def colour_pca(
 
     strength: the shift along a component, in its eigenvalues; Krizhevsky trained with draws of 0.1. Grey images get lighter and darker.
     """
-    from cvflow.data.transforms.colour_pca import IMAGENET_VALUES, IMAGENET_VECTORS
-
     shifts = [
         [255 * sign * strength * IMAGENET_VALUES[c] * row[c] for row in IMAGENET_VECTORS] for c in range(components) for sign in (1, -1)
     ]
@@ -164,8 +163,6 @@ class Looking:
 
     def _seen(self, view: View, whole: Sample, size: Size) -> Sample:
         """A view of a sample of ``size``; placed is the whole image at the model's size, where ``undo`` puts the view's maps."""
-        from cvflow.data.transforms.apply import followed
-
         ratios = self.size[0] / size[0], self.size[1] / size[1]
         images = {name: view(image, self.size) for name, image in whole.images.items()}
         target = followed(whole.target, lambda annotation: view.follow(annotation, self.size))

@@ -15,6 +15,7 @@ from cvflow.config import Recipe
 from cvflow.data.images import MAX_MEGAPIXELS, Pixels
 from cvflow.data.records import Format
 from cvflow.data.samplers import FirstOfEach, Sampler
+from cvflow.data.transforms import compose
 from cvflow.errors import Fault, RequestError
 from cvflow.registry import Component, build
 from cvflow.tasks.refusals import gives_else, no_head, no_linear_layer, other_model, unfit, unmixable
@@ -211,8 +212,6 @@ class BaseTask:
     def transforms(self, cfg: Recipe, split: str) -> Transform:
         """The recipe's random transforms for train, then (or before: see Fit) the model's size."""
         augment = cfg.train.augment if split == "train" else ()
-        from cvflow.data.transforms import compose  # torchvision takes two seconds, and half of the stages transform nothing
-
         return compose(cfg.image, [build("transform", component, cfg.image) for component in augment], told=split != "train")
 
     def collate(self, samples: Sequence[Sample]) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,15 @@ def test_views_are_merged_row_by_row(predictor: Predictor, rows: list[Row]) -> N
         if mean["error"] is None:
             expected = np.add(one["probabilities"], other["probabilities"]) / 2
             np.testing.assert_allclose(mean["probabilities"], expected, atol=1e-6)
+
+
+def test_what_predicts_can_be_trained_again(predictor: Predictor, rows: list[Row]) -> None:
+    model, recipe = predictor.trained.model, predictor.trained.recipe
+    model.register_forward_hook(lambda *seen: None)  # so that it is not copied
+    turned = recipe.model_copy(update={"train": recipe.train.model_copy(update={"channels_last": True})})
+    again = Predictor(replace(predictor.trained, recipe=turned), torch.device("cpu"))
+    assert [a["class"] for a in again.batch(rows)] == [a["class"] for a in predictor.batch(rows)]
+    assert not any(weight.is_inference() for weight in [*model.parameters(), *again.model.parameters()])
 
 
 def test_a_batch_of_unreadable_images(predictor: Predictor) -> None:

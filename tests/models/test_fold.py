@@ -31,7 +31,7 @@ def norms(model: nn.Module) -> int:
 
 
 class Net(nn.Module):
-    """A convolution, something, a norm."""
+    """A convolution and a norm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Shared(Net):
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_answers_stay_and_the_norms_go(mode: type[torch.no_grad]) -> None:
-    model = trained(nn.Sequential(Net(), nn.ReLU(), nn.Conv2d(3, 5, 3, stride=2, groups=1), nn.BatchNorm2d(5)))
+    model = trained(nn.Sequential(Net(), nn.ReLU(), nn.Conv2d(3, 5, 3, stride=2), nn.BatchNorm2d(5)))
     model.train()
     with mode():
         lean = folded(model, answers)
@@ -76,6 +76,18 @@ def test_a_norm_that_comes_first_stays() -> None:
     assert [type(part) for part in lean.children()] == [nn.BatchNorm2d, nn.Conv2d, nn.Identity]
 
 
+class Forked(Net):
+    """Two norms of one convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.BatchNorm2d(3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.conv(images)
+        return self.norm(maps) - 2 * self.other(maps)  # type: ignore[no-any-return]
+
+
 @pytest.mark.parametrize("kind", [Between, Twice])
 def test_what_does_not_feed_the_norm_alone_and_unchanged_stays(kind: type[Net]) -> None:
     model = trained(nn.Sequential(kind(), Net()))
@@ -84,7 +96,19 @@ def test_what_does_not_feed_the_norm_alone_and_unchanged_stays(kind: type[Net]) 
     torch.testing.assert_close(answers(lean)["maps"], answers(model)["maps"], rtol=1e-5, atol=1e-5)
 
 
-def test_a_model_whose_answers_would_change_is_given_as_it_is() -> None:
-    model = trained(Shared())
+def test_of_two_norms_on_one_convolution_both_stay() -> None:
+    assert norms(folded(trained(nn.Sequential(Forked(), Net())), answers)) == 2
+
+
+@pytest.mark.parametrize("saturated", [False, True])
+def test_a_model_whose_answers_would_change_is_given_as_it_is(saturated: bool) -> None:
+    """Saturated answers are those of any model; that another layer saw the maps is known all the same."""
+    model = trained(nn.Sequential(Shared(), nn.Hardtanh(-1e-9, 1e-9)) if saturated else Shared())
     assert folded(model, answers) is model
     assert norms(model) == 1
+
+
+def test_a_model_with_hooks_is_given_as_it_is() -> None:
+    model = trained(Net())
+    model.norm.register_forward_hook(lambda *seen: None)
+    assert folded(model, answers) is model
