@@ -198,8 +198,8 @@ def main() -> None:
     columns = ["recipe", "figure", "on test", "without the image", "aim", "short by", "epochs", "minutes", "threads"]
     text = (
         "Trained with one seed, the recipe as it is. Without the image: the best constant answer, by the training split; of a single "
-        "pair by its own truth. Minutes: of the training, with its validation, beside other work of the machine. kitti and motorcycle "
-        "train nothing: their models are those of flow-samples and stereo-samples."
+        "pair by its own truth. Minutes: of the training, with its validation. kitti and motorcycle train nothing: their models are those "
+        "of flow-samples and stereo-samples."
     )
     with chdir(folder):
         for name in names:

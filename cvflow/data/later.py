@@ -1,4 +1,4 @@
-"""Modules that are imported when they are first used: torchvision takes two seconds, and checking a recipe uses none of it."""
+"""torchvision's modules, imported when they are first used: that takes two seconds, and checking a recipe uses none of it."""
 
 from __future__ import annotations
 
@@ -18,3 +18,9 @@ class Later:
         value = getattr(import_module(self._name), attribute)
         setattr(self, attribute, value)  # the next time it is found before this is asked
         return value
+
+
+F = Later("torchvision.transforms.v2.functional")
+v2 = Later("torchvision.transforms.v2")
+transforms = Later("torchvision.transforms")
+tv_tensors = Later("torchvision.tv_tensors")

@@ -12,11 +12,9 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from cvflow.data.later import Later
+from cvflow.data.later import tv_tensors
 from cvflow.errors import Fault, RequestError
 from cvflow.types import Sample
-
-tv_tensors = Later("torchvision.tv_tensors")
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

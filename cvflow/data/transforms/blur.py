@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from cvflow.config import Image
-from cvflow.data.later import Later
+from cvflow.data.later import F
 from cvflow.data.transforms.apply import Probability, Range, on_images, uniform
 from cvflow.registry import register
 from cvflow.types import Sample
-
-F = Later("torchvision.transforms.v2.functional")
 
 
 @register("transform", "blur")

@@ -10,12 +10,10 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from cvflow.config import Image
-from cvflow.data.later import Later
+from cvflow.data.later import transforms
 from cvflow.data.transforms.apply import Probability, Range, drawn_alike, ordered
 from cvflow.registry import register
 from cvflow.types import Sample
-
-transforms = Later("torchvision.transforms")
 
 Fill = Literal["noise", "grey", "black"]
 Fraction = Annotated[float, Field(gt=0, le=1)]

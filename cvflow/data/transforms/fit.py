@@ -7,12 +7,10 @@ from functools import lru_cache
 from torch import Tensor
 
 from cvflow.config import Image
-from cvflow.data.later import Later
+from cvflow.data.later import F
 from cvflow.data.transforms.apply import moved
 from cvflow.data.transforms.geometry import Size, resized, window
 from cvflow.types import Placement, Sample
-
-F = Later("torchvision.transforms.v2.functional")
 
 
 class Fit:

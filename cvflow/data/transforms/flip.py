@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 
 from cvflow.config import Image
-from cvflow.data.later import Later
+from cvflow.data.later import F
 from cvflow.data.transforms.apply import Probability, mirrored, moved
 from cvflow.registry import register
 from cvflow.types import Sample
-
-F = Later("torchvision.transforms.v2.functional")
 
 
 @register("transform", "horizontal_flip")

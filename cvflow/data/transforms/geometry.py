@@ -12,11 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from cvflow.data.annotations.mask import VOID
-from cvflow.data.later import Later
-
-F = Later("torchvision.transforms.v2.functional")
-v2 = Later("torchvision.transforms.v2")
-tv_tensors = Later("torchvision.tv_tensors")
+from cvflow.data.later import F, tv_tensors, v2
 
 Size = tuple[int, int]
 

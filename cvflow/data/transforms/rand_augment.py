@@ -7,12 +7,10 @@ from typing import Annotated
 from pydantic import Field
 
 from cvflow.config import Image
-from cvflow.data.later import Later
+from cvflow.data.later import v2
 from cvflow.data.transforms.apply import drawn_alike
 from cvflow.registry import register
 from cvflow.types import Sample
-
-v2 = Later("torchvision.transforms.v2")
 
 
 @register("transform", "rand_augment")

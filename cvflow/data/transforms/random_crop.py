@@ -9,13 +9,11 @@ from pydantic import Field
 from torch import Tensor
 
 from cvflow.config import Image
-from cvflow.data.later import Later
+from cvflow.data.later import tv_tensors
 from cvflow.data.transforms.apply import moved
 from cvflow.data.transforms.geometry import size_of, window
 from cvflow.registry import register
 from cvflow.types import Sample
-
-tv_tensors = Later("torchvision.tv_tensors")
 
 
 @register("transform", "random_crop")

@@ -8,14 +8,11 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from cvflow.config import Image
-from cvflow.data.later import Later
+from cvflow.data.later import F, transforms
 from cvflow.data.transforms.apply import Range, moved, ordered
 from cvflow.data.transforms.geometry import resized
 from cvflow.registry import register
 from cvflow.types import Sample
-
-F = Later("torchvision.transforms.v2.functional")
-transforms = Later("torchvision.transforms")
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
