@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cvflow.config import Compute
 from cvflow.data.sources import RowSource, open_source
-from cvflow.engine.export import TrainedModel, read_model
+from cvflow.engine.export import read_model
 from cvflow.engine.infer import Predictor
 from cvflow.errors import Fault, RequestError
 from cvflow.runtime.local import pick_device
@@ -53,19 +53,19 @@ def identify(
     if column is None:
         got = f"a model of {trained.recipe.task.name}"
         raise RequestError(Fault("MODEL", got, "one that gives vectors to compare images by", "Train one: cvflow run embedding-samples."))
-    known = {id: vector for id, vector in vectors(trained, gallery, column) if not isinstance(vector, str)}
+    predictor = Predictor(trained, next(trained.model.parameters()).device)
+    known = {id: vector for id, vector in vectors(predictor, gallery, column) if not isinstance(vector, str)}
     if not known:
         raise RequestError(Fault("GALLERY", f"'{gallery}', without an image that can be read", "a folder of images for each identity"))
     threshold = measured_threshold(directory, version) if threshold is None else threshold
     ids, matrix = list(known), np.stack(list(known.values()))
-    found = [nearest(id, vector, ids, matrix, threshold) for id, vector in vectors(trained, probes, column)]
+    found = [nearest(id, vector, ids, matrix, threshold) for id, vector in vectors(predictor, probes, column)]
     return found, threshold
 
 
-def vectors(trained: TrainedModel, path: Path, column: str) -> Iterator[tuple[str, Vectors | str]]:
+def vectors(predictor: Predictor, path: Path, column: str) -> Iterator[tuple[str, Vectors | str]]:
     """(id, its vector at length 1, or why it has none)."""
-    source: RowSource = open_source(path, trained.task.schema.images, "test")
-    predictor = Predictor(trained, next(trained.model.parameters()).device)
+    source: RowSource = open_source(path, predictor.trained.task.schema.images, "test")
     for answers in predictor.rows(source.rows(0, len(source)), BATCH):
         for answer in answers:
             yield answer["id"], answer["error"] or unit(answer[column])
