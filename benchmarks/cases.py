@@ -53,13 +53,13 @@ def whole(file: Path) -> bool:
         return False
 
 
-def prepared(name: str, source: Path) -> PreparedDataset:
+def prepared(name: str, source: Path, split: SplitRule = SplitRule()) -> PreparedDataset:  # noqa: B008
     """An image folder as a prepared dataset, made once."""
     out = STATE / f"{name}-{SCHEMA_VERSION}"
     if not out.exists():
         task: Task = build("task", Component(name="classification"))
         reader = build("format", Component(name="image_folder"), source)
-        prepare(reader, task.schema, "classification", SplitRule(), out, shard_mb=64)
+        prepare(reader, task.schema, "classification", split, out, shard_mb=64)
     return PreparedDataset(out)
 
 

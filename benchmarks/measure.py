@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import platform
 import shlex
+import signal
 import statistics
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from itertools import accumulate
 from math import comb
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+from types import TracebackType
+
+import psutil
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SCRIPT = os.path.relpath(sys.argv[0], RESULTS.parents[1])
 """The command, before it goes into another directory."""
+SECONDS, TRIED = 2.0, 5
+"""Of a side's turn; turns by which the fastest variant is chosen."""
 PACKAGES = ("torch", "torchvision", "pillow", "pyarrow", "numpy", "ray", "mlflow")
 
 
@@ -59,6 +71,96 @@ def in_pairs(ours: Callable[[], float], theirs: Callable[[], float], pairs: int 
     """Both sides ``pairs`` times, in turn; each gives what it measured. Warm up before, where a side needs it."""
     measured = [(ours(), theirs()) for _ in range(pairs)]
     return Pairs(*zip(*measured, strict=True))
+
+
+class Side:
+    """A program without end that computes in its turns alone: else it stands still, and all processes below it (SIGSTOP).
+
+    It marks what it has done by lines ``[epoch, images, time.time()]`` in a file, where it is steady: not at an epoch's ends.
+    """
+
+    def __init__(self, command: Sequence[str], marks: Path, **environment: str) -> None:
+        self._file, self._read = marks, 0
+        self._log = marks.with_suffix(".log").open("wb")
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, env={**os.environ, **environment})
+
+    def __enter__(self) -> Side:
+        """Started, warm (in its second epoch), and standing still."""
+        while not any(epoch for epoch, _, _ in self._news()):
+            time.sleep(0.05)
+        self._signal(signal.SIGSTOP)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        self._log.close()
+
+    def turn(self, seconds: float) -> float:
+        """Images/s over a stretch of at least so long within an epoch."""
+        self._news()  # what it did before it stopped
+        self._signal(signal.SIGCONT)
+        marks: list[list[float]] = []
+        while not marks or marks[-1][2] - marks[0][2] < seconds:
+            for mark in self._news():
+                marks = [*marks, mark] if marks and mark[0] == marks[-1][0] else [mark]
+            time.sleep(0.01)
+        self._signal(signal.SIGSTOP)
+        return (marks[-1][1] - marks[0][1]) / (marks[-1][2] - marks[0][2])
+
+    def _news(self) -> Iterator[list[float]]:
+        if self._process.poll() is not None:
+            sys.exit(f"a side ended:\n{Path(self._log.name).read_text()[-3000:]}")
+        lines = self._file.read_bytes() if self._file.exists() else b""
+        new, self._read = lines[self._read : lines.rfind(b"\n") + 1], lines.rfind(b"\n") + 1
+        return map(json.loads, new.splitlines())
+
+    def _signal(self, number: int) -> None:
+        root = psutil.Process(self._process.pid)
+        for process in [root, *root.children(recursive=True)]:
+            with suppress(psutil.Error):
+                process.send_signal(number)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The file in which a side marks its steps. steps: of an epoch; ahead: so many at its start and its end are not steady."""
+
+    file: Path
+    steps: int
+    images: int
+    ahead: int = 0
+
+    def step(self, epoch: int, at: int) -> None:
+        """at: steps done in the epoch; images: of a step."""
+        if self.ahead < at <= self.steps - self.ahead:
+            with self.file.open("a") as file:
+                file.write(json.dumps([epoch, at * self.images, time.time()]) + "\n")
+
+
+def alternating(sides: Sequence[Callable[[Path], Side]], turns: int) -> list[list[float]]:
+    """Images/s of each side's turns, the sides in new processes, one turn after the other in a changing order."""
+    found: list[list[float]] = [[] for _ in sides]
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        running = [stack.enter_context(side(Path(mkdtemp(dir=folder)) / "marks")) for side in sides]
+        for number in range(turns):
+            for which in list(range(len(sides)))[:: 1 if number % 2 else -1]:
+                found[which].append(running[which].turn(SECONDS))
+    return found
+
+
+def against_the_fastest(
+    side: Callable[[str], Callable[[Path], Side]], ours: str, theirs: Sequence[str], pairs: int
+) -> tuple[dict[str, float], Pairs]:
+    """(images/s of each of theirs, our pairs with the fastest).
+
+    A third of the pairs each is of new processes: where its memory lies makes a process some percent faster or slower.
+    """
+    speeds = dict(zip(theirs, map(statistics.median, alternating(list(map(side, theirs)), TRIED)), strict=True))
+    print({name: round(speed) for name, speed in speeds.items()}, flush=True)
+    best = max(speeds, key=lambda name: speeds[name])
+    thirds = [alternating([side(ours), side(best)], math.ceil(pairs / 3)) for _ in range(3)]
+    return speeds, Pairs(*([speed for third in thirds for speed in third[which]] for which in (0, 1)))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

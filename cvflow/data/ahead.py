@@ -21,6 +21,9 @@ def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
     end = object()
     made = chain(items, (end,))
     pool = ThreadPoolExecutor(1)
+    threads = torch.get_num_threads()
+    pool.submit(_on_one_core).result()
+    torch.set_num_threads(threads)  # in what the threads share
     try:
         waiting = deque(pool.submit(next, made, end) for _ in range(depth))
         while (item := waiting.popleft().result()) is not end:
@@ -28,6 +31,12 @@ def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
             yield item  # type: ignore[misc]
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _on_one_core() -> None:
+    """This thread's share of torch's work: it would take the cores from the one that computes."""
+    torch.get_num_threads()  # a thread's first look sets its number to that of all
+    torch.set_num_threads(1)
 
 
 @contextmanager

@@ -50,3 +50,13 @@ def test_two_threads_draw_as_if_each_were_alone():
     for seed, together in zip(range(30, 60), ahead(map(drawn, range(30)), depth=5), strict=False):
         assert torch.equal(torch.cat(drawn(seed)), alone[seed])
         assert torch.equal(torch.cat(together), alone[seed - 30])
+
+
+def test_the_other_thread_computes_on_one_core_and_leaves_this_one_its_own():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert list(ahead(torch.get_num_threads() for _ in range(3))) == [1, 1, 1]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
