@@ -141,6 +141,7 @@ class Marks:
 def alternating(sides: Sequence[Callable[[Path], Side]], turns: int) -> list[list[float]]:
     """Images/s of each side's turns, the sides in new processes, one turn after the other in a changing order."""
     found: list[list[float]] = [[] for _ in sides]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that they end with this process
     with TemporaryDirectory() as folder, ExitStack() as stack:
         running = [stack.enter_context(side(Path(mkdtemp(dir=folder)) / "marks")) for side in sides]
         for number in range(turns):

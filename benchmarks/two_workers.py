@@ -121,7 +121,7 @@ def side(which: str) -> Callable[[Path], Side]:
 def main() -> int:
     """Print the table; 1 where the median ratio is below the bar."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=27)
+    parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--quick", action="store_true", help="three pairs: shows that it runs")
     for name in ("--side", "--marks"):
         parser.add_argument(name, help=argparse.SUPPRESS)
