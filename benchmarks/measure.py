@@ -30,6 +30,8 @@ SCRIPT = os.path.relpath(sys.argv[0], RESULTS.parents[1])
 """The command, before it goes into another directory."""
 SECONDS, TRIED = 2.0, 5
 """Of a side's turn; turns by which the fastest variant is chosen."""
+AHEAD = 4
+"""Batches that two loader processes keep ready: so many steps at either end of an epoch are not steady."""
 PACKAGES = ("torch", "torchvision", "pillow", "pyarrow", "numpy", "ray", "mlflow")
 
 
@@ -111,9 +113,14 @@ class Side:
     def _news(self) -> Iterator[list[float]]:
         if self._process.poll() is not None:
             sys.exit(f"a side ended:\n{Path(self._log.name).read_text()[-3000:]}")
-        lines = self._file.read_bytes() if self._file.exists() else b""
-        new, self._read = lines[self._read : lines.rfind(b"\n") + 1], lines.rfind(b"\n") + 1
-        return map(json.loads, new.splitlines())
+        if not self._file.exists():
+            return iter(())
+        with self._file.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return map(json.loads, whole.splitlines())
 
     def _signal(self, number: int) -> None:
         root = psutil.Process(self._process.pid)
@@ -124,16 +131,15 @@ class Side:
 
 @dataclass(frozen=True)
 class Marks:
-    """The file in which a side marks its steps. steps: of an epoch; ahead: so many at its start and its end are not steady."""
+    """The file in which a side marks its steps. steps: of an epoch; images: of a step."""
 
     file: Path
     steps: int
     images: int
-    ahead: int = 0
 
     def step(self, epoch: int, at: int) -> None:
-        """at: steps done in the epoch; images: of a step."""
-        if self.ahead < at <= self.steps - self.ahead:
+        """at: steps done in the epoch."""
+        if AHEAD < at <= self.steps - AHEAD:
             with self.file.open("a") as file:
                 file.write(json.dumps([epoch, at * self.images, time.time()]) + "\n")
 

@@ -38,8 +38,6 @@ AUGMENT: dict[str, list[v2.Transform]] = {
     "crop": [v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()],
     "zoom": [v2.RandomResizedCrop(128, antialias=True), v2.RandomHorizontalFlip()],
 }
-AHEAD = 4
-"""Batches that two loader processes keep ready: so many steps at either end of an epoch are not counted."""
 VARIANTS = [f"{workers} {kind}" for workers in (0, 1, 2) for kind in ("PIL images", "tensors")]
 """Of the bare loop: its loader processes, and what they transform."""
 
@@ -99,7 +97,7 @@ def ours(case: Case, threads: int, file: Path) -> None:
     """A training through the whole loop."""
     endless = case.recipe.train.model_copy(update={"epochs": 10**6})
     around = session(file.parent, threads, kind=Timed)
-    around.marks = Marks(file, case.steps, case.batch_size, AHEAD)
+    around.marks = Marks(file, case.steps, case.batch_size)
     train(case.recipe.model_copy(update={"train": endless}), case.dataset, around)
 
 
@@ -112,7 +110,7 @@ def bare(case: Case, threads: int, file: Path, loader_workers: int, on_tensors: 
     loader = DataLoader(
         data, case.batch_size, shuffle=True, drop_last=True, num_workers=loader_workers, persistent_workers=loader_workers > 0
     )
-    marks = Marks(file, len(loader), case.batch_size, AHEAD)
+    marks = Marks(file, len(loader), case.batch_size)
     model = make_task(case.recipe, case.dataset.info).build(case.recipe, case.dataset.info).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
     model.train()

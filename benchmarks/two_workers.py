@@ -35,7 +35,7 @@ from cvflow.runtime.launch import launch
 from cvflow.stages.train import train_worker
 
 BAR = 0.975
-BATCH, AHEAD = 128, 4
+BATCH = 128
 PLAN = recipe(
     {"name": "cifar_resnet", "depth": 20}, 32, batch_size=BATCH, channels_last=True,
     optimizer={"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4},
@@ -58,7 +58,7 @@ class Marked:
 
 def marked_worker(session: Session, recipe: dict[str, Any], dataset: str, file: str) -> None:
     """On each Ray worker; rank 0 alone shows progress."""
-    marked: Any = Marked(session, Marks(Path(file), cifar().info.counts["train"] // BATCH, BATCH, AHEAD))
+    marked: Any = Marked(session, Marks(Path(file), cifar().info.counts["train"] // BATCH, BATCH))
     train_worker(marked, recipe=recipe, dataset=dataset)
 
 
@@ -100,7 +100,7 @@ def bare(file: Path, loader_workers: int) -> None:
     )
     model = DistributedDataParallel(task.build(PLAN, dataset.info).to(memory_format=torch.channels_last), broadcast_buffers=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
-    marks, step = Marks(file, len(loader), BATCH, AHEAD), 0
+    marks, step = Marks(file, len(loader), BATCH), 0
     for epoch in count():
         sampler.set_epoch(epoch)
         for at, (x, label) in enumerate(loader, 1):
