@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import shlex
@@ -28,8 +27,10 @@ import psutil
 RESULTS = Path(__file__).resolve().parent / "results"
 SCRIPT = os.path.relpath(sys.argv[0], RESULTS.parents[1])
 """The command, before it goes into another directory."""
-SECONDS, TRIED = 2.0, 5
-"""Of a side's turn; turns by which the fastest variant is chosen."""
+SECONDS, TURNS, TRIED = 2.0, 3, 5
+"""Of a side's turn; turns of a side in a pair, and those by which the fastest variant is chosen."""
+WARM = 6
+"""Marks after which a side is steady: malloc has found its places, files are in the cache."""
 AHEAD = 4
 """Batches that two loader processes keep ready: so many steps at either end of an epoch are not steady."""
 PACKAGES = ("torch", "torchvision", "pillow", "pyarrow", "numpy", "ray", "mlflow")
@@ -87,9 +88,11 @@ class Side:
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, env={**os.environ, **environment})
 
     def __enter__(self) -> Side:
-        """Started, warm (in its second epoch), and standing still."""
-        while not any(epoch for epoch, _, _ in self._news()):
+        """Started, warm, and standing still."""
+        seen = 0
+        while seen < WARM:
             time.sleep(0.05)
+            seen += sum(1 for _ in self._news())
         self._signal(signal.SIGSTOP)
         return self
 
@@ -161,13 +164,13 @@ def against_the_fastest(
 ) -> tuple[dict[str, float], Pairs]:
     """(images/s of each of theirs, our pairs with the fastest).
 
-    A third of the pairs each is of new processes: where its memory lies makes a process some percent faster or slower.
+    Each pair is of new processes, TURNS each: where its memory lies makes a process some percent faster or slower.
     """
     speeds = dict(zip(theirs, map(statistics.median, alternating(list(map(side, theirs)), TRIED)), strict=True))
     print({name: round(speed) for name, speed in speeds.items()}, flush=True)
     best = max(speeds, key=lambda name: speeds[name])
-    thirds = [alternating([side(ours), side(best)], math.ceil(pairs / 3)) for _ in range(3)]
-    return speeds, Pairs(*([speed for third in thirds for speed in third[which]] for which in (0, 1)))
+    found = [tuple(map(statistics.median, alternating([side(ours), side(best)], TURNS))) for _ in range(pairs)]
+    return speeds, Pairs(*zip(*found, strict=True))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -11,6 +11,9 @@ from cvflow.errors import CvflowError, InterruptedRunError, RequestError
 from cvflow.runtime.interrupts import SIGNALS, cut_short, raise_once, repeated
 
 INTERRUPTED = InterruptedRunError.exit_code
+SPINS = "3000"
+"""How often a thread of a layer looks for work before it sleeps. By itself 300,000 times, which slows every other process; without
+looking at all each layer waits for its threads to be woken: on two cores, MobileNetV2 trained at 0.8 of the speed."""
 
 
 def main() -> None:
@@ -20,7 +23,7 @@ def main() -> None:
         "RAY_USAGE_STATS_ENABLED": "0",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
-        "OMP_WAIT_POLICY": "passive",  # waiting threads that spin slow every other process on the machine
+        **({} if "OMP_WAIT_POLICY" in os.environ else {"GOMP_SPINCOUNT": SPINS}),
     }.items():
         os.environ.setdefault(variable, value)
     signal.signal(signal.SIGTERM, raise_once)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -20,6 +21,18 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(tensor)
     return tensor
+
+
+def summing(tensor: Tensor) -> Callable[[], Tensor]:
+    """Begin to sum the tensor over ranks, in place; what it gives waits for the sum."""
+    work = dist.all_reduce(tensor, async_op=True) if world_size() > 1 else None
+
+    def summed() -> Tensor:
+        if work is not None:
+            work.wait()
+        return tensor
+
+    return summed
 
 
 def gather(value: T) -> list[T]:

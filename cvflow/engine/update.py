@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cvflow.data.ahead import drawing
 from cvflow.data.loader import seed_of
 from cvflow.engine.closures import passed_over
-from cvflow.engine.distributed import least
+from cvflow.engine.distributed import least, summing
 from cvflow.engine.job import Job
 from cvflow.engine.meter import Clock
 from cvflow.engine.step import Step, counted, reduce, some
@@ -73,22 +73,35 @@ class Update:
         """Gradients of the whole batch; the global mean of each loss."""
         tables: list[Tensor] = []
         for number, part in enumerate(parts):
-            with self._unsynchronised(number + 1 < len(parts)):
+            last = number + 1 == len(parts)
+            with self._unsynchronised(not last):
                 losses = self._losses(part, part_seed(seed, number))
                 self.names = tuple(losses)
                 sums, table = counted(losses)
                 tables.append(table)
                 if number == 0:
-                    seen = [table, *self._ahead(parts, seed)]
-                    known = reduce(torch.stack(seen).sum(0))
-                    weights = self.world_size * len(seen) / (some(known[1]) * len(parts))
+                    weights, known = self._weights(table, parts, seed)
+                if last and known is None:
+                    summed = summing(torch.stack(tables).sum(0))
                 self.clock.lap("forward")
                 self.scaler.scale((sums * weights).sum()).backward()  # type: ignore[no-untyped-call]
                 self.clock.lap("backward")
-        if len(seen) < len(parts):  # parts were weighed as if all had the first one's count
-            known = reduce(torch.stack(tables).sum(0))
+        if known is None:
+            known = summed()
             self._rescale((self.world_size / some(known[1])) / weights)
         return known[0] / some(known[1])
+
+    def _weights(self, first: Tensor, parts: list[Batch], seed: int) -> tuple[Tensor, Tensor | None]:
+        """(factor of each loss in the backward pass, the whole batch's table where that was waited for).
+
+        One loss may be divided by its count when all gradients are there: until then ranks need not wait for each other. In fp16 its sum
+        could overflow, so it is weighed as if all parts had the first one's count.
+        """
+        if len(self.names) == 1 and not self.scaler.is_enabled() and self.world_size * len(parts) > 1:
+            return torch.full_like(first[1], self.world_size), None
+        seen = [first, *self._ahead(parts, seed)]
+        known = reduce(torch.stack(seen).sum(0))
+        return self.world_size * len(seen) / (some(known[1]) * len(parts)), known if len(seen) == len(parts) else None
 
     @torch.no_grad()
     def _ahead(self, parts: list[Batch], seed: int) -> list[Tensor]:

@@ -11,8 +11,9 @@ import random
 import shutil
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the journal is what a search resumes from
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+    "RAY_prestart_worker_first_driver": "0",  # processes that no trial would use: Tune gives its own another environment
 }
 
 
@@ -191,15 +193,16 @@ class Gentle(HereOnly, TrialScheduler):
         return str(self._inner.debug_string())
 
 
-def run_trials(
+@contextmanager
+def trials_run(
     conductor: Conductor,
     scheduler: TrialScheduler,
     work: Callable[..., Any],
     recipe_of: Callable[[dict[str, Any]], dict[str, Any]],
     compute: Compute,
     dataset: str,
-) -> None:
-    """Run ``work(session, recipe=..., dataset=...)`` for each trial until the conductor has no more.
+) -> Iterator[None]:
+    """Run ``work(session, recipe=..., dataset=...)`` for each trial until the conductor has no more; Tune ends beside what is within.
 
     recipe_of: params -> the trial's whole recipe as plain data; RequestError where they make none. After Ctrl-C the
     trials that run write a checkpoint, and are left open in the journal.
@@ -233,13 +236,18 @@ def run_trials(
     )
     try:
         with Interrupts("stopping: the trials that run write a checkpoint; again to stop at once without one") as interrupts:
-            _fit(tuner, interrupts, conductor)
+            fitting = _fit(tuner, interrupts, conductor)
+        yield
+        fitting.result()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _fit(tuner: tune.Tuner, interrupts: Interrupts, conductor: Conductor) -> None:
-    """``tuner.fit()`` beside the main thread, which hears signals and passes them on as a file that every trial looks for."""
+def _fit(tuner: tune.Tuner, interrupts: Interrupts, conductor: Conductor) -> Future[Any]:
+    """``tuner.fit()`` beside the main thread, which hears signals and passes them on as a file that every trial looks for.
+
+    When the last trial has ended, Tune takes seconds to end its processes: they are not waited for here.
+    """
     fitting: Future[Any] = Future()
 
     def fit() -> None:
@@ -249,12 +257,14 @@ def _fit(tuner: tune.Tuner, interrupts: Interrupts, conductor: Conductor) -> Non
             fitting.set_exception(error)
 
     threading.Thread(target=fit, name="ray-tune-fit", daemon=True).start()
-    while not wait([fitting], timeout=0.2).done:
+    while not (wait([fitting], timeout=0.2).done or conductor.over):
         if interrupts.asked and not conductor.closed:
             conductor.closed = "interrupted"
         if conductor.closed == "interrupted":
             (conductor.folder / STOP).touch()
-    fitting.result()
+    if fitting.done():
+        fitting.result()
+    return fitting
 
 
 def needs(search: Search, compute: Compute) -> dict[str, float]:
