@@ -18,11 +18,13 @@ from cvflow.errors import Fault, RequestError
 from cvflow.runtime.cores import cores
 
 
-def connect(compute: Compute, meanwhile: Sequence[str] = ()) -> None:
+def connect(compute: Compute, meanwhile: Sequence[str] = (), bare: bool = False) -> None:
     """Join the cluster of ``compute.address``, or start a local Ray that ends with this process.
 
-    meanwhile: modules to import beside it, for Ray's start is mostly a wait for its daemons.
+    meanwhile: modules to import beside it, for Ray's start is mostly a wait for its daemons. bare: without worker processes that wait.
     """
+    if bare:
+        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     with ThreadPoolExecutor(1, thread_name_prefix="imports") as beside:
         imports = [beside.submit(import_module, name) for name in meanwhile]
         if not ray.is_initialized():

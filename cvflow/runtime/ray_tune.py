@@ -11,9 +11,8 @@ import random
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,6 @@ SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the journal is what a search resumes from
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
-    "RAY_prestart_worker_first_driver": "0",  # processes that no trial would use: Tune gives its own another environment
 }
 
 
@@ -193,16 +191,15 @@ class Gentle(HereOnly, TrialScheduler):
         return str(self._inner.debug_string())
 
 
-@contextmanager
-def trials_run(
+def run_trials(
     conductor: Conductor,
     scheduler: TrialScheduler,
     work: Callable[..., Any],
     recipe_of: Callable[[dict[str, Any]], dict[str, Any]],
     compute: Compute,
     dataset: str,
-) -> Iterator[None]:
-    """Run ``work(session, recipe=..., dataset=...)`` for each trial until the conductor has no more; Tune ends beside what is within.
+) -> None:
+    """Run ``work(session, recipe=..., dataset=...)`` for each trial until the conductor has no more.
 
     recipe_of: params -> the trial's whole recipe as plain data; RequestError where they make none. After Ctrl-C the
     trials that run write a checkpoint, and are left open in the journal.
@@ -236,18 +233,13 @@ def trials_run(
     )
     try:
         with Interrupts("stopping: the trials that run write a checkpoint; again to stop at once without one") as interrupts:
-            fitting = _fit(tuner, interrupts, conductor)
-        yield
-        fitting.result()
+            _fit(tuner, interrupts, conductor)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _fit(tuner: tune.Tuner, interrupts: Interrupts, conductor: Conductor) -> Future[Any]:
-    """``tuner.fit()`` beside the main thread, which hears signals and passes them on as a file that every trial looks for.
-
-    When the last trial has ended, Tune takes seconds to end its processes: they are not waited for here.
-    """
+def _fit(tuner: tune.Tuner, interrupts: Interrupts, conductor: Conductor) -> None:
+    """``tuner.fit()`` beside the main thread, which hears signals and passes them on as a file that every trial looks for."""
     fitting: Future[Any] = Future()
 
     def fit() -> None:
@@ -257,14 +249,12 @@ def _fit(tuner: tune.Tuner, interrupts: Interrupts, conductor: Conductor) -> Fut
             fitting.set_exception(error)
 
     threading.Thread(target=fit, name="ray-tune-fit", daemon=True).start()
-    while not (wait([fitting], timeout=0.2).done or conductor.over):
+    while not wait([fitting], timeout=0.2).done:
         if interrupts.asked and not conductor.closed:
             conductor.closed = "interrupted"
         if conductor.closed == "interrupted":
             (conductor.folder / STOP).touch()
-    if fitting.done():
-        fitting.result()
-    return fitting
+    fitting.result()
 
 
 def needs(search: Search, compute: Compute) -> dict[str, float]:

@@ -213,5 +213,6 @@ def module_of(stage: str, run: Run) -> ModuleType:
     if stage in needed:
         from cvflow.runtime.cluster import connect
 
-        connect(run.recipe.compute, meanwhile=[name, f"cvflow.runtime.{needed[stage]}"])
+        # Tune's own worker processes have another environment
+        connect(run.recipe.compute, meanwhile=[name, f"cvflow.runtime.{needed[stage]}"], bare=stage == "tune")
     return importlib.import_module(name)

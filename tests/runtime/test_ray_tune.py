@@ -26,7 +26,7 @@ from cvflow.errors import CvflowError, Fault, InterruptedRunError, RequestError
 from cvflow.registry import build
 from cvflow.runtime.console import Console
 from cvflow.runtime.local import LocalSession
-from cvflow.runtime.ray_tune import at_once, trials_run
+from cvflow.runtime.ray_tune import at_once, run_trials
 from cvflow.space import Search
 from cvflow.types import Objective
 
@@ -113,8 +113,7 @@ def conduct(folder: Path, values: list[Any], **options: Any) -> Conductor:
 
 def go(conductor: Conductor, log: Path, compute: Compute = COMPUTE, work: Callable[..., None] = work) -> None:
     scheduler = build("scheduler", conductor.search.scheduler, 9, conductor.search.space)
-    with trials_run(conductor, scheduler, work, recipe_of, compute, str(log)):
-        pass
+    run_trials(conductor, scheduler, work, recipe_of, compute, str(log))
 
 
 def started(log: Path) -> list[str]:

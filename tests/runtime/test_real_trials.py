@@ -23,7 +23,7 @@ from cvflow.engine.search.conductor import Conductor
 from cvflow.engine.search.space import Space
 from cvflow.engine.session import Point, Session
 from cvflow.registry import Component, build
-from cvflow.runtime.ray_tune import trials_run
+from cvflow.runtime.ray_tune import run_trials
 from cvflow.space import Search
 from cvflow.tasks.classification import Classification
 from cvflow.types import Objective
@@ -87,9 +87,7 @@ def test_population_based_training_of_real_digits_copies_weights_and_says_whose(
     search = {"algorithm": "random", "samples": 4, "scheduler": {"name": "pbt", "resample": 0.0}, "cpus": 0.25, "concurrency": 4}
     made = Search.model_validate({"space": {"train.optimizer.lr": "loguniform(1e-6, 0.1)"}, **search})
     conductor = Conductor(made, ACCURACY, build("searcher", made.algorithm, Space(made.space, {}), 0), tmp_path / "search")
-    scheduler = build("scheduler", made.scheduler, 3, made.space)
-    with trials_run(conductor, scheduler, train_and_note, digits_recipe, COMPUTE, str(tmp_path / "data")):
-        pass
+    run_trials(conductor, build("scheduler", made.scheduler, 3, made.space), train_and_note, digits_recipe, COMPUTE, str(tmp_path / "data"))
     assert all(trial.state == "done" and trial.epochs == 3 for trial in conductor.trials)
     journal = [json.loads(line) for line in (tmp_path / "search/journal.jsonl").read_text().splitlines()]
     changes = [entry for entry in journal if entry["event"] == "changed"]
@@ -120,8 +118,7 @@ def test_all_trials_read_the_same_files_and_nothing_is_copied(tmp_path: Path) ->
     needle = needle[1:]
     search = Search.model_validate({"space": {"train.optimizer.lr": [0.01, 0.05, 0.1]}, "algorithm": "grid", "concurrency": 2})
     conductor = Conductor(search, ACCURACY, build("searcher", search.algorithm, Space(search.space, {}), 0), tmp_path / "search")
-    with trials_run(conductor, build("scheduler", search.scheduler, 3, search.space), train_and_look, digits_recipe, COMPUTE, str(data)):
-        pass
+    run_trials(conductor, build("scheduler", search.scheduler, 3, search.space), train_and_look, digits_recipe, COMPUTE, str(data))
     assert [(trial.state, trial.epochs) for trial in conductor.trials] == [("done", 3)] * 3
     opened = [json.loads(line) for line in (tmp_path / "open.jsonl").read_text().splitlines()]
     assert {files["train"]} <= {path for paths in opened for path in paths} <= {files["train"], files["val"]}

@@ -21,10 +21,7 @@ SAMPLES = 20
 
 @dataclass
 class Conductor:
-    """folder: the search's state, absolute, with a folder a trial. listen: called with each trial whose news there are.
-
-    closed: why no further trial begins, before all have; over: the last has ended, and who listens was told.
-    """
+    """folder: the search's state, absolute, with a folder a trial. listen: called with each trial whose news there are."""
 
     search: Search
     objective: Objective
@@ -35,7 +32,7 @@ class Conductor:
     def __post_init__(self) -> None:
         self.journal = Journal(self.folder / "journal.jsonl")
         self.samples = min(self.search.samples or self.algorithm.size or SAMPLES, self.algorithm.size or self.search.samples or SAMPLES)
-        self.closed, self.over = "", False
+        self.closed = ""
         self._left = [trial for trial in self.trials if not trial.ended]
         self._began = time.monotonic()
         self._since: dict[int, float] = {}
@@ -93,7 +90,6 @@ class Conductor:
         self.journal.end(number, state, reason=reason, epochs=max(scores, default=0), seconds=round(seconds, 3), **reached)
         shutil.rmtree(self.trial_folder(number) / "checkpoints", ignore_errors=True)
         self._tell(trial)
-        self.over = self.finished and all(trial.ended for trial in self.trials)
 
     @property
     def score_name(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 
 from cvflow.config import Recipe
@@ -43,11 +42,11 @@ def search_in(run: Run, conductor: Conductor, dataset: PreparedDataset, key: str
     """Run what is left of the search, and write what it found, however it ends."""
     from cvflow.runtime.trials_console import TrialsConsole  # with rich and ray: only where trials run
 
-    with Tracker(run, conductor, key, dataset) as tracker, TrialsConsole(conductor) as console, ExitStack() as ending:
+    with Tracker(run, conductor, key, dataset) as tracker, TrialsConsole(conductor) as console:
         conductor.listen += [console.show, tracker.follow]
         try:
             if not conductor.finished:
-                ending.enter_context(all_run(run, conductor, dataset))
+                run_all(run, conductor, dataset)
         finally:
             page = write_results(run, conductor)
             tracker.log_page(page)
@@ -65,12 +64,11 @@ def check_found(conductor: Conductor) -> None:
         raise CvflowError(f"all {len(conductor.trials)} trials failed:\n" + "\n".join(reasons[:5]))
 
 
-def all_run(run: Run, conductor: Conductor, dataset: PreparedDataset) -> AbstractContextManager[None]:
-    """Every trial, before what is within."""
-    from cvflow.runtime.ray_tune import trials_run
+def run_all(run: Run, conductor: Conductor, dataset: PreparedDataset) -> None:
+    from cvflow.runtime.ray_tune import run_trials
 
     scheduler = build("scheduler", conductor.search.scheduler, most_epochs(run.recipe), conductor.search.space)
-    return trials_run(
+    run_trials(
         conductor, scheduler, trial_worker, partial(trial_recipe, run.resolved), run.recipe.compute,
         str(dataset.path.absolute()),
     )  # fmt: skip
