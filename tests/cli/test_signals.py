@@ -201,7 +201,7 @@ OFTEN = "compute.checkpoint_minutes=1e-3"
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.ray)])
 def test_killed_as_a_whole_and_finished(noting: Path, cvflow: Callable[..., Any], workers: int) -> None:
     """The model is, byte for byte, that of a run that nobody broke."""
-    whole = shutil.copytree(noting, noting.with_name("whole"))
+    whole = shutil.copytree(noting, noting.with_name(f"whole-{workers}"))
     overrides = f"compute.workers={workers}", OFTEN
     killed = stopped(noting, (STEPS_AN_EPOCH + 4) * max(1, workers), kill_all, *overrides)
     assert (killed.code, killed.left) == (-signal.SIGKILL, []), killed.said
