@@ -1,8 +1,13 @@
-"""The price of ``cvflow tune``: 32 trials of about 5 s against the same trainings in a bare loop."""
+"""The price of ``cvflow tune``: 32 trials of about 5 s against the same trainings in bare loops, alone and two side by side.
+
+Equal threads are two loops side by side: a loop alone has the machine's other core, its caches and its memory for itself.
+"""
 
 from __future__ import annotations
 
+import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,13 +27,16 @@ from cvflow.engine.history import History
 from cvflow.engine.loop import train
 from cvflow.runtime.console import Console
 from cvflow.runtime.local import LocalSession
-from cvflow.stages.search import search
 from cvflow.stages.tune.trial_recipe import trial_recipe
 
 TRIALS, AT_ONCE = 32, 2
 BARE = 3
 """Trainings in the bare loop before each search, and as many after it: machines have moods, and these are of the same hour."""
-OVERRIDES = {"train.epochs": 10, "compute.threads": 1, "compute.device": "cpu", "search.concurrency": AT_ONCE, "search.algorithm": "grid"}
+ABOUT = 5.5
+"""Seconds of a training, by which its epochs are chosen."""
+OVERRIDES: dict[str, Any] = {
+    "train.epochs": 10, "compute.threads": 1, "compute.device": "cpu", "search.concurrency": AT_ONCE, "search.algorithm": "grid",
+}  # fmt: skip
 RUN = Path("runs/warm")
 
 
@@ -36,18 +44,22 @@ def main(rounds: int) -> None:
     """Search over seeds alone, so that every trial takes as long as another."""
     with tempfile.TemporaryDirectory() as scratch, chdir(scratch):
         searched(range(1000, 1001))  # prepares the data, and loads what is on disk
+        OVERRIDES["train.epochs"] = round(OVERRIDES["train.epochs"] * ABOUT / bare(1000, 1000)[-1])
+        searched(range(1001, 1002))  # writes the recipe that all read
         rows = [measured(range(TRIALS * at, TRIALS * (at + 1))) for at in range(rounds)]
     names = (
-        "bare loop, a trial", f"ideal, {TRIALS} / {AT_ONCE} of it", "cvflow tune, wall", "wall / ideal", "overhead a trial",
-        f"a trial of the search, {AT_ONCE} at once", f"bare loop, a trial, {AT_ONCE} loops at once",
+        "cvflow tune, wall", f"bare loop, a trial, {AT_ONCE} loops at once", f"ideal, {TRIALS} / {AT_ONCE} of it",
+        "**wall / ideal**", "overhead a trial", "bare loop, a trial, one loop alone", f"wall / ({TRIALS} / {AT_ONCE} of that)",
+        "a trial of the search, with the start of its process",
     )  # fmt: skip
     columns = list(zip(*rows, strict=True))
     found = [[name, statistics.median(c), min(c), max(c)] for name, c in zip(names, columns, strict=True)]
     write_results(
         "tune",
         "cvflow tune against a bare loop",
-        f"{TRIALS} trials, {AT_ONCE} at once, a thread each, Ray's start included; {rounds} rounds. In each, {BARE} trainings in a "
-        f"bare loop before and {BARE} after, and {AT_ONCE} such loops side by side, which is what the machine itself makes of two.",
+        f"{TRIALS} trials of {OVERRIDES['train.epochs']} epochs, {AT_ONCE} at once, a thread each, Ray's start included; {rounds} rounds. "
+        f"In each, {BARE} trainings in a bare loop alone before and {BARE} after, and {AT_ONCE} such loops side by side, whose cores are "
+        "shared as those of the trials are: of these is the ideal.",
         table(["seconds, or their ratio", "median", "least", "greatest"], found),
     )
 
@@ -60,17 +72,21 @@ def measured(seeds: range) -> list[float]:
     with ProcessPoolExecutor(AT_ONCE, get_context("spawn")) as loops:
         list(loops.map(bare, [seeds[0]] * AT_ONCE))  # the first loads torch
         beside = [seconds for took in loops.map(bare, *zip(seeds[:BARE], seeds[BARE : 2 * BARE], strict=True)) for seconds in took]
-    ideal = one * TRIALS / AT_ONCE
-    return [one, ideal, wall, wall / ideal, (wall - ideal) / TRIALS, inside / TRIALS, statistics.mean(beside)]
+    fair = statistics.mean(beside)
+    ideal = fair * TRIALS / AT_ONCE
+    return [wall, fair, ideal, wall / ideal, (wall - ideal) / TRIALS, one, wall / (one * TRIALS / AT_ONCE), inside / TRIALS]
 
 
 def searched(seeds: range) -> tuple[float, float]:
-    """Seconds of a search over the seeds, and of all its trials together."""
+    """Seconds of the command that searches over the seeds, and of all its trials together."""
     started = time.perf_counter()
-    found = search("digits", OVERRIDES | {"seed": f"grid({','.join(map(str, seeds))})"}, RUN.name, quiet=True)
+    settings = {**OVERRIDES, "seed": f"grid({','.join(map(str, seeds))})"}
+    typed = [sys.executable, "-m", "cvflow.cli", "tune", "digits", "--name", RUN.name, *(f"{k}={v}" for k, v in settings.items())]
+    subprocess.run(typed, check=True, capture_output=True)
     wall = time.perf_counter() - started
-    assert len(found.trials) == len(seeds)
-    return wall, sum(trial["seconds"] for trial in found.trials)
+    trials = json.loads((RUN / "search" / "trials.json").read_text())["trials"]
+    assert len(trials) == len(seeds)
+    return wall, sum(trial["seconds"] for trial in trials)
 
 
 def bare(*seeds: int) -> list[float]:
