@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cvflow.data.records import Record
 from cvflow.data.suspects import NEIGHBOURS, Suspect
-from cvflow.data.validation import SHARE, Finding
+from cvflow.data.validation import KNOWN, SHARE, Finding
 from cvflow.types import SPLITS
 
 TINY = 10
@@ -75,6 +75,14 @@ def alone(images: Mapping[str, Named]) -> Iterator[Finding]:
     """images: the only one of an identity."""
     for name, named in images.items():
         yield _about(f"the only image of '{name}': there is none to compare it with", "identity with one image", named)
+
+
+def known(splits_of: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
+    """Identities that are not new where they are measured. splits_of: identity -> the splits of its images, as indices into SPLITS."""
+    for name, splits in splits_of.items():
+        among = [SPLITS[split] for split in sorted(set(splits))]
+        if len(among) > 1:
+            yield Finding(f"identity '{name}'", f"in {' and '.join(among)}: it is not new where it is measured", "kept", KNOWN)
 
 
 def imbalance(trained: Mapping[str, int]) -> float | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from cvflow.data.annotations.mask import VOID
 from cvflow.data.examples import Examples
-from cvflow.data.findings import Named, alone, contradicted, duplicates, imbalance, in_two_splits, uneven, unseen, with_two_labels
+from cvflow.data.findings import Named, alone, contradicted, duplicates, imbalance, in_two_splits, known, uneven, unseen, with_two_labels
 from cvflow.data.look import THUMBNAIL, Histogram, Look
 from cvflow.data.records import Format, Record
 from cvflow.data.suspects import Vote, vote
@@ -118,7 +118,8 @@ class Tally:
         skipped = [Finding(printable(path), what, "skipped", "not a record") for path, what in reader.skipped()]
         pixels = unseen(self.pixel_counts.get("train", {}))
         shared, lone = self._compared(reader)
-        findings = [*shared, *self.findings, *doubts, *uneven(trained), *lone, *pixels, *skipped]
+        several = known({name: [self._splits[at] for at in images] for name, images in zip(self._classes, self._of_each, strict=False)})
+        findings = [*shared, *several, *self.findings, *doubts, *uneven(trained), *lone, *pixels, *skipped]
         return Validation(self.counts, self.class_counts, findings, self._facts(compared), self._examples.records())
 
     def _facts(self, compared: Vote) -> dict[str, object]:

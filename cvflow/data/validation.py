@@ -11,6 +11,7 @@ from cvflow.data.records import Record
 
 SHARE = " share"
 """How the topics end under which one image in two splits is listed."""
+KNOWN = "identity in two splits"
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Validation:
         actions = Counter("noticed" if f.action == "kept" else f.action for f in self.findings)
         found = "".join(f"; {count} {action}" for action, count in sorted(actions.items()))
         shared = [f"  {count} images: {topic} them" for topic, count in self.topics().items() if topic.endswith(SHARE)]
+        shared += [f"  identities in two splits: {count}" for topic, count in self.topics().items() if topic == KNOWN]
         lost = [f"  {f}" for f in self.findings if f.action == "left out"]
         more = [f"  and {len(lost) - 5} more: see validation.json"] if len(lost) > 5 else []
         return "\n".join([f"prepared: {rows}{found}", *shared, *lost[:5], *more])

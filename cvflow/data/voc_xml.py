@@ -74,7 +74,12 @@ def _object(number: int, found: Element, size: tuple[int, int] | None) -> Object
     if wrong and not fault:
         fault = f"{what}: {', '.join(wrong)}, not a number"
     left, top, right, bottom = (value or 0.0 for value in values)
-    return Object(number, name, (max(0.0, left - 1), max(0.0, top - 1), right, bottom), size, fault)
+    return Object(number, name, (_from_zero(left), _from_zero(top), right, bottom), size, fault)
+
+
+def _from_zero(pixel: float) -> float:
+    """The edge before a pixel counted from 1; what is left of the first one stays where it is."""
+    return pixel - 1 if pixel >= 1 else min(0.0, pixel)
 
 
 def _edges(box: Element) -> Iterator[float | None]:

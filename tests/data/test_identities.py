@@ -136,6 +136,14 @@ def test_the_images_of_a_number_differ_and_show_its_digits() -> None:
         assert (places.max(axis=(0, 2)) - np.median(image) > 40).all()
 
 
+def test_who_is_in_two_splits_of_the_source_is_said(make_folder: Make, tmp_path: Path) -> None:
+    folder = make_folder({"train/anna": 2, "train/bert": 2, "test/anna": 2, "test/carl": 2})
+    validation = prepare(IdentityFolder(folder), Embedding.schema, "embedding", SplitRule(val=0), tmp_path / "data", 64)
+    (found,) = [str(finding) for finding in validation.findings if "identity" in finding.topic]
+    assert found == "identity 'anna': in train and test: it is not new where it is measured"
+    assert "\n  identities in two splits: 1" in validation.summary()
+
+
 def test_the_built_in_numbers_take_no_source(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="Remove data.source"):
         DigitIdentities(tmp_path)

@@ -104,6 +104,16 @@ def test_faulty_files_are_named(tmp_path, text, reason):
     assert why.startswith(reason)
 
 
+@pytest.mark.parametrize(
+    ("edges", "outside"),
+    [((1, 0, 5, 5), None), ((-3, 1, 5, 5), "[-3, 0, 5, 5]"), ((1, -3, 5, 5), "[0, -3, 5, 5]"), ((1, 1, 31, 21), "[0, 0, 31, 21]")],
+)
+def test_boxes_outside_on_any_side_are_faults(tmp_path, edges, outside):
+    (record,) = Voc(tree(tmp_path, {"images/a.png": PHOTO, "annots/a.xml": xml(thing("cat", edges))}))
+    said = box.fault(np.array(record.annotation["box"]), (20, 30), ("cat",))
+    assert said == (outside and f"a box outside the image: {outside} (left, top, right, bottom) in 30x20 pixels")
+
+
 def test_a_document_type_in_another_encoding_is_refused_as_well():
     text = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a [<!ENTITY b "bb">]><annotation>&b;</annotation>'
     assert read(text.encode("utf-16")) == "no readable XML: it has a document type"

@@ -31,7 +31,7 @@ class IdentityFolder(ImageFolder):
 
     depth: so many folders of the path make the identity, what is deeper (a session, a camera) belongs to it; none = all.
     test, val: the identities of these splits, by name or pattern (``s3?``, ``Latin/*``); the others are for training. Where test names
-    none, data.split carves it; an identity is always in one split whole.
+    none, data.split carves it, each identity whole. Where the source has folders of splits, an identity may be in several: it is said.
     turned: every identity that is not given to test is three more, its images turned by 90, 180 and 270 degrees: for characters and
     the like, of which there are too few (Santoro et al. 2016, arXiv 1605.06065).
     """
