@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import signal
 import sys
-from contextlib import suppress
 from typing import NoReturn
 
 from cvflow.errors import CvflowError, InterruptedRunError, RequestError
@@ -20,26 +20,7 @@ looking at all each layer waits for its threads to be woken: on two cores, Mobil
 
 def main() -> None:
     """Entry point: errors become messages and exit codes (0 done, 1 failed, 2 wrong request, 130 interrupted)."""
-    code = [1]
-    atexit.register(lambda: end(code[0]))  # the first registered is the last called
-    try:
-        command()
-        code[0] = 0
-    except SystemExit as ended:
-        code[0] = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-        raise
-
-
-def end(code: int) -> NoReturn:
-    """Leave without taking the modules apart: of torch, MLflow and Ray that takes a second or more."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody reads it any more
-            stream.flush()
-    os._exit(code)
-
-
-def command() -> None:
-    """What was typed."""
+    atexit.register(gc.freeze)  # at the end nothing is searched for cycles: of torch, MLflow and Ray that takes a second or more
     for variable, value in {
         "DVC_NO_ANALYTICS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
