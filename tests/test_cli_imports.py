@@ -75,3 +75,13 @@ def test_help_comes_within_four_tenths_of_a_second() -> None:
         if quickest < 0.4:
             break
     assert quickest < 0.4, f"cvflow --help took {quickest:.2f} s"
+
+
+@pytest.mark.parametrize(("given", "spins"), [({}, "3000"), ({"OMP_WAIT_POLICY": "passive"}, "None"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_how_a_command_s_threads_wait_and_how_it_ends(given: dict[str, str], spins: str) -> None:
+    """The user's own settings of OpenMP stay; at the end the collector has nothing to look through."""
+    told = "print(os.environ.get('GOMP_SPINCOUNT'), gc.get_freeze_count() > 0)"
+    code = f"import atexit, gc, os; atexit.register(lambda: {told}); from cvflow.cli import main; main()"
+    clean = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, "-c", code, "--version"], env=clean | given, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == f"{spins} True"
