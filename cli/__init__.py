@@ -14,8 +14,8 @@ from cvflow.runtime.interrupts import SIGNALS, cut_short, raise_once, repeated
 
 INTERRUPTED = InterruptedRunError.exit_code
 SPINS = "3000"
-"""How often a thread of a layer looks for work before it sleeps. By itself 300,000 times, which slows every other process; without
-looking at all each layer waits for its threads to be woken: on two cores, MobileNetV2 trained at 0.8 of the speed."""
+"""How often a thread of a layer looks for work before it sleeps: OpenMP's own 300,000 slow every other process, none at all makes each
+layer wait for its threads to be woken."""
 
 
 def main() -> None:
