@@ -23,16 +23,28 @@ from tempfile import TemporaryDirectory, mkdtemp
 from types import TracebackType
 
 import psutil
+import torch
+
+from cvflow.cli import SPINS
+from cvflow.runtime.cores import compute_on
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SCRIPT = os.path.relpath(sys.argv[0], RESULTS.parents[1])
 """The command, before it goes into another directory."""
-SECONDS, TURNS, TRIED = 2.0, 3, 5
+SECONDS, TURNS, TRIED = 2.0, 5, 5
 """Of a side's turn; turns of a side in a pair, and those by which the fastest variant is chosen."""
 WARM = 6
 """Marks after which a side is steady: malloc has found its places, files are in the cache."""
 AHEAD = 4
 """Batches that two loader processes keep ready: so many steps at either end of an epoch are not steady."""
+ALIKE = ", set as cvflow"
+"""Ends the name of a bare loop with cvflow's malloc and its threads' waiting; else it is as Python and torch come."""
+WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+SETTINGS = "malloc and threads of the bare loop"
+ABOUT_SETTINGS = (
+    "cvflow's malloc keeps what is freed, and its threads look for work a while before they sleep: a bare loop is measured as Python and "
+    "torch come, which is what the bar is about, and with the same settings."
+)
 PACKAGES = ("torch", "torchvision", "pillow", "pyarrow", "numpy", "ray", "mlflow")
 
 
@@ -79,13 +91,17 @@ def in_pairs(ours: Callable[[], float], theirs: Callable[[], float], pairs: int 
 class Side:
     """A program without end that computes in its turns alone: else it stands still, and all processes below it (SIGSTOP).
 
+    which: ``cvflow``, or the name of a bare loop.
+
     It marks what it has done by lines ``[epoch, images, time.time()]`` in a file, where it is steady: not at an epoch's ends.
     """
 
-    def __init__(self, command: Sequence[str], marks: Path, **environment: str) -> None:
+    def __init__(self, which: str, command: Sequence[str], marks: Path, **environment: str) -> None:
         self._file, self._read = marks, 0
         self._log = marks.with_suffix(".log").open("wb")
-        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, env={**os.environ, **environment})
+        plain = {name: value for name, value in os.environ.items() if name not in WAITING}
+        waiting = {WAITING[0]: SPINS} if as_cvflow(which) else {}
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, env={**plain, **waiting, **environment})
 
     def __enter__(self) -> Side:
         """Started, warm, and standing still."""
@@ -132,6 +148,16 @@ class Side:
                 process.send_signal(number)
 
 
+def as_cvflow(which: str) -> bool:
+    """Whether a side has cvflow's malloc and waiting."""
+    return which == "cvflow" or which.endswith(ALIKE)
+
+
+def compute(which: str, threads: int) -> None:
+    """At the start of a side's process."""
+    (compute_on if as_cvflow(which) else torch.set_num_threads)(threads)
+
+
 @dataclass(frozen=True)
 class Marks:
     """The file in which a side marks its steps. steps: of an epoch; images: of a step."""
@@ -160,17 +186,26 @@ def alternating(sides: Sequence[Callable[[Path], Side]], turns: int) -> list[lis
 
 
 def against_the_fastest(
-    side: Callable[[str], Callable[[Path], Side]], ours: str, theirs: Sequence[str], pairs: int
-) -> tuple[dict[str, float], Pairs]:
-    """(images/s of each of theirs, our pairs with the fastest).
+    side: Callable[[str], Callable[[Path], Side]], theirs: Sequence[str], pairs: int
+) -> tuple[dict[str, float], Pairs, Pairs]:
+    """(images/s of each of theirs, cvflow's pairs with the fastest, and with the fastest set as cvflow).
 
     Each pair is of new processes, TURNS each: where its memory lies makes a process some percent faster or slower.
     """
-    speeds = dict(zip(theirs, map(statistics.median, alternating(list(map(side, theirs)), TRIED)), strict=True))
-    print({name: round(speed) for name, speed in speeds.items()}, flush=True)
+    tried = alternating(list(map(side, theirs)), TRIED) if len(theirs) > 1 else [[0.0]]
+    speeds = dict(zip(theirs, map(statistics.median, tried), strict=True))
+    print({name: round(speed, 1) for name, speed in speeds.items()}, flush=True)
     best = max(speeds, key=lambda name: speeds[name])
-    found = [tuple(map(statistics.median, alternating([side(ours), side(best)], TURNS))) for _ in range(pairs)]
-    return speeds, Pairs(*zip(*found, strict=True))
+    sides = [side("cvflow"), side(best), side(best + ALIKE)]
+    found = [tuple(map(statistics.median, alternating(sides, TURNS))) for _ in range(pairs)]
+    ours, plain, alike = zip(*found, strict=True)
+    return speeds, Pairs(ours, plain), Pairs(ours, alike)
+
+
+def both_rows(ours: Pairs, alike: Pairs) -> list[list[object]]:
+    """What the bare loop's settings are, images/s of cvflow and of it, ratio: the lines of a table."""
+    named = (("as Python and torch come", ours), ("as cvflow's", alike))
+    return [[name, statistics.median(found.ours), statistics.median(found.theirs), f"**{found}**"] for name, found in named]
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,8 +1,9 @@
 """Steady training images/s of cvflow's loop against a bare, tuned PyTorch loop, each in a process that stands still in the other's turns.
 
-Same network, encoded files, decoder (Pillow), augmentation, batch, optimiser (fused), threads, memory order and malloc. The bare loop
-takes the best of 0, 1 and 2 loader processes and of transforms on PIL images and on tensors, found by a trial. Evaluation
-and checkpoints are in neither side, nor are the ends of an epoch, where batches are ready or no more are loaded.
+Same network, encoded files, decoder (Pillow), augmentation, batch, optimiser (fused), threads and memory order. The bare loop takes the
+best of 0, 1 and 2 loader processes and of transforms on PIL images and on tensors, found by a trial. It is measured as Python and torch
+come, and with cvflow's malloc and threads' waiting. Evaluation and checkpoints are in no side, nor are the ends of an epoch, where
+batches are ready or no more are loaded.
 
 python benchmarks/train.py [--quick] [--pairs N] [--threads N]
 """
@@ -16,11 +17,23 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from statistics import median
 
 import torch
 from cases import DATA, photographs, prepared, recipe, session
-from measure import SECONDS, TURNS, Marks, Side, against_the_fastest, table, write_results
+from measure import (
+    ABOUT_SETTINGS,
+    ALIKE,
+    SECONDS,
+    SETTINGS,
+    TURNS,
+    Marks,
+    Side,
+    against_the_fastest,
+    both_rows,
+    compute,
+    table,
+    write_results,
+)
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -31,7 +44,7 @@ from cvflow.data.dataset import PreparedDataset
 from cvflow.engine.job import make_task
 from cvflow.engine.loop import train
 from cvflow.engine.session import Point
-from cvflow.runtime.cores import compute_on, cores
+from cvflow.runtime.cores import cores
 from cvflow.runtime.local import LocalSession
 
 AUGMENT: dict[str, list[v2.Transform]] = {
@@ -101,9 +114,8 @@ def ours(case: Case, threads: int, file: Path) -> None:
     train(case.recipe.model_copy(update={"train": endless}), case.dataset, around)
 
 
-def bare(case: Case, threads: int, file: Path, loader_workers: int, on_tensors: bool) -> None:
+def bare(case: Case, file: Path, loader_workers: int, on_tensors: bool) -> None:
     """The bare loop."""
-    torch.set_num_threads(threads)
     augment = AUGMENT[case.augment]
     transform = v2.Compose([v2.PILToTensor(), *augment] if on_tensors else [*augment, v2.PILToTensor()])
     data = ImageFolder(str(case.folder), transform)
@@ -125,16 +137,16 @@ def bare(case: Case, threads: int, file: Path, loader_workers: int, on_tensors: 
 def side(number: int, threads: int, which: str) -> Callable[[Path], Side]:
     """which: ``cvflow``, or the bare loop's loader processes and what it transforms: ``2 tensors``."""
     options = ["--threads", str(threads), "--case", str(number), "--side", which]
-    return lambda marks: Side([sys.executable, __file__, *options, "--marks", str(marks)], marks)
+    return lambda marks: Side(which, [sys.executable, __file__, *options, "--marks", str(marks)], marks)
 
 
 def run_side(which: str, case: Case, threads: int, file: Path) -> None:
     """What ``side`` starts."""
-    compute_on(threads)
+    compute(which, threads)
     if which == "cvflow":
         ours(case, threads, file)
     else:
-        bare(case, threads, file, int(which.split()[0]), which.endswith("tensors"))
+        bare(case, file, int(which.split()[0]), which.removesuffix(ALIKE).endswith("tensors"))
 
 
 def main() -> int:
@@ -149,28 +161,18 @@ def main() -> int:
     if arguments.side:
         run_side(arguments.side, cases()[int(arguments.case)], arguments.threads, Path(arguments.marks))
         return 0
-    rows, least = [], 9.0
+    pairs, rows, least = 1 if arguments.quick else arguments.pairs, [], 9.0
     for number, case in enumerate(cases()):
-        speeds, pairs = against_the_fastest(
-            partial(side, number, arguments.threads), "cvflow", VARIANTS, 1 if arguments.quick else arguments.pairs
-        )
-        rows.append(
-            [
-                case.name,
-                case.batch_size,
-                max(speeds, key=lambda name: speeds[name]),
-                median(pairs.ours),
-                median(pairs.theirs),
-                f"**{pairs}**",
-            ]
-        )
-        least = min(least, pairs.ratio)
+        speeds, plain, alike = against_the_fastest(partial(side, number, arguments.threads), VARIANTS, pairs)
+        best = max(speeds, key=lambda name: speeds[name])
+        rows += [[case.name, case.batch_size, best, *row] for row in both_rows(plain, alike)]
+        least = min(least, plain.ratio)
     write_results(
         "train",
         "Training against a bare PyTorch loop",
-        f"{arguments.threads} threads; medians of {len(pairs.ours)} pairs, each of new processes, {TURNS} turns of {SECONDS:g} seconds. "
-        "The bare loop's loader processes, and what they transform, are the fastest of six.",
-        table(["network", "batch", "bare loop: loader processes", "cvflow images/s", "bare loop images/s", "ratio"], rows),
+        f"{arguments.threads} threads; medians of {pairs} pairs, each of new processes, {TURNS} turns of {SECONDS:g} seconds. The bare "
+        f"loop's loader processes, and what they transform, are the fastest of six. {ABOUT_SETTINGS}",
+        table(["network", "batch", "bare loop: loader processes", SETTINGS, "cvflow images/s", "bare loop images/s", "ratio"], rows),
         keep=not arguments.quick,
     )
     return int(not arguments.quick and least < 1.0)

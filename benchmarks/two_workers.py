@@ -1,8 +1,8 @@
 """Steady training images/s of two Ray Train workers against ``torchrun`` with two processes (DDP, gloo), in turn.
 
-The same network, prepared shards, augmentation, global batch, optimiser, memory order and malloc, one thread a process. Each side, Ray's
-own processes with it, stands still in the other's turns. Starts, evaluation and the ends of epochs are not counted. torchrun's side
-takes the best of 0, 1 and 2 loader processes, found by a trial.
+The same network, prepared shards, augmentation, global batch, optimiser and memory order, one thread a process. Each side, Ray's own
+processes with it, stands still in the other's turns. Starts, evaluation and the ends of epochs are not counted. torchrun's side takes
+the best of 0, 1 and 2 loader processes, found by a trial, and is measured as Python and torch come, and with cvflow's malloc.
 
 python benchmarks/two_workers.py [--quick] [--pairs N]
 """
@@ -14,13 +14,25 @@ import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from cases import cifar, recipe
-from measure import SECONDS, TURNS, Marks, Side, against_the_fastest, table, write_results
+from measure import (
+    ABOUT_SETTINGS,
+    ALIKE,
+    SECONDS,
+    SETTINGS,
+    TURNS,
+    Marks,
+    Side,
+    against_the_fastest,
+    both_rows,
+    compute,
+    table,
+    write_results,
+)
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
@@ -30,7 +42,6 @@ from cvflow.data.dataset import PreparedDataset
 from cvflow.data.loader import seed_of
 from cvflow.engine.job import make_task
 from cvflow.engine.session import Progress, Session
-from cvflow.runtime.cores import compute_on
 from cvflow.runtime.launch import launch
 from cvflow.stages.train import train_worker
 
@@ -89,9 +100,10 @@ class Images:
         return sample.images["image"], sample.target["label"]
 
 
-def bare(file: Path, loader_workers: int) -> None:
+def bare(which: str, file: Path) -> None:
     """One process of the torchrun side."""
-    compute_on(1)
+    compute(which, 1)
+    loader_workers = int(which.removesuffix(ALIKE))
     dist.init_process_group("gloo")
     dataset = cifar()
     task = make_task(PLAN, dataset.info)
@@ -117,7 +129,7 @@ def bare(file: Path, loader_workers: int) -> None:
 def side(which: str) -> Callable[[Path], Side]:
     """which: ``cvflow``, or the loader processes of each process under torchrun."""
     run = [] if which == "cvflow" else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return lambda marks: Side([sys.executable, *run, __file__, "--side", which, "--marks", str(marks)], marks, OMP_NUM_THREADS="1")
+    return lambda marks: Side(which, [sys.executable, *run, __file__, "--side", which, "--marks", str(marks)], marks, OMP_NUM_THREADS="1")
 
 
 def main() -> int:
@@ -131,22 +143,23 @@ def main() -> int:
     if arguments.side == "cvflow":
         ours(Path(arguments.marks))
     elif arguments.side:
-        bare(Path(arguments.marks), int(arguments.side))
+        bare(arguments.side, Path(arguments.marks))
     if arguments.side:
         return 0
     cifar()
-    speeds, pairs = against_the_fastest(side, "cvflow", ("0", "1", "2"), 1 if arguments.quick else arguments.pairs)
+    speeds, plain, alike = against_the_fastest(side, ("0", "1", "2"), 1 if arguments.quick else arguments.pairs)
     write_results(
         "two_workers",
         "Two Ray Train workers against torchrun",
         f"ResNet-20, CIFAR-10 at 32 px, global batch {BATCH}, one thread a process. torchrun by loader processes of each of its two: "
         + ", ".join(f"{workers}: {speed:.1f} images/s" for workers, speed in speeds.items())
         + ". Of the fastest:",
-        table(["cvflow images/s", "torchrun images/s", "ratio"], [[median(pairs.ours), median(pairs.theirs), f"**{pairs}**"]]),
-        f"Medians of {len(pairs.ours)} pairs, each of new processes, {TURNS} turns of {SECONDS:g} seconds. The bar is {BAR}.",
+        table([SETTINGS, "cvflow images/s", "torchrun images/s", "ratio"], both_rows(plain, alike)),
+        f"Medians of {len(plain.ours)} pairs, each of new processes, {TURNS} turns of {SECONDS:g} seconds. The bar is {BAR}.",
+        ABOUT_SETTINGS,
         keep=not arguments.quick,
     )
-    return int(not arguments.quick and pairs.ratio < BAR)
+    return int(not arguments.quick and plain.ratio < BAR)
 
 
 if __name__ == "__main__":
