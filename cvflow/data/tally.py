@@ -82,7 +82,7 @@ class Tally:
     @property
     def pixel_counts(self) -> dict[str, dict[str, int]]:
         """split -> class -> pixels, void left out; empty where no annotation has classes in its pixels."""
-        if not self._values.any():
+        if not self._values.any() or not self._classes:
             return {}
         return {split: dict(zip(self._classes, counts.tolist(), strict=False)) for split, counts in zip(SPLITS, self._values, strict=True)}
 
@@ -124,9 +124,9 @@ class Tally:
 
     def _facts(self, compared: Vote) -> dict[str, object]:
         pairs = Counter(zip(self._widths, self._heights, strict=True))
-        pixels = self.pixel_counts
-        void = int(self._values[:, VOID].sum())
-        pixel_facts = {"pixel_counts": pixels, "void": round(void / int(self._values.sum()), 4)} if pixels else {}
+        pixels, counted = self.pixel_counts, int(self._values.sum())
+        left_out = round(int(self._values[:, VOID].sum()) / counted, 4) if counted else 0.0
+        pixel_facts = {"pixel_counts": pixels, "void": left_out} if pixels else {"unknown": left_out} if counted else {}
         vote_facts = {"compared": compared.compared, "accuracy": compared.accuracy, "suspects": len(compared.suspects)}
         return {
             "width": _spread(self._widths),

@@ -57,13 +57,13 @@ class Validation:
         return dict(Counter(f.topic for f in self.findings))
 
     def summary(self) -> str:
-        """A few lines for the console: the counts, how much was found, the first findings of what was left out."""
+        """A few lines for the console: the counts, how much was found, the first findings of what was left out or skipped."""
         rows = ", ".join(f"{split} {count}" for split, count in self.counts.items())
         actions = Counter("noticed" if f.action == "kept" else f.action for f in self.findings)
         found = "".join(f"; {count} {action}" for action, count in sorted(actions.items()))
         shared = [f"  {count} images: {topic} them" for topic, count in self.topics().items() if topic.endswith(SHARE)]
         shared += [f"  identities in two splits: {count}" for topic, count in self.topics().items() if topic == KNOWN]
-        lost = [f"  {f}" for f in self.findings if f.action == "left out"]
+        lost = [f"  {f}" for f in self.findings if f.action != "kept"]
         more = [f"  and {len(lost) - 5} more: see validation.json"] if len(lost) > 5 else []
         return "\n".join([f"prepared: {rows}{found}", *shared, *lost[:5], *more])
 

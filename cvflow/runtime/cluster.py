@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import tempfile
@@ -38,6 +39,7 @@ def _start(compute: Compute) -> None:
     local: dict[str, Any] = {} if compute.address else {"num_cpus": cores(), "include_dashboard": False}
     if local:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process less to start; nobody drains this node
+    atexit.register(ray.shutdown)  # before Ray's own, which would wait for messages that nobody prints
     try:
         with stderr_kept_unless_it_fails():
             ray.init(address=compute.address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)

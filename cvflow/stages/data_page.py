@@ -72,8 +72,9 @@ def _facts(validation: Validation) -> Iterator[tuple[str, str]]:
     for name in ("width", "height"):
         if spread := facts.get(name):
             yield name, "{least} to {greatest} pixels, median {median:g}, mean {mean:g}".format(**spread)
-    if facts.get("void") is not None:
-        yield "void", f"{facts['void']:.1%} of the pixels"
+    for name in ("void", "unknown"):
+        if facts.get(name) is not None:
+            yield name, f"{facts[name]:.1%} of the pixels"
     if facts.get("imbalance"):
         yield "largest class to smallest", f"{facts['imbalance']:g} : 1 in train"
     elif trained := validation.class_counts.get("train"):

@@ -206,6 +206,26 @@ def prepared(source: Path, name: str, out: Path, **rule: Any) -> Any:
     return prepare(Pairs(source), made.schema, name, SplitRule(**{"val": 0.2, "test": 0.2, **rule}), out, 64)
 
 
+@pytest.mark.parametrize("name", ["stereo", "flow"])
+def test_the_share_of_unknown_pixels_is_counted(tmp_path: Path, name: str) -> None:
+    holes = DISPARITY.copy()
+    holes[:3] = np.nan
+    pictures = {f"{view}/{i}.png": image(100 * at + i) for i in range(4) for at, view in enumerate(("a", "b"))}
+    maps = {
+        "stereo": {f"gt/{i}.pfm": pfm.write(holes if i else DISPARITY) for i in range(4)},
+        "flow": {f"gt/{i}.npz": arrays.write("flow", np.dstack([holes if i else DISPARITY] * 2)) for i in range(4)},
+    }[name]
+    views, kind = {"stereo": (("left", "right"), "disparity"), "flow": (("first", "second"), "flow")}[name]
+    reader = Pairs(
+        tree(tmp_path / "source", pictures | maps),
+        **{view: f"{folder}/{{id}}.png" for view, folder in zip(views, "ab", strict=True)},
+        **{kind: f"gt/{{id}}.{'pfm' if name == 'stereo' else 'npz'}"},
+    )
+    validation = prepare(reader, task(name).schema, name, SplitRule(val=0.25, test=0.25), tmp_path / "out", 64)
+    assert validation.facts["unknown"] == round(3 / 4 / 2, 4)
+    assert "pixel_counts" not in PreparedDataset(tmp_path / "out").info.extra
+
+
 def test_prepared_rows_hold_the_canonical_maps(tmp_path: Path) -> None:
     prepared(tree(tmp_path / "source", stereo_files(6)), "stereo", tmp_path / "out")
     for row in PreparedDataset(tmp_path / "out").split("train").rows(0, 3, ("id", "disparity", "disparity_right")):

@@ -25,7 +25,7 @@ class Kind:
 
     fault: (array, size of the image, class names) -> what is wrong with it, in plain words, or None.
     of_target: what a sample's target holds, as an array -> array; targets have the channels, or the boxes, first.
-    count: array -> pixels of each of the 256 values, for maps of classes.
+    count: array -> pixels of each of the 256 values, for maps of classes; of other maps 0 are the known pixels, VOID the unknown.
     """
 
     decode: Callable[[Any], NDArray[Any]]
@@ -35,11 +35,18 @@ class Kind:
     count: Callable[[NDArray[Any]], NDArray[np.int64]] | None = None
 
 
+def known(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """values: HxW or HxWx2, NaN = unknown."""
+    counts, lacking = np.zeros(256, dtype=np.int64), np.isnan(values.reshape(*values.shape[:2], -1)[..., 0])
+    counts[[0, mask.VOID]] = np.count_nonzero(~lacking), np.count_nonzero(lacking)
+    return counts
+
+
 KINDS: Mapping[str, Kind] = {
     "mask": Kind(mask.decode, mask.encode, mask.fault, np.asarray, mask.count),
     "box": Kind(box.decode, box.encode, box.fault, itemgetter(0)),
-    "disparity": Kind(disparity.decode, disparity.encode, disparity.fault, itemgetter(0)),
-    "flow": Kind(flow.decode, flow.encode, flow.fault, lambda map_2HW: np.moveaxis(map_2HW, 0, 2)),
+    "disparity": Kind(disparity.decode, disparity.encode, disparity.fault, itemgetter(0), known),
+    "flow": Kind(flow.decode, flow.encode, flow.fault, lambda map_2HW: np.moveaxis(map_2HW, 0, 2), known),
 }
 
 
