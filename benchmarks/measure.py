@@ -227,7 +227,8 @@ def write_results(name: str, title: str, *parts: str, keep: bool = True) -> Path
 
 def conditions() -> str:
     """The command, date, versions and machine."""
-    command = shlex.join(["python", SCRIPT, *sys.argv[1:]])
+    typed = [Path(word).name if os.path.isabs(word) else word for word in sys.argv[1:]]  # where it lies is this machine's own
+    command = shlex.join(["python", SCRIPT, *typed])
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     load = f"load {os.getloadavg()[0]:.1f} at the end"
     machine = f"{os.cpu_count()} cores ({processor()}), {platform.system()} {platform.machine()}, {load}"

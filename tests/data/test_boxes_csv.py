@@ -105,7 +105,9 @@ def test_faulty_rows_are_named(table, line, options, message):
 def test_faulty_rows_left_out(table):
     reader = BoxesCsv(table("a.png,cat,x,2,3,4", "b.png,cat,1,2,3,4"), faulty_rows="leave_out")
     assert [r.id for r in reader] == ["b.png"]
-    assert list(reader.skipped()) == [("boxes.csv:2", "xmin 'x', not a number")]
+    assert list(reader.skipped()) == [("boxes.csv:2", "xmin 'x', not a number (id a.png)")]
+    with_ids = BoxesCsv(table("a.png,cat,nan,2,3,4,one", "b.png,cat,1,2,3,4,two", head=f"{HEAD},id"), faulty_rows="leave_out")
+    assert list(with_ids.skipped()) == [("boxes.csv:2", "xmin 'nan', not a number (id one)")]
 
 
 def test_a_wrong_box_is_named_by_image_line_and_id(table):

@@ -87,7 +87,8 @@ class Manifest(Format):
     def skipped(self) -> Iterator[tuple[str, str]]:
         for row, found in self._checked():
             if isinstance(found, str):
-                yield row.line, found
+                named = self._named(row) if _is_fault(found) else ""
+                yield row.line, f"{found} (id {named})" if named else found
 
     def _known(self, wanted: Mapping[str, str]) -> dict[str, str]:
         """field -> column, of the columns that are there."""
@@ -136,6 +137,11 @@ class Manifest(Format):
             if isinstance(found, Record):
                 found = self._first_of_its_kind(found, row, seen)
             yield row, found
+
+    def _named(self, row: TableRow) -> str:
+        """The id of a row that gives no record; '' where it has none."""
+        cells = [_text(row.values.get(self._columns[field])) for field in ("id", "path") if field in self._columns]
+        return next(filter(None, cells), "")
 
     def _first_of_its_kind(self, record: Record, row: TableRow, seen: dict[int, str]) -> Record | str:
         for what, key in zip(("path", "id"), keys_of(record), strict=False):
