@@ -175,7 +175,7 @@ def test_many_faults_are_cut_and_may_be_left_out(table):
     reader = Manifest(path, faulty_rows="leave_out")
     assert len(list(reader)) == 2
     assert len(list(reader.skipped())) == 50
-    assert next(iter(reader.skipped())) == ("labels.csv:4", "an empty label")
+    assert next(iter(reader.skipped())) == ("labels.csv:4", "an empty label (id images/a/000.png)")
 
 
 def test_prepared_with_weights_and_missing_files_named_by_line(table, tmp_path):
