@@ -83,7 +83,7 @@ CASES = {
     "camvid-segnet": CAMVID,
     "kangaroo": Case(("box_accuracy", "mean_iou")),
     "orl": Case(("equal_error_rate", "recall_at_1"), {"equal_error_rate": ORL}),
-    "omniglot": Case(("rank_1", "one_shot_20_way"), {"rank_1": OMNIGLOT}),
+    "omniglot": Case(("rank_1", "recall_at_1", "one_shot_20_way"), {"rank_1": OMNIGLOT}),
     "kitti": Case(("epe", "fl")),
     "motorcycle": Case(("epe", "bad3")),
 }

@@ -14,7 +14,7 @@ import inspect
 import pkgutil
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
 
@@ -161,13 +161,22 @@ def check(kind: str, component: Component, where: str) -> tuple[dict[str, Any], 
     try:
         options = model.model_validate(component.options)
     except ValidationError as error:
-        return {**declared, **component.options}, faults_of(error, model, where)
+        return {**declared, **component.options}, [_elsewhere(kind, fault, where) for fault in faults_of(error, model, where)]
     filled, faults = {**declared, **options.model_dump(mode="json")}, []
     for path, inner_kind, inner in (*components_in(component), *components_in(options)):
         data, inner_faults = check(inner_kind, inner, f"{where}.{path}")
         _assign(filled, path.split("."), data)
         faults += inner_faults
     return filled, faults
+
+
+def _elsewhere(kind: str, fault: Fault, where: str) -> Fault:
+    """An unknown option with the components that have it, where it is no slip of the pen."""
+    option = fault.where.removeprefix(f"{where}.")
+    if fault.fix or not fault.got.startswith("the unknown key"):
+        return fault
+    having = [name for name in names(kind) if option in options_model(get(kind, name)).model_fields]
+    return replace(fault, fix=f"Leave it out, or type {where}.name={having[0]}, which has it." if having else "")
 
 
 def _assign(target: Any, path: list[str], value: Any) -> None:

@@ -85,9 +85,12 @@ def _at(data: Any, dotted: str) -> Any:
 
 
 def load(path: Path, overrides: Mapping[str, Any]) -> Layered:
-    """The recipe file over what it extends, and the overrides on top. Raises RequestError on unreadable YAML."""
+    """The recipe file over what it extends, and the overrides on top. Raises RequestError on unreadable YAML.
+
+    Of overrides a component's name comes before its options, in whatever order they were typed.
+    """
     nested: dict[str, Any] = {}
-    for key, value in overrides.items():
+    for key, value in sorted(overrides.items(), key=lambda item: item[0].count(".")):
         nested = merge(nested, nest(key.split("."), value))
     top = Layer(None, nested, {key: "override" for key in _keys_above(overrides)})
     return Layered([*_chain(path, ()), top])

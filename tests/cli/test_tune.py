@@ -34,6 +34,7 @@ SEARCH = ("tune", "digits", *SPACE, *QUICK, "search.algorithm={name: evolution, 
         (("seed=int(1,9)", "train.epochs=grid(1,2,3)", "--algorithm", "grid", "--samples", "5"), "Type --samples 9"),
         (("seed=int(1,9)", "search.metric=macro_f2"), "search.metric: got 'macro_f2'"),
         (("image.size=grid([8,8],[2,2])",), "search.space.image.size"),
+        (("seed=int(1,9)", "search.algorithm.population=4", "--algorithm", "tpe"), "got the unknown key 'population'"),
         (("seed=int(1,9)", "data.split.train_on_val=true"), "Type data.split.train_on_val=false."),
     ],
 )

@@ -88,7 +88,7 @@ def test_fractions_of_the_image(table):
 @pytest.mark.parametrize(
     ("line", "options", "message"),
     [
-        ("a.png,cat,1,two,3,", {}, "boxes.csv:2: got ymin 'two', ymax '', not a number, expected a sound row"),
+        ("a.png,cat,1,two,3,", {}, "boxes.csv:2: got ymin 'two', ymax '', not a number \\(id a.png\\), expected a sound row"),
         ("a.png,cat,1,2,inf,4", {}, "xmax 'inf', not a number"),
         ("a.png,cat,1,2,3", {}, "5 cells where the header has 6"),
         ("a.png,,1,2,3,4", {}, "boxes.csv:2: got an empty label"),

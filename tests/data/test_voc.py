@@ -102,6 +102,7 @@ def test_faulty_files_are_named(tmp_path, text, reason):
     ((path, why),) = reader.skipped()
     assert path == "annots/b.xml"
     assert why.startswith(reason)
+    assert why.endswith(" (id images/b.png)")
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_the_score_is_that_of_the_best_epoch(tmp_path: Path) -> None:
     conductor.end(3, "failed", "the loss is not finite")
     first, _, nothing, failed = conductor.trials
     assert (first.score, first.epoch, first.epochs, first.metrics["val_accuracy"]) == (0.2, 2, 4, 0.8)
-    assert (nothing.state, nothing.reason, nothing.score) == ("failed", "it reported no epoch", None)
+    assert (nothing.state, nothing.reason, nothing.score) == ("failed", "it reported no epoch with a finite val_loss", None)
     assert failed.reason == "the loss is not finite"
     assert [trial.number for trial in ranked(conductor.trials, LOSS)] == [0, 1]
     assert [trial.number for trial in ranked(conductor.trials, Objective("accuracy", "max"))] == [1, 0]  # by score alone

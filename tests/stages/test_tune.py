@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,17 @@ import pytest
 import yaml
 
 import cvflow.stages.project as projects
-from cvflow import plugins, registry
 from cvflow.config import Recipe
 from cvflow.data.dataset import PreparedDataset
 from cvflow.engine.history import History
 from cvflow.engine.search.conductor import Conductor
 from cvflow.engine.session import Point
-from cvflow.errors import CvflowError, Fault, RequestError
+from cvflow.errors import CvflowError, RequestError
 from cvflow.stages.prepare import prepare
 from cvflow.stages.recipe_file import load
 from cvflow.stages.resolve import resolve, resolve_layers
 from cvflow.stages.run import Run
-from cvflow.stages.search import check, drawn
+from cvflow.stages.search import drawn
 from cvflow.stages.tune import check_found
 from cvflow.stages.tune.check import algorithm_of, builds, check_models, check_search, search_objective
 from cvflow.stages.tune.result import read_results, write_results
@@ -32,6 +30,7 @@ from cvflow.stages.tune.trial_recipe import WithoutTest, trial_recipe, with_para
 from cvflow.tasks.base import ANY_DATA
 
 SPACE = {"search.space.train.optimizer.lr": "loguniform(1e-3, 1)", "search.space.model.backbone": "choice(lenet, mlp)"}
+ELSEWHERE = "Leave it out, or type train.optimizer.name=rmsprop, which has it."
 SHARED = "All trials share one dataset"
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
@@ -85,7 +84,11 @@ def test_params_that_make_no_recipe_together_are_refused() -> None:
         ({"train.batch_size": "uniform(8, 64)"}, "search.space.train.batch_size", "Type int(8,64) for whole numbers."),
         ({"train.epochs": "loguniform(1, 16)"}, "search.space.train.epochs", "Type logint(1,16) for whole numbers."),
         ({"train.optimizer": ["sgdd", "adam"]}, "search.space.train.optimizer name", "Did you mean 'sgd'?"),
-        ({"train.optimizer.momentum": {"choice": [0.5], "when": {"train.optimizer": "adam"}}}, "search.space.train.optimizer.momentum", ""),
+        (
+            {"train.optimizer.momentum": {"choice": [0.5], "when": {"train.optimizer": "adam"}}},
+            "search.space.train.optimizer.momentum",
+            ELSEWHERE,
+        ),
     ],
 )
 def test_each_wrong_key_and_value_is_named(space: dict[str, Any], where: str, fix: str) -> None:
@@ -98,8 +101,28 @@ def test_each_wrong_key_and_value_is_named(space: dict[str, Any], where: str, fi
 
 
 def test_two_algorithms_options_are_not_mixed() -> None:
-    with pytest.raises(RequestError, match="population: got the unknown key 'population', expected one of startup"):
-        base(**SPACE, **{"search.algorithm": {"name": "tpe", "population": 4}})
+    said = "got the unknown key 'population', expected one of startup.* Leave it out, or type search.algorithm.name=cmaes, which"
+    for typed in (
+        {"search.algorithm": {"name": "tpe", "population": 4}},
+        {"search.algorithm.population": 4, "search.algorithm": "tpe"},  # as with --algorithm tpe
+    ):
+        with pytest.raises(RequestError, match=said):
+            base(**SPACE, **typed)
+
+
+def test_an_option_stays_whether_the_name_is_typed_before_it_or_after() -> None:
+    named, option = ("search.algorithm", "evolution"), ("search.algorithm.population", 4)
+    for typed in ([named, option], [option, named]):
+        assert section(base(**SPACE, **dict(typed))).algorithm.options["population"] == 4
+
+
+def test_faults_of_every_kind_are_said_at_once() -> None:
+    keys = {"search.space.train.lr": [1], "search.space.image.size": [[8, 8], [2, 2]], "search.space.seed": [1, 2]}
+    recipe = base(**keys, **{"search.algorithm": "grid", "search.samples": 3, "data.split.train_on_val": True})
+    with pytest.raises(RequestError) as caught:
+        check_search(recipe, section(recipe))
+    found = [fault.where for fault in caught.value.faults]
+    assert found == ["search.space.train.lr", "search.samples", "data.split.train_on_val", "search.space.image.size image.size"]
 
 
 @pytest.mark.parametrize(
@@ -250,46 +273,3 @@ def test_limits_under_which_no_trial_begins_are_named(run: Run, tmp_path: Path) 
     assert read_results(run)["trials"] == []
     with pytest.raises(CvflowError, match="no trial began: search.max_hours=1e-12 are over. With a higher limit"):
         check_found(conductor)
-
-
-def test_the_faults_of_a_search_stand_where_they_were_written(write: Callable[..., Path]) -> None:
-    text = "search:\n  space:\n    seed: [1]\n    train:\n      optimizer: {lr: 'loguniform(0, 1)'}\n"
-    path = write(mine_yaml=f"extends: {projects.locate('digits')}\n{text}")
-    with pytest.raises(RequestError) as caught:
-        resolve_layers(load(path, {}))
-    expected = "a least value above 0 for a logarithmic range"
-    assert caught.value.faults == (Fault("mine.yaml:6 search.space.train.optimizer.lr", "'loguniform(0, 1)'", expected),)
-
-
-PLUGIN = """
-    from torch import nn
-
-    from cvflow.models.backbones.base import Backbone
-    from cvflow.registry import register
-
-
-    @register("backbone", "own")
-    class Own(Backbone):
-        strides = (2,)
-
-        def __init__(self, in_channels: int, image_size: tuple[int, int], *, width: int = 4) -> None:
-            super().__init__()
-            self.channels, self.num_features = (width,), width
-            self.layer = nn.Conv2d(in_channels, width, 3, stride=2, padding=1)
-
-        def forward(self, x_BCHW):
-            return [self.layer(x_BCHW)]
-"""
-
-
-def test_a_search_over_a_plugin_is_checked_again_where_the_recipe_was_resolved_before(write: Callable[..., Path]) -> None:
-    write(own_py=PLUGIN, mine_yaml=f"extends: {projects.locate('digits')}\nplugins: [own.py]\nmodel: {{backbone: own}}\n")
-    space = {"search.space.model.backbone.width": [4, 8]}
-    check("mine.yaml", space, "mine-search")
-    for module in [name for name in sys.modules if name.startswith("cvflow_plugin_")]:  # as in another process
-        registry.forget(module)
-        del sys.modules[module]
-    plugins._loaded.clear()
-    check("mine.yaml", space, "mine-search")
-    with pytest.raises(RequestError, match="search.space.model.backbone.width.*0"):
-        check("mine.yaml", {"search.space.model.backbone.width": [0, 8]}, "mine-search")

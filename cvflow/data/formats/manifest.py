@@ -87,8 +87,7 @@ class Manifest(Format):
     def skipped(self) -> Iterator[tuple[str, str]]:
         for row, found in self._checked():
             if isinstance(found, str):
-                named = self._named(row) if _is_fault(found) else ""
-                yield row.line, f"{found} (id {named})" if named else found
+                yield row.line, self._named(row, found)
 
     def _known(self, wanted: Mapping[str, str]) -> dict[str, str]:
         """field -> column, of the columns that are there."""
@@ -120,7 +119,8 @@ class Manifest(Format):
         self._twice = dict(zip(values[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True))
         self.classes = self.classes or tuple(sorted(labels, key=_in_order))
         self._index = {name: i for i, name in enumerate(self.classes)}
-        faults = [] if faulty_rows == "leave_out" else [(row.line, str(found)) for row, found in self._checked() if _is_fault(found)]
+        wrong = ((row, found) for row, found in self._checked() if isinstance(found, str) and _is_fault(found))
+        faults = [] if faulty_rows == "leave_out" else [(row.line, self._named(row, found)) for row, found in wrong]
         if faults:
             fix = "Mend the rows, or type data.format.faulty_rows=leave_out."
             more = [Fault(self._table.name, f"{len(faults) - SHOWN} more such rows", "none", fix)] if len(faults) > SHOWN else []
@@ -138,10 +138,11 @@ class Manifest(Format):
                 found = self._first_of_its_kind(found, row, seen)
             yield row, found
 
-    def _named(self, row: TableRow) -> str:
-        """The id of a row that gives no record; '' where it has none."""
+    def _named(self, row: TableRow, why: str) -> str:
+        """Why the row gives no record; of a faulty one with its id, where it has one."""
         cells = [_text(row.values.get(self._columns[field])) for field in ("id", "path") if field in self._columns]
-        return next(filter(None, cells), "")
+        id = next(filter(None, cells), "")
+        return f"{why} (id {id})" if id and _is_fault(why) else why
 
     def _first_of_its_kind(self, record: Record, row: TableRow, seen: dict[int, str]) -> Record | str:
         for what, key in zip(("path", "id"), keys_of(record), strict=False):

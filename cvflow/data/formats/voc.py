@@ -33,6 +33,12 @@ class Place(NamedTuple):
     split: Split | None
 
 
+class Faulty(str):
+    """Why an XML file says nothing of its image that can be used."""
+
+    __slots__ = ()
+
+
 @register("format", "voc")
 class Voc(Format):
     """Ids are the images' paths. The source is a folder or zip: JPEGImages/ (images/, ...) and Annotations/ (annots/, ...), or the
@@ -77,7 +83,7 @@ class Voc(Format):
         for _, entry, path, found in self._checked():
             with_xml.add(path)
             if isinstance(found, str):
-                yield entry.path, found
+                yield entry.path, f"{found} (id {path})" if isinstance(found, Faulty) else found
         for place in self._places:
             images = (entry.path for entry in self._tree.entries(place.images) if is_image(entry))
             yield from ((path, "an image without XML") for path in images if path not in with_xml)
@@ -104,11 +110,11 @@ class Voc(Format):
         if self._lists and _stem(entry) not in self._lists:
             return f"in no list of {LISTS}"
         if isinstance(annotation, str):
-            return annotation
+            return Faulty(annotation)
         objects = [found for found in annotation.objects if not self._only or found.name in self._only]
         if len(objects) != 1:
             return f"{len(objects) or 'no'} object{'' if not objects else 's'}"
-        return objects[0].fault or objects[0]
+        return Faulty(objects[0].fault) if objects[0].fault else objects[0]
 
     def _image(self, path: str, size: tuple[int, int] | None) -> bytes:
         """size: that the XML gives."""

@@ -81,7 +81,7 @@ class Conductor:
         trial = self.trials[number]
         seconds = trial.seconds + time.monotonic() - self._since.get(number, time.monotonic())
         if state == "done" and not scores:
-            state, reason = "failed", "it reported no epoch"
+            state, reason = "failed", f"it reported no epoch with a finite {self.score_name}"
         if scores and state != "failed":
             epoch, metrics = self._best(scores)
             reached = {"score": metrics[self.score_name], "epoch": epoch, "metrics": metrics}

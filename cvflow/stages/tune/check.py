@@ -36,8 +36,11 @@ def check_search(base: Mapping[str, Any], search: Search) -> None:
     found = [*_keys(search), *_conditions(base, search), *_scheduler(base, search), *_unknown_metric(base, search)]
     wrong = {fault.where for fault in found}
     found += [fault for key, dimension in search.space.items() if _at(key) not in wrong for fault in _values(base, key, dimension)]
-    if not found:
-        found += [*_size(base, search), *_without_val(base), *_unbuildable(base, search)]
+    sound = {key: dimension for key, dimension in search.space.items() if not any(_at(key) in fault.where.split() for fault in found)}
+    if "train.epochs" in sound or "train.epochs" not in search.space:
+        found += _size(base, search) if search.space else []
+    found += _without_val(base)
+    found += _unbuildable(base, search.model_copy(update={"space": sound}))
     if found:
         raise RequestError(*found)
 
