@@ -171,7 +171,8 @@ def main() -> int:
         text = (
             "Trained from scratch with one seed. Without the image: the best constant answer. The floor is the recipe's "
             "register.promote.threshold, at least 3x that answer's score (a third of its error). Shuffled: trained with the annotations "
-            "of other images. Seconds: of the training with its validation, beside other work of the machine."
+            "of other images. Seconds: of the training with its validation, beside other work of the machine. A recipe measured before, on "
+            "whatever revision, is not trained again; a clone without .cvflow trains all."
         )
         write_results("systems", "Systems on their built-in samples", table(columns, [row for row, _ in found]), text, keep=keep)
     return int(not all(passed for _, passed in found))
