@@ -24,11 +24,12 @@ from ray.tune.search import SearchAlgorithm, Searcher, SearchGenerator
 
 from cvflow.config import Compute, Search
 from cvflow.engine.search.conductor import Conductor
+from cvflow.engine.search.journal import SOURCE
 from cvflow.errors import Fault, RequestError
 from cvflow.plugins import loaded_plugins
 from cvflow.runtime.cluster import connect, resources, uses_gpu
 from cvflow.runtime.interrupts import Interrupts
-from cvflow.runtime.schedulers import EPOCH, SCORE, SOURCE
+from cvflow.runtime.schedulers import EPOCH, SCORE
 from cvflow.runtime.trial import RAY, STOP, own_folder, run_trial
 
 SETTINGS = {

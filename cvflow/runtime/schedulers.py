@@ -13,8 +13,8 @@ from pydantic import Field
 from cvflow.registry import register
 from cvflow.space import Dimension
 
-EPOCH, SCORE, SOURCE = "epoch", "score", "source"
-"""What a trial reports after each epoch; a higher score is better. source: the trial whose weights it took, where it did."""
+EPOCH, SCORE = "epoch", "score"
+"""What a trial reports after each epoch; a higher score is better. SOURCE: the trial whose weights it took, where it did."""
 Positive = Annotated[int, Field(gt=0)]
 
 

@@ -14,13 +14,14 @@ from ray import tune
 from cvflow.config import Compute
 from cvflow.engine.checkpoint import Checkpoint, CheckpointStore, read_checkpoint
 from cvflow.engine.history import History, read_history
+from cvflow.engine.search.journal import PARAMS, SOURCE
 from cvflow.engine.session import Point, Progress
 from cvflow.errors import CvflowError, InterruptedRunError
 from cvflow.plugins import load_texts
 from cvflow.runtime.console import Console
 from cvflow.runtime.cores import compute_on
 from cvflow.runtime.local import pick_device
-from cvflow.runtime.schedulers import EPOCH, SCORE, SOURCE
+from cvflow.runtime.schedulers import EPOCH, SCORE
 
 STOP = "stop"
 """A file of this name asks to stop: in the search's folder every trial, in a trial's folder that trial."""
@@ -35,11 +36,11 @@ class TrialSession:
     world_size = 1
     report_seconds = 0.0
 
-    def __init__(self, compute: Compute, folder: Path, reporter: Reporter, cpus: float) -> None:
+    def __init__(self, compute: Compute, folder: Path, reporter: Reporter, cpus: float, params: Mapping[str, Any]) -> None:
         self.device = pick_device(compute)
         self.loader_workers = compute.loader_workers
         self.checkpoint_seconds = 60 * compute.checkpoint_minutes
-        self.checkpoints = ReportingStore(folder / "checkpoints", reporter)
+        self.checkpoints = ReportingStore(folder / "checkpoints", reporter, params)
         self._history, self._reporter, self._folder = History(folder / "history.jsonl"), reporter, folder
         compute_on(compute.threads or max(1, int(cpus)))
 
@@ -92,14 +93,14 @@ class Reporter:
 
 
 class ReportingStore(CheckpointStore):
-    """An epoch is reported when its checkpoint is there, which says whose it is."""
+    """An epoch is reported when its checkpoint is there, which says whose it is and with which params."""
 
-    def __init__(self, root: Path, reporter: Reporter) -> None:
+    def __init__(self, root: Path, reporter: Reporter, params: Mapping[str, Any]) -> None:
         super().__init__(root)
-        self._reporter = reporter
+        self._reporter, self._params = reporter, dict(params)
 
     def save(self, step: int, checkpoint: Checkpoint, best: bool = False) -> Path:
-        own = Checkpoint({**checkpoint.state, SOURCE: int(self.root.parent.name)}, checkpoint.tensors)
+        own = Checkpoint({**checkpoint.state, SOURCE: int(self.root.parent.name), PARAMS: self._params}, checkpoint.tensors)
         path = super().save(step, own, best)
         self._reporter.send(path)
         return path
@@ -138,7 +139,7 @@ def run_trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
     if given := tune.get_checkpoint():
         source = adopt(Path(given.path), folder, config["params"])
         reporter.source = {SOURCE: source} if source != int(folder.name) else {}  # its own, where it was only paused
-    session = TrialSession(compute, folder, reporter, shared["cpus"])
+    session = TrialSession(compute, folder, reporter, shared["cpus"], config["params"])
     reporter.end(ended(folder, lambda: shared["work"](session, **arguments)))
 
 
@@ -185,7 +186,8 @@ def adopt(directory: Path, folder: Path, params: Mapping[str, Any]) -> int:
     options = {key.removeprefix("train.optimizer."): value for key, value in params.items() if key.startswith("train.optimizer.")}
     for group in checkpoint.state.get("optimizer", {}).get("param_groups", ()):
         group |= {key: value for key, value in options.items() if group.get(key)}
-    CheckpointStore(folder / "checkpoints").save(checkpoint.state["step"], checkpoint)
+    taken = Checkpoint({**checkpoint.state, PARAMS: dict(params)}, checkpoint.tensors)
+    CheckpointStore(folder / "checkpoints").save(taken.state["step"], taken)
     history = folder / "history.jsonl"
     kept = [point for _, point in read_history(history) if point.step <= checkpoint.state["step"]]
     history.unlink(missing_ok=True)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from cvflow.engine.checkpoint import Checkpoint, CheckpointStore
 from cvflow.engine.history import History
 from cvflow.engine.search.conductor import Conductor, ranked
 from cvflow.engine.search.journal import Journal, Trial
@@ -167,3 +169,21 @@ def test_the_checkpoints_of_a_trial_go_when_it_ends(tmp_path: Path) -> None:
     report(conductor, 0, [0.1])
     conductor.end(0, "done")
     assert [path.name for path in conductor.trial_folder(0).iterdir()] == ["history.jsonl"]
+
+
+@pytest.mark.parametrize(("writer", "source"), [(1, 1), (0, None)], ids=["the donor", "itself, since"])
+def test_a_trial_broken_off_before_its_new_params_were_heard_of_goes_on_with_them(
+    tmp_path: Path, writer: int, source: int | None
+) -> None:  # fmt: skip
+    before = conduct(tmp_path)
+    first = before.ask()
+    assert first is not None
+    params = {"lr": 0.25, "width": 7}
+    assert first.params != params
+    state = {"step": 8, "source": writer, "params": params}
+    CheckpointStore(before.trial_folder(0) / "checkpoints").save(8, Checkpoint(state, {"model": {"w": torch.ones(1)}}))
+    for _ in range(2):  # the second time it is in the journal
+        again = conduct(tmp_path).ask()
+        assert again is not None
+        assert (again.number, again.params, again.source) == (0, params, source)
+        assert again.suggested == first.suggested

@@ -27,7 +27,7 @@ def test_another_s_checkpoint_is_gone_on_from_with_own_params_and_later_points_a
 
     taken = CheckpointStore(folder / "checkpoints").latest()
     assert taken is not None
-    assert taken.state["step"] == 20
+    assert (taken.state["step"], taken.state["source"], taken.state["params"]) == (20, 3, params)
     assert taken.tensors["model"]["w"].tolist() == [2.0]
     now = taken.state["optimizer"]["param_groups"]
     assert [(g["momentum"], g["weight_decay"]) for g in now] == [(0.8, 0.5), (0.8, 0.0)]  # what is not decayed stays so

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvflow.config import Search
+from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.history import read_history
-from cvflow.engine.search.journal import Journal, State, Trial
+from cvflow.engine.search.journal import PARAMS, SOURCE, Journal, State, Trial
 from cvflow.engine.search.trials import Algorithm
 from cvflow.types import Objective
 
@@ -52,12 +53,21 @@ class Conductor:
         if self.finished:
             return None
         if self._left:
-            trial: Trial | None = self._left.pop(0)
+            trial: Trial | None = self._as_it_was(self._left.pop(0))
         else:
             trial = self.journal.suggest(self.algorithm, self.search.concurrency, self.objective.direction == "max")
         if trial is not None:
             self._since[trial.number] = time.monotonic()
             self._tell(trial)
+        return trial
+
+    def _as_it_was(self, trial: Trial) -> Trial:
+        """A trial broken off, with the params of its checkpoint: population-based training may have changed them unheard."""
+        checkpoint = CheckpointStore(self.trial_folder(trial.number) / "checkpoints").latest()
+        state = checkpoint.state if checkpoint else {}
+        if state.get(PARAMS, trial.params) != trial.params:
+            source = state[SOURCE] if state[SOURCE] != trial.number else trial.source
+            self.journal.changed(trial.number, state[PARAMS], source)
         return trial
 
     def _check_limits(self) -> None:

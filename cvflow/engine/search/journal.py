@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 from cvflow.engine.search.trials import Algorithm, Params, Tried
 
+SOURCE, PARAMS = "source", "params"
+"""In the state of a trial's checkpoint: the trial that wrote it, and the params it had (those of who goes on from it)."""
 State = Literal["open", "done", "stopped", "failed"]
 
 
