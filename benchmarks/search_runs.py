@@ -12,7 +12,8 @@ from measure import table, write_results
 
 from cvflow.stages.search import Found, search
 
-TRIALS, EPOCHS = 8, 3
+TRIALS, EPOCHS, SHOWN = 60, 3, 10
+"""SHOWN: the best so far is told after so many trials each."""
 SPACE = {
     "train.optimizer.lr": "loguniform(1e-3, 1)",
     "train.optimizer.momentum": "uniform(0, 0.95)",
@@ -20,7 +21,7 @@ SPACE = {
     "train.batch_size": "choice(16, 32, 64, 128)",
     "model.backbone": "choice(lenet, mlp)",
 }
-ALGORITHMS: dict[str, Any] = {"evolution": {"name": "evolution", "population": 4}, "random": "random"}
+ALGORITHMS: dict[str, Any] = {"evolution": "evolution", "random": "random"}
 PLAIN = {"train.epochs": EPOCHS, "compute.threads": 1, "compute.device": "cpu", "search.concurrency": 2, "search.metric": "loss"}
 
 
@@ -32,17 +33,17 @@ def main(trials: int) -> None:
             for name, algorithm in ALGORITHMS.items()
         }
     rows = [[name, *summary(one)] for name, one in found.items()]
-    columns = ["algorithm", "best", "of trial", "median", "best so far, trial by trial"]
+    columns = ["algorithm", "best", "of trial", "median", f"best so far, after each {SHOWN} trials"]
     text = f"{trials} trials of {EPOCHS} epochs, 2 at once, a thread each, over {len(SPACE)} keys. Score: the loss on val, best epoch."
     note = "A run each says how the algorithms behave, not which is better: for that see [evolution.md](evolution.md)."
     write_results("search_runs", "A real search each", text, table(columns, rows), note, keep=trials >= TRIALS)
 
 
 def summary(found: Found) -> list[object]:
-    """The best loss, its trial, the median, and the best so far after each trial."""
+    """The best loss, its trial, the median, and the course of the best."""
     scores = {trial["number"]: trial["score"] for trial in found.trials if trial["score"] is not None}
     ranked = sorted(scores, key=lambda number: scores[number])
-    course = accumulate((scores[number] for number in sorted(scores)), min)
+    course = list(accumulate((scores[number] for number in sorted(scores)), min))[SHOWN - 1 :: SHOWN]
     return [scores[ranked[0]], ranked[0], scores[ranked[len(ranked) // 2]], " ".join(f"{score:.3f}" for score in course)]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from cvflow.engine.history import History
@@ -61,3 +63,28 @@ def test_the_table_has_the_running_first_and_then_the_best(tmp_path: Path) -> No
     assert title.startswith("2 of 3 trials  best 0.7500 (trial 1)")
     assert [row.split()[0] for row in rows] == ["2", "1", "0"]
     assert rows[0].split()[1] == "runs"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+    def wait_for(self, text: str) -> None:
+        until = time.monotonic() + 10
+        while text not in self.getvalue():
+            assert time.monotonic() < until, self.getvalue()
+            time.sleep(0.05)
+
+
+def test_on_a_terminal_the_table_follows_the_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    conductor, stream = conduct(tmp_path), Terminal()
+    with TrialsConsole(conductor, stream) as console:
+        conductor.listen.append(console.show)
+        conductor.ask()
+        stream.wait_for("0 of 3 trials")
+        end(conductor, 0, 0.5)
+        stream.wait_for("1 of 3 trials")
+    said = stream.getvalue()
+    assert "best 0.5000 (trial 0)  ETA " in said
+    assert "after 1 epochs" not in said, "no lines beside the table"
