@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from cvflow.data.transforms.apply import mirrored, moved
 from cvflow.data.transforms.geometry import resized, rotated, window, zoomed
 from cvflow.errors import RequestError
 from cvflow.ops.warp import inside, warp
+from cvflow.registry import Component, build
 from cvflow.types import Sample
 
 HEIGHT, WIDTH = 48, 64
@@ -99,6 +101,28 @@ def test_flow_follows_its_images(name: str, data: st.DataObject) -> None:
 @settings(max_examples=20, deadline=None)
 def test_disparity_follows_its_images(name: str, data: st.DataObject) -> None:
     assert gap(moved(stereo_sample(), data.draw(CHANGES[name]))) < 2
+
+
+@pytest.mark.parametrize("made", [flow_sample, stereo_sample])
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"name": "random_crop", "padding": 9},
+        {"name": "random_resized_crop", "scale": (0.3, 1.0)},
+        {"name": "zoom", "scale": (0.7, 1.4)},
+        {"name": "vertical_flip", "p": 1.0},
+        {"name": "horizontal_flip", "p": 1.0},
+    ],
+    ids=lambda named: named["name"],
+)
+def test_the_registered_transforms_move_maps_with_their_images(named: dict[str, Any], seed: int, made: Callable[[], Sample]) -> None:
+    transform = build("transform", Component(**named), Image(size=(HEIGHT, WIDTH)))
+    torch.manual_seed(seed)
+    before = made()
+    after = transform(before)
+    assert any(not torch.equal(after.images[name], image) for name, image in before.images.items())
+    assert gap(after) < 2
 
 
 def test_the_measure_sees_a_map_that_does_not_follow() -> None:

@@ -80,9 +80,10 @@ def test_every_task_is_tried() -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_two_workers_measure_what_one_does(name: str, tmp_path: Path) -> None:
     model, data = trained_by_two(tmp_path, name, TASKS[name])
-    one, two = (measure(model, data.path, "test", 3, compute(n), tmp_path) for n in (0, 2))
-    assert [p.id for p in one.predictions] == [data.split("test")[i]["id"] for i in range(data.info.counts["test"])]
-    assert two.predictions == one.predictions  # exactly: one thread, the same batches
-    np.testing.assert_equal(two.quality, one.quality)  # NaN where there is none, as among the metrics
-    assert two.details == one.details
-    np.testing.assert_equal(two.metrics, one.metrics)
+    here, *spread = (measure(model, data.path, "test", 3, compute(n), tmp_path) for n in (0, 1, 2))
+    assert [p.id for p in here.predictions] == [data.split("test")[i]["id"] for i in range(data.info.counts["test"])]
+    for found in spread:
+        assert found.predictions == here.predictions  # exactly: one thread, the same batches
+        np.testing.assert_equal(found.quality, here.quality)  # NaN where there is none, as among the metrics
+        assert found.details == here.details
+        np.testing.assert_equal(found.metrics, here.metrics)
