@@ -202,9 +202,9 @@ def against_the_fastest(
     return speeds, Pairs(ours, plain), Pairs(ours, alike)
 
 
-def both_rows(ours: Pairs, alike: Pairs) -> list[list[object]]:
+def both_rows(plain: Pairs, alike: Pairs) -> list[list[object]]:
     """What the bare loop's settings are, images/s of cvflow and of it, ratio: the lines of a table."""
-    named = (("as Python and torch come", ours), ("as cvflow's", alike))
+    named = (("as Python and torch come", plain), ("as cvflow's", alike))
     return [[name, statistics.median(found.ours), statistics.median(found.theirs), f"**{found}**"] for name, found in named]
 
 

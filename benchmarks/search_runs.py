@@ -6,7 +6,6 @@ import sys
 import tempfile
 from contextlib import chdir
 from itertools import accumulate
-from typing import Any
 
 from measure import table, write_results
 
@@ -21,7 +20,7 @@ SPACE = {
     "train.batch_size": "choice(16, 32, 64, 128)",
     "model.backbone": "choice(lenet, mlp)",
 }
-ALGORITHMS: dict[str, Any] = {"evolution": "evolution", "random": "random"}
+ALGORITHMS = ("evolution", "random")
 PLAIN = {"train.epochs": EPOCHS, "compute.threads": 1, "compute.device": "cpu", "search.concurrency": 2, "search.metric": "loss"}
 
 
@@ -29,8 +28,7 @@ def main(trials: int) -> None:
     """Both searches, one after the other; the same space, epochs, concurrency and seed."""
     with tempfile.TemporaryDirectory() as scratch, chdir(scratch):
         found = {
-            name: search("digits", {**PLAIN, **SPACE, "search.algorithm": algorithm, "search.samples": trials}, name)
-            for name, algorithm in ALGORITHMS.items()
+            name: search("digits", {**PLAIN, **SPACE, "search.algorithm": name, "search.samples": trials}, name) for name in ALGORITHMS
         }
     rows = [[name, *summary(one)] for name, one in found.items()]
     columns = ["algorithm", "best", "of trial", "median", f"best so far, after each {SHOWN} trials"]

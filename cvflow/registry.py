@@ -171,7 +171,7 @@ def check(kind: str, component: Component, where: str) -> tuple[dict[str, Any], 
 
 
 def _elsewhere(kind: str, fault: Fault, where: str) -> Fault:
-    """An unknown option with the components that have it, where it is no slip of the pen."""
+    """An unknown option that is no slip of the pen, with a component of the kind that has it."""
     option = fault.where.removeprefix(f"{where}.")
     if fault.fix or not fault.got.startswith("the unknown key"):
         return fault

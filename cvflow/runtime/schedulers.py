@@ -14,7 +14,7 @@ from cvflow.registry import register
 from cvflow.space import Dimension
 
 EPOCH, SCORE = "epoch", "score"
-"""What a trial reports after each epoch; a higher score is better. SOURCE: the trial whose weights it took, where it did."""
+"""What a trial reports after each epoch; a higher score is better. With the journal's SOURCE, the trial whose weights it took."""
 Positive = Annotated[int, Field(gt=0)]
 
 
