@@ -31,7 +31,7 @@ check: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy cvflow cli
-	$(BIN)/python -m cvflow.stages.reference --check
+	$(BIN)/python -m cvflow.recipe.reference --check
 
 proof: $(VENV)/.ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --timeout 3600

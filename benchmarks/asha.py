@@ -16,7 +16,7 @@ from cases import DATA as SETS
 from cases import STATE
 from measure import table, write_results
 
-from cvflow.stages.search import Found, search
+from cvflow.verbs.search import Found, search
 
 DATA = SETS / "cifar10_jpg"
 EPOCHS = 27

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cvflow.config import Compute, Recipe, SplitRule, merge
-from cvflow.data.dataset import PreparedDataset
-from cvflow.data.prepare import prepare
+from cvflow.dataset.prepare import prepare
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.history import History, read_history
 from cvflow.engine.loop import train

@@ -101,8 +101,8 @@ def watch(workers: dict[int, float]) -> None:
 
 def child(source: Path, out: Path) -> None:
     from cvflow.config import SplitRule
-    from cvflow.data.formats.image_folder import ImageFolder
-    from cvflow.data.prepare import prepare
+    from cvflow.dataset.prepare import prepare
+    from cvflow.formats.image_folder import ImageFolder
     from cvflow.tasks.classification import Classification
 
     workers: dict[int, float] = {}

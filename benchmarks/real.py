@@ -21,13 +21,13 @@ from measure import table, write_results
 from systems import blind, digest, known
 
 from cvflow.config import Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
+from cvflow.project.graph import Run
+from cvflow.project.pipeline import entered, reproduce
+from cvflow.project.resolved import resolve_layers
+from cvflow.recipe.layers import load, read_layer
 from cvflow.runtime.cores import cores
-from cvflow.stages.finished import Finished
-from cvflow.stages.pipeline import entered, reproduce
-from cvflow.stages.recipe_file import load, read_layer
-from cvflow.stages.resolve import resolve_layers
-from cvflow.stages.run import Run
+from cvflow.stages.report.finished_run import Finished
 
 DONE = STATE / "real.jsonl"
 RECIPES = ROOT / "tests" / "recipes"

@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from measure import table, write_results
 
-from cvflow.stages.search import Found, search
+from cvflow.verbs.search import Found, search
 
 TRIALS, EPOCHS, SHOWN = 60, 3, 10
 """SHOWN: the best so far is told after so many trials each."""

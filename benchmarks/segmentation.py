@@ -39,9 +39,10 @@ from cvflow.config import Recipe
 from cvflow.engine.export import TrainedModel
 from cvflow.engine.infer import Decoded, Predictor
 from cvflow.engine.job import make_task
+from cvflow.ops.placement import Placement
 from cvflow.runtime.cores import cores
 from cvflow.tasks.base import Task
-from cvflow.types import Batch, DatasetInfo, Placement
+from cvflow.types import Batch, DatasetInfo
 
 SIDE, CLASSES, BATCH = 96, 21, 4
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

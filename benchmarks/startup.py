@@ -37,7 +37,7 @@ def first_step(session: Any, recipe: dict[str, Any], dataset: str) -> dict[str, 
     import psutil
 
     from cvflow.config import Recipe
-    from cvflow.data.dataset import PreparedDataset
+    from cvflow.dataset.prepared import PreparedDataset
     from cvflow.engine.loop import train
     from cvflow.errors import InterruptedRunError
 

@@ -23,19 +23,19 @@ from cases import ROOT, STATE
 from measure import table, write_results
 
 from cvflow.config import Compute, Recipe
-from cvflow.data.dataset import SCHEMA_VERSION, PreparedDataset
-from cvflow.data.prepare import prepare
-from cvflow.data.shards import ShardReader
+from cvflow.dataset.prepare import prepare
+from cvflow.dataset.prepared import SCHEMA_VERSION, PreparedDataset
+from cvflow.dataset.shards import ShardReader
 from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.evaluate import evaluate
 from cvflow.engine.job import make_job, make_task
 from cvflow.engine.loop import train
+from cvflow.project.resolved import resolve_layers
+from cvflow.recipe.layers import load
 from cvflow.registry import Component, build
 from cvflow.runtime.console import Console
 from cvflow.runtime.cores import cores
 from cvflow.runtime.local import LocalSession
-from cvflow.stages.recipe_file import load
-from cvflow.stages.resolve import resolve_layers
 from cvflow.stages.train import exported
 from cvflow.types import Prediction, Row
 

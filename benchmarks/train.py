@@ -40,7 +40,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from cvflow.config import Recipe, SplitRule
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.job import make_task
 from cvflow.engine.loop import train
 from cvflow.engine.session import Point

@@ -21,7 +21,7 @@ import yaml
 from measure import table, write_results
 
 from cvflow.config import Compute, Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.history import History
 from cvflow.engine.loop import train

@@ -38,10 +38,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
 from cvflow.config import Compute, Tracking
-from cvflow.data.dataset import PreparedDataset
-from cvflow.data.loader import seed_of
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.job import make_task
 from cvflow.engine.session import Progress, Session
+from cvflow.loading.loader import seed_of
 from cvflow.runtime.launch import launch
 from cvflow.stages.train import train_worker
 

@@ -39,8 +39,8 @@ def check(
 
     Example:  cvflow data check ~/flowers
     """
-    from cvflow.stages.data_check import check_data
-    from cvflow.stages.project import parse_overrides
+    from cvflow.project.project import parse_overrides
+    from cvflow.verbs.data_check import check_data
 
     seen = check_data(source, format_name, task, out, parse_overrides(overrides or []))
     if as_json:

@@ -14,7 +14,7 @@ def doctor(as_json: Json = False) -> None:
 
     Example:  cvflow doctor --json
     """
-    from cvflow.stages.doctor import examine
+    from cvflow.verbs.doctor import examine
 
     findings = examine()
     if as_json:

@@ -36,8 +36,8 @@ def predict(
 
     Example:  cvflow predict models:/digits@champion photos/ --out answers
     """
-    from cvflow.stages.api import predict_batch
-    from cvflow.stages.project import parse_overrides
+    from cvflow.project.project import parse_overrides
+    from cvflow.verbs.api import predict_batch
 
     views = [parse_overrides([f"--view={text}"])["--view"] for text in view or ()]
     written = predict_batch(model, source, out, workers=workers, batch_size=batch_size, split=split, overlays=overlays, views=views)
@@ -59,7 +59,7 @@ def identify(
 
     Example:  cvflow identify models:/faces@champion people/ visitors/
     """
-    from cvflow.stages.identify import identify as find
+    from cvflow.verbs.identify import identify as find
 
     found, used = find(model, gallery, probes, threshold)
     if as_json:
@@ -111,7 +111,7 @@ def promote(
 
     Examples:  cvflow promote digits 2 --dry-run  |  cvflow promote digits 2  |  cvflow promote digits --rollback
     """
-    from cvflow.stages.promotion import promote_by_hand, roll_back
+    from cvflow.stages.register.promotion import promote_by_hand, roll_back
 
     change = roll_back(name, version, dry_run) if rollback else promote_by_hand(name, version, dry_run)
     if as_json:
@@ -135,7 +135,7 @@ def export(
 
     Example:  cvflow export models:/digits@champion --format onnx --out digits.onnx --check runs/digits/data
     """
-    from cvflow.stages.onnx_file import export as write
+    from cvflow.verbs.onnx_file import export as write
 
     written = write(model, out, check, split)
     if as_json:

@@ -19,7 +19,7 @@ RecipeName = Annotated[
 
 
 def names() -> list[str]:
-    from cvflow.stages.project import recipes
+    from cvflow.project.project import recipes
 
     return list(recipes())
 
@@ -39,8 +39,8 @@ def run(
 
     Examples:  cvflow run digits  |  cvflow run digits train.epochs=3 --name quick  |  cvflow run mine.yaml compute.workers=2
     """
-    from cvflow.stages import pipeline
-    from cvflow.stages.project import parse_overrides
+    from cvflow.project import pipeline
+    from cvflow.project.project import parse_overrides
 
     if dry_run:
         steps = pipeline.dry_run(recipe, parse_overrides(overrides or []), name)
@@ -72,7 +72,7 @@ def stage(
 
     Example:  cvflow stage evaluate digits
     """
-    from cvflow.stages.pipeline import run_stage
+    from cvflow.project.pipeline import run_stage
 
     run_stage(stage_name, run_name)
 
@@ -82,7 +82,7 @@ def list_recipes(as_json: Json = False) -> None:
 
     Example:  cvflow list --json
     """
-    from cvflow.stages.project import describe_recipes
+    from cvflow.project.project import describe_recipes
 
     rows = describe_recipes()
     if as_json:
@@ -101,8 +101,8 @@ def show(
 
     Example:  cvflow show digits train.epochs=3 --sources
     """
-    from cvflow.stages.project import parse_overrides
-    from cvflow.stages.show import show_recipe, with_sources
+    from cvflow.project.project import parse_overrides
+    from cvflow.verbs.show import show_recipe, with_sources
 
     resolved = show_recipe(recipe, parse_overrides(overrides or []))
     if sources:
@@ -128,8 +128,8 @@ def compare(
 
     Example:  cvflow compare digits quick
     """
-    from cvflow.stages.compare import compare as compare_runs
-    from cvflow.stages.compare import short
+    from cvflow.verbs.compare import compare as compare_runs
+    from cvflow.verbs.compare import short
 
     found = compare_runs(runs, out)
     if as_json:
@@ -168,7 +168,7 @@ def new(
 
     Example:  cvflow new flowers --task classification --data ~/flowers
     """
-    from cvflow.stages.new import new_recipe
+    from cvflow.verbs.new import new_recipe
 
     path, summary = new_recipe(name, task, data)
     if as_json:

@@ -27,8 +27,8 @@ def lr_find(
 
     Example:  cvflow lr-find digits train.batch_size=64 --max 3
     """
-    from cvflow.stages.lr_find import lr_find
-    from cvflow.stages.project import parse_overrides
+    from cvflow.project.project import parse_overrides
+    from cvflow.verbs.lr_find import lr_find
 
     with stdout_to_stderr(as_json):
         found = lr_find(recipe, parse_overrides(overrides or []), name, low, high, steps, quiet)
@@ -54,8 +54,8 @@ def learning_curve(
 
     Example:  cvflow learning-curve digits --images 1,2,4,6,10 train.epochs=30
     """
-    from cvflow.stages.learning_curve import learning_curve, parse_images
-    from cvflow.stages.project import parse_overrides
+    from cvflow.project.project import parse_overrides
+    from cvflow.verbs.learning_curve import learning_curve, parse_images
 
     with stdout_to_stderr(as_json):
         curve = learning_curve(recipe, parse_images(images), parse_overrides(overrides or []), name, quiet, verbose)

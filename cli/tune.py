@@ -34,8 +34,8 @@ def tune(
     Example:  cvflow tune digits 'train.optimizer.lr=loguniform(1e-3,1)' --samples 20 --register
     """
     from cvflow.errors import InterruptedRunError
-    from cvflow.stages.project import parse_overrides
-    from cvflow.stages.search import Found, search
+    from cvflow.project.project import parse_overrides
+    from cvflow.verbs.search import Found, search
 
     overrides: dict[str, Any] = parse_overrides(space or [])
     typed = {"samples": samples, "algorithm": algorithm, "scheduler": scheduler}

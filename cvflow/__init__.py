@@ -8,12 +8,12 @@ __version__ = "0.1.0"
 __all__ = ["Model", "load", "run"]
 
 if TYPE_CHECKING:
-    from cvflow.stages.api import Model, load, run
+    from cvflow.verbs.api import Model, load, run
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        import cvflow.stages.api as api
+        import cvflow.verbs.api as api
 
         return getattr(api, name)
     raise AttributeError(f"module 'cvflow' has no attribute '{name}'")

@@ -24,10 +24,10 @@ from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 
 PACKAGES = {
     "task": "cvflow.tasks",
-    "format": "cvflow.data.formats",
-    "transform": "cvflow.data.transforms",
-    "sampler": "cvflow.data.samplers",
-    "mix": "cvflow.data.mixing",
+    "format": "cvflow.formats",
+    "transform": "cvflow.loading.transforms",
+    "sampler": "cvflow.loading.samplers",
+    "mix": "cvflow.loading.mixing",
     "pair_loss": "cvflow.losses",
     "model": "cvflow.models",
     "backbone": "cvflow.models.backbones",

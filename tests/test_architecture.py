@@ -11,23 +11,26 @@ import pytest
 
 import cvflow
 from cvflow import registry
-from cvflow.stages.run import dvc_yaml
+from cvflow.project.graph import dvc_yaml
 
 REPOSITORY = Path(__file__).parents[1]
-GROUND = ("errors", "config", "registry", "types", "plugins", "section", "space")
+GROUND = ("errors", "config", "registry", "types", "plugins", "section", "space", "ops")
 LEVELS = (
     GROUND,
-    ("ops", "losses"),
-    ("models", "data", "metrics", "draw"),
+    ("losses", "annotations", "draw"),
+    ("formats", "metrics", "models"),
+    ("dataset", "loading"),
     ("tasks",),
     ("engine",),
-    ("runtime",),
+    ("runtime", "recipe"),
+    ("project",),
     ("stages", "understand"),
+    ("verbs",),
     ("cli",),
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 ONLY_IN_RUNTIME = {"ray", "mlflow", "dvc", "dvc_data", "dvc_objects"}
-ABOVE_TASKS = ("engine", "runtime", "stages", "cli")
+ABOVE_TASKS = ("engine", "runtime", "recipe", "project", "stages", "understand", "verbs", "cli")
 LOOKUPS = {"get", "pop", "setdefault", "startswith", "endswith", "removeprefix", "removesuffix", "index", "count", "find", "__eq__"}
 
 

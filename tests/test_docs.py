@@ -16,9 +16,9 @@ from PIL import Image
 
 from cvflow import registry
 from cvflow.cli.app import app
-from cvflow.stages import reference
-from cvflow.stages.recipe_file import load
-from cvflow.stages.resolve import resolve_layers
+from cvflow.project.resolved import resolve_layers
+from cvflow.recipe import reference
+from cvflow.recipe.layers import load
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]

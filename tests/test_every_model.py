@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from cvflow import registry
+from cvflow.annotations import disparity, flow, mask
+from cvflow.annotations.image import encode_png
 from cvflow.config import Recipe
-from cvflow.data.annotations import disparity, flow, mask
-from cvflow.data.images import encode_png
 from cvflow.engine.export import TrainedModel
 from cvflow.engine.infer import Predictor, noise
 from cvflow.engine.onnx import gap

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from cvflow.engine.history import read_history
+from cvflow.project.graph import Run
+from cvflow.project.project import make_entry, write_entry
 from cvflow.stages.evaluate import evaluate
 from cvflow.stages.prepare import prepare
-from cvflow.stages.project import make_entry, write_entry
 from cvflow.stages.resolve import resolve
-from cvflow.stages.run import Run
 from cvflow.stages.train import train
 
 RECIPES = Path(__file__).parent / "recipes"

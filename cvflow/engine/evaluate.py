@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from cvflow.data.loader import eval_batches
 from cvflow.engine.distributed import gather
 from cvflow.engine.job import Job
 from cvflow.engine.views import Looking, View, as_it_is
 from cvflow.errors import InterruptedRunError
+from cvflow.loading.loader import eval_batches
 from cvflow.tasks.base import Task
 from cvflow.types import Batch, Prediction
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cvflow.config import Recipe
-from cvflow.data.dataset import read_info
+from cvflow.dataset.prepared import read_info
 from cvflow.engine.job import make_task
 from cvflow.errors import Fault, RequestError
 from cvflow.tasks.base import Task

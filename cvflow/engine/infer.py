@@ -13,13 +13,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from cvflow.annotations.image import ImageFault
 from cvflow.config import Image
-from cvflow.data.ahead import ahead
-from cvflow.data.images import ImageFault
-from cvflow.data.shards import arrow_type
+from cvflow.dataset.shards import arrow_type
 from cvflow.engine.export import TrainedModel
 from cvflow.engine.job import channels_last
 from cvflow.engine.views import Looking, make_views
+from cvflow.loading.prefetch import ahead
 from cvflow.models.fold import folded
 from cvflow.registry import Component
 from cvflow.types import Batch, Row, Sample

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cvflow.config import Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.ema import Average
 from cvflow.engine.session import Session
 from cvflow.models.weights import load_weights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cvflow.config import Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.checkpoint import Checkpoint
 from cvflow.engine.distributed import barrier
 from cvflow.engine.freeze import check_freezes

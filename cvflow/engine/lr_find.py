@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cvflow.config import Phase
-from cvflow.data.loader import seed_of
 from cvflow.engine.freeze import check_freezes, set_mode
 from cvflow.engine.job import Job
 from cvflow.engine.phases import Cursor
 from cvflow.engine.phases.sgd import Sgd
 from cvflow.errors import CvflowError, Fault, InterruptedRunError, RequestError
+from cvflow.loading.loader import seed_of
 from cvflow.types import Batch
 
 DIVERGED = 4.0

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn.parallel import DistributedDataParallel
 
-from cvflow.data.ahead import drawing
-from cvflow.data.loader import seed_of
 from cvflow.engine.closures import passed_over
 from cvflow.engine.distributed import least, summing
 from cvflow.engine.job import Job
 from cvflow.engine.meter import Clock
 from cvflow.engine.step import Step, counted, reduce, some
 from cvflow.errors import Fault, RequestError
+from cvflow.loading.loader import seed_of
+from cvflow.loading.prefetch import drawing
 from cvflow.types import Batch, Loss
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvflow.config import Image, Recipe
-from cvflow.data.transforms.apply import followed
-from cvflow.data.transforms.colour_pca import IMAGENET_VALUES, IMAGENET_VECTORS
-from cvflow.data.transforms.geometry import mirror, size_of, window
+from cvflow.loading.transforms.apply import followed
+from cvflow.loading.transforms.colour_pca import IMAGENET_VALUES, IMAGENET_VECTORS
+from cvflow.loading.transforms.geometry import mirror, size_of, window
 from cvflow.registry import Component, build, register
 from cvflow.tasks.base import Task
 from cvflow.types import Batch, Raw, Row, Sample

@@ -14,7 +14,7 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from cvflow.config import Compute
-from cvflow.data.sources import RowSource
+from cvflow.dataset.row_sources import RowSource
 from cvflow.engine.export import read_model
 from cvflow.engine.infer import ROW, Predictor, batches
 from cvflow.errors import CvflowError

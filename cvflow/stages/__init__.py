@@ -1,1 +1,1 @@
-"""The stages of a run, and the functions behind the verbs of the command line."""
+"""The stages of a run, one file or folder each."""

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from cvflow.config import Compute
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.evaluate import Evaluation
 from cvflow.engine.evaluate import evaluate as evaluate_job
 from cvflow.engine.export import read_model
@@ -20,11 +20,11 @@ from cvflow.engine.infer import to_table
 from cvflow.engine.job import Job, make_deterministic
 from cvflow.engine.session import Session
 from cvflow.engine.views import make_views
+from cvflow.project.graph import Run
 from cvflow.registry import Component
 from cvflow.runtime.console import words
 from cvflow.runtime.launch import launch
 from cvflow.runtime.local import here_if_few
-from cvflow.stages.run import Run
 
 
 def evaluate(run: Run) -> None:

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from cvflow.annotations.image import MAX_MEGAPIXELS, Pixels
 from cvflow.config import Recipe
-from cvflow.data.images import MAX_MEGAPIXELS, Pixels
-from cvflow.data.records import Format
-from cvflow.data.samplers import FirstOfEach, Sampler
-from cvflow.data.transforms import compose
 from cvflow.errors import Fault, RequestError
+from cvflow.formats.record import Format
+from cvflow.loading.samplers import FirstOfEach, Sampler
+from cvflow.loading.transforms import compose
 from cvflow.registry import Component, build
 from cvflow.tasks.refusals import gives_else, no_head, no_linear_layer, other_model, unfit, unmixable
 from cvflow.tasks.starter import Seen, Starter

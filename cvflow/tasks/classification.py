@@ -11,8 +11,8 @@ from pydantic import Discriminator, Field, Tag
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cvflow.annotations.image import decode
 from cvflow.config import Recipe
-from cvflow.data.images import decode
 from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.metrics.classification import ClassificationMetric
 from cvflow.registry import build, register

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cvflow.annotations.image import decode
 from cvflow.config import Recipe
-from cvflow.data.images import decode
-from cvflow.data.loader import seed_of
-from cvflow.data.samplers import Sampler
 from cvflow.errors import Fault, RequestError
+from cvflow.loading.loader import seed_of
+from cvflow.loading.samplers import Sampler
 from cvflow.losses.pairs import pairs_of
 from cvflow.metrics.embedding import EmbeddingMetric
 from cvflow.ops.gather import over_ranks

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cvflow.data.files import flo, kitti
-from cvflow.data.images import Pixels
+from cvflow.annotations.files import flo, kitti
+from cvflow.annotations.image import Pixels
 from cvflow.draw.maps import beside, flow_colours
 from cvflow.losses.known import endpoint
 from cvflow.metrics.flow import SHARES

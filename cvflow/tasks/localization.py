@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cvflow.annotations import box
+from cvflow.annotations.image import Pixels, decode
 from cvflow.config import Recipe
-from cvflow.data.annotations import box
-from cvflow.data.images import Pixels, decode
 from cvflow.losses.box import BoxLoss, box_loss
 from cvflow.metrics.localization import FOUND, LocalizationMetric, iou
 from cvflow.registry import register

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cvflow.annotations import KINDS
+from cvflow.annotations.image import ImageFault, decode
 from cvflow.config import Recipe
-from cvflow.data.annotations import KINDS
-from cvflow.data.images import ImageFault, decode
-from cvflow.data.records import Format
 from cvflow.errors import Fault
+from cvflow.formats.record import Format
 from cvflow.metrics.endpoint import Bad, EndpointMetric, epe
 from cvflow.tasks.base import BaseTask, Metric
 from cvflow.tasks.refusals import unfit
@@ -52,7 +52,7 @@ class PairTask(BaseTask):
 
     def samples(self, row: Row) -> Iterable[Sample]:
         """The images and, where the row has them, its maps. Raises ImageFault where the images differ in size."""
-        from cvflow.data.tensors import TENSORS  # torchvision takes two seconds, and half of the stages read no sample
+        from cvflow.loading.map_tensors import TENSORS  # torchvision takes two seconds, and half of the stages read no sample
 
         pixels = {name: decode(row[name], max_megapixels=self.max_megapixels) for name in self.schema.images}
         sizes = {image.shape[:2] for image in pixels.values()}

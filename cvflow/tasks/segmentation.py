@@ -10,10 +10,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from cvflow.annotations import mask
+from cvflow.annotations.image import Pixels, decode
 from cvflow.config import Recipe
-from cvflow.data.annotations import mask
-from cvflow.data.images import Pixels, decode
-from cvflow.data.legend import VOID_NAMES
+from cvflow.formats.reading.mask_legend import VOID_NAMES
 from cvflow.losses.pixel import dice, pixel_cross_entropy
 from cvflow.metrics.segmentation import SegmentationMetric, confusion, mean_iou
 from cvflow.registry import register

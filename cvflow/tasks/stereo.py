@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from cvflow.annotations.files import kitti, pfm
+from cvflow.annotations.image import Pixels
 from cvflow.config import Recipe
-from cvflow.data.files import kitti, pfm
-from cvflow.data.images import Pixels
 from cvflow.draw.maps import beside, disparity_colours
 from cvflow.errors import Fault, RequestError
 from cvflow.losses.known import smooth_l1

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from cvflow.stages.run import STAGES, dvc_yaml
+from cvflow.project.graph import STAGES, dvc_yaml
 
 QUICK = (
     "train.epochs=6", "train.batch_size=8", "train.warmup_epochs=0", "train.augment=[]", "train.optimizer.lr=0.02",

@@ -12,8 +12,8 @@ import pytest
 
 from cvflow.config import Recipe
 from cvflow.errors import RequestError
-from cvflow.stages.learning_curve import parse_images
-from cvflow.stages.lr_find import lr_find, to_type
+from cvflow.verbs.learning_curve import parse_images
+from cvflow.verbs.lr_find import lr_find, to_type
 
 Cvflow = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from cvflow.errors import CvflowError
+from cvflow.project.project import locked
 from cvflow.runtime import dvc
-from cvflow.stages.project import locked
 
 CVFLOW = str(Path(sys.executable).parent / "cvflow")
 RUN = (CVFLOW, "run", "mine.yaml", "train.epochs=2", "train.batch_size=6")
@@ -90,7 +90,7 @@ def test_a_stage_that_dvc_repro_runs_by_hand_is_waited_for(noting: Path, cvflow:
 
 
 def test_a_lock_says_who_holds_it(project: Path) -> None:
-    code = "from cvflow.stages.project import locked\nwith locked('x', 'knitting'): print('in')"
+    code = "from cvflow.project.project import locked\nwith locked('x', 'knitting'): print('in')"
     with locked("x", "training run digits"):
         other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert other.stderr is not None

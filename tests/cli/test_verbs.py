@@ -17,8 +17,8 @@ import typer.main
 import cvflow as python_face
 from cvflow.cli.app import app
 from cvflow.errors import RequestError
-from cvflow.stages.api import predict_batch
-from cvflow.stages.project import shipped
+from cvflow.project.project import shipped
+from cvflow.verbs.api import predict_batch
 
 Cvflow = Callable[..., subprocess.CompletedProcess[str]]
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]

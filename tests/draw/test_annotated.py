@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cvflow.data.annotations import mask
+from cvflow.annotations import mask
 from cvflow.draw.annotated import PALETTE, VOID, boxed, overlaid
 from cvflow.tasks.segmentation import Segmentation
 from cvflow.types import DatasetInfo

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cvflow.config import Compute, Recipe, SplitRule
-from cvflow.data.dataset import PreparedDataset
-from cvflow.data.prepare import prepare
+from cvflow.dataset.prepare import prepare
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.history import History
 from cvflow.registry import Component, build

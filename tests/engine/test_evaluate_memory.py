@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cvflow.config import Recipe, SplitRule
-from cvflow.data.dataset import PreparedDataset
-from cvflow.data.prepare import prepare
+from cvflow.dataset.prepare import prepare
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.evaluate import evaluate
 from cvflow.engine.job import Job
 from cvflow.registry import build

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cvflow.config import Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.export import read_model, without_downloads, write_model
 from cvflow.engine.job import make_job
 from cvflow.engine.session import Session

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cvflow.config import Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.evaluate import evaluate
 from cvflow.engine.history import read_history
 from cvflow.engine.job import Job

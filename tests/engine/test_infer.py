@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from cvflow.annotations.image import decode, encode_png
 from cvflow.config import Recipe
-from cvflow.data.dataset import PreparedDataset
-from cvflow.data.images import decode, encode_png
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.export import TrainedModel
 from cvflow.engine.infer import Predictor, to_table
 from cvflow.engine.job import make_job

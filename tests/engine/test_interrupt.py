@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cvflow.config import Compute, Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.history import History, read_history
 from cvflow.engine.loop import train

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cvflow.config import Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.job import make_job
 from cvflow.engine.lr_find import RangeTest, lr_find, suggested
 from cvflow.errors import CvflowError, InterruptedRunError, RequestError

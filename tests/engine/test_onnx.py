@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from cvflow.config import Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine import onnx as exporting
 from cvflow.engine.export import TrainedModel
 from cvflow.engine.job import make_task

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from cvflow.config import Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.history import read_history
 from cvflow.engine.loop import train
 from cvflow.engine.session import Session
@@ -21,7 +21,7 @@ CHILD = """
 import io, json, os, signal, sys
 from pathlib import Path
 from cvflow.config import Compute, Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.history import History
 from cvflow.engine.loop import train

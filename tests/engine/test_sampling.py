@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cvflow.config import Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.job import Job, make_job
 from cvflow.engine.loop import train
 from cvflow.engine.session import Session

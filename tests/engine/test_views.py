@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as TF
 
+from cvflow.annotations import mask
+from cvflow.annotations.image import encode_png
 from cvflow.config import Image, Recipe
-from cvflow.data.annotations import mask
-from cvflow.data.dataset import PreparedDataset
-from cvflow.data.images import encode_png
-from cvflow.data.loader import eval_batches
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.evaluate import evaluate
 from cvflow.engine.job import Job, make_job
 from cvflow.engine.views import Looking, View, as_it_is, make_views
+from cvflow.loading.loader import eval_batches
 from cvflow.registry import Component, build
 from cvflow.tasks.base import BaseTask
 from cvflow.types import Raw

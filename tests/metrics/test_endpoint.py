@@ -9,7 +9,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from cvflow.data.annotations import KINDS
+from cvflow.annotations import KINDS
 from cvflow.draw import block_of
 from cvflow.errors import CvflowError
 from cvflow.metrics.endpoint import EndpointMetric, epe

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score, recall_score
 
-from cvflow.data.annotations import mask
+from cvflow.annotations import mask
 from cvflow.draw import block_of
 from cvflow.errors import CvflowError
 from cvflow.metrics.segmentation import SegmentationMetric, confusion, mean_iou

@@ -19,8 +19,8 @@ import pytest
 import torch
 
 from cvflow.config import Compute, Recipe, SplitRule
-from cvflow.data.dataset import PreparedDataset
-from cvflow.data.prepare import prepare
+from cvflow.dataset.prepare import prepare
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.export import write_model
 from cvflow.engine.job import make_task
 from cvflow.registry import Component, build

@@ -16,7 +16,7 @@ from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
 from cvflow.config import Compute, Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.history import read_history
 from cvflow.engine.loop import train
 from cvflow.engine.session import Session

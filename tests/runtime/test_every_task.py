@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cvflow.config import Compute, Recipe
-from cvflow.data.dataset import PreparedDataset
-from cvflow.data.prepare import prepare
+from cvflow.dataset.prepare import prepare
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.export import write_model
 from cvflow.registry import build, names

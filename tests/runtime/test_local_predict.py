@@ -15,12 +15,11 @@ from typer.testing import CliRunner
 
 from cvflow.cli.app import app
 from cvflow.config import Compute
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.export import read_model
 from cvflow.errors import RequestError
-from cvflow.stages import parts
-from cvflow.stages.api import load, predict_batch
-from cvflow.stages.predict import predict_path
+from cvflow.stages.predict import parts, predict_path
+from cvflow.verbs.api import load, predict_batch
 
 HERE = Compute(threads=1, device="cpu")
 COLUMNS = ["id", "error", "class", "probabilities", "model_version", "data_hash"]

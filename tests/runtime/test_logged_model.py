@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cvflow.annotations import flow
+from cvflow.annotations.image import encode_png
 from cvflow.config import Recipe
-from cvflow.data.annotations import flow
-from cvflow.data.images import encode_png
 from cvflow.engine.export import write_model
 from cvflow.engine.job import make_task
 from cvflow.runtime.logged_model import save

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cvflow.config import Compute, Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.history import read_history
 from cvflow.engine.loop import train

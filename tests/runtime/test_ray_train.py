@@ -17,7 +17,7 @@ from ray import cloudpickle
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from cvflow.config import Compute, Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.export import write_model
 from cvflow.engine.history import read_history

@@ -15,8 +15,8 @@ import pytest
 import ray
 
 from cvflow.config import Compute, Recipe, SplitRule
-from cvflow.data.dataset import PreparedDataset, read_description
-from cvflow.data.prepare import prepare
+from cvflow.dataset.prepare import prepare
+from cvflow.dataset.prepared import PreparedDataset, read_description
 from cvflow.engine.checkpoint import Checkpoint
 from cvflow.engine.loop import train
 from cvflow.engine.search.conductor import Conductor

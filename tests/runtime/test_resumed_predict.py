@@ -15,11 +15,10 @@ import pytest
 from PIL import Image
 
 from cvflow.config import Compute
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.errors import CvflowError
-from cvflow.stages import parts
-from cvflow.stages.overlays import FOLDER
-from cvflow.stages.predict import predict_path
+from cvflow.stages.predict import parts, predict_path
+from cvflow.stages.predict.overlays import FOLDER
 
 HERE = Compute(threads=1, device="cpu")
 ROWS = 20
@@ -27,7 +26,8 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from cvflow.config import Compute
-from cvflow.stages import parts, predict
+from cvflow.stages.predict import parts
+from cvflow.stages import predict
 parts.PART_ROWS, parts.PART_SECONDS = int(sys.argv[5]), float(sys.argv[7])
 compute = Compute(workers=int(sys.argv[4]), threads=1, device="cpu")
 rename, last = Path.rename, f"part-{int(sys.argv[8]) - 1:05d}.parquet"

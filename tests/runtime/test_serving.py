@@ -21,16 +21,16 @@ import numpy as np
 import pytest
 import torch
 
+from cvflow.annotations import disparity
 from cvflow.config import Recipe
-from cvflow.data.annotations import disparity
-from cvflow.data.formats.layered_scenes import LayeredScenes
 from cvflow.engine.export import write_model
 from cvflow.engine.job import make_task
+from cvflow.formats.built_in.layered_scenes import LayeredScenes
 from cvflow.runtime import model_registry as registry
 from cvflow.runtime.champions import crown
 from cvflow.runtime.tracking import open_run
-from cvflow.stages.api import load
 from cvflow.types import DatasetInfo
+from cvflow.verbs.api import load
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvflow.errors import CvflowError
-from cvflow.stages import parts
-from cvflow.stages.answer_files import FOLDER, filed, naming, safe
+from cvflow.stages.predict import parts
+from cvflow.stages.predict.answer_files import FOLDER, filed, naming, safe
 from cvflow.tasks.base import BaseTask
 from cvflow.tasks.classification import Classification
 from cvflow.types import Prediction, Schema

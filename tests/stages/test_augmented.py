@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from cvflow.config import Recipe, SplitRule
-from cvflow.data.dataset import PreparedDataset
-from cvflow.data.prepare import prepare
+from cvflow.dataset.prepare import prepare
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.draw import Strips
 from cvflow.engine.job import make_task
+from cvflow.project.graph import Run
 from cvflow.registry import build
-from cvflow.stages.finished import Finished
+from cvflow.stages.report.finished_run import Finished
 from cvflow.stages.report.images import Epoch, augmented, variants
-from cvflow.stages.run import Run
 
 FORMATS: Mapping[str, Mapping[str, Any]] = {
     "segmentation": {"name": "digit_scenes", "size": 32, "count": 10},

@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cvflow.data.annotations import mask
+from cvflow.annotations import mask
+from cvflow.project.graph import Run
+from cvflow.project.project import make_entry, write_entry
 from cvflow.stages.evaluate import evaluate, measured_on, read_metrics
-from cvflow.stages.finished import Finished
 from cvflow.stages.prepare import prepare
-from cvflow.stages.project import make_entry, write_entry
+from cvflow.stages.report.finished_run import Finished
 from cvflow.stages.resolve import resolve
-from cvflow.stages.run import Run
 from cvflow.stages.train import train
 from cvflow.types import Prediction
 

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 from cvflow.cli.app import app
 from cvflow.draw.images import Lineups
 from cvflow.errors import RequestError
+from cvflow.project.graph import STAGES, Run
+from cvflow.project.pipeline import run_stage
+from cvflow.project.project import make_entry, shipped, write_entry
 from cvflow.registry import Component, build
-from cvflow.stages.finished import Finished
-from cvflow.stages.identify import identify, identity_of
-from cvflow.stages.pipeline import run_stage
-from cvflow.stages.project import make_entry, shipped, write_entry
 from cvflow.stages.report import sections
-from cvflow.stages.run import STAGES, Run
+from cvflow.stages.report.finished_run import Finished
+from cvflow.verbs.identify import identify, identity_of
 
 SMALL = {
     "data.format": {"name": "digit_identities", "identities": 48, "images": 6}, "model.backbone.width": 16, "train.epochs": 12,

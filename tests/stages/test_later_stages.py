@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-import cvflow.stages.project as projects
+import cvflow.project.project as projects
 from cvflow.errors import RequestError
+from cvflow.project.graph import Run
 from cvflow.stages.prepare import prepare
 from cvflow.stages.resolve import resolve
-from cvflow.stages.run import Run
 from cvflow.stages.train import train
 
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import yaml
 
+from cvflow.annotations import KINDS
+from cvflow.annotations.files import kitti, pfm
 from cvflow.config import Compute
-from cvflow.data.annotations import KINDS
-from cvflow.data.files import kitti, pfm
-from cvflow.data.formats.layered_scenes import LayeredScenes
 from cvflow.errors import RequestError
-from cvflow.stages.api import load
-from cvflow.stages.pipeline import run_stage
+from cvflow.formats.built_in.layered_scenes import LayeredScenes
+from cvflow.project.pipeline import run_stage
+from cvflow.project.project import make_entry, write_entry
 from cvflow.stages.predict import predict_path
-from cvflow.stages.project import make_entry, write_entry
+from cvflow.verbs.api import load
 
 RECIPE = {
     "task": "stereo",

@@ -7,7 +7,7 @@ import pytest
 from cvflow import registry
 from cvflow.config import Promote, Recipe
 from cvflow.errors import RequestError
-from cvflow.stages.promotion import Standing, decide, promotion_objective
+from cvflow.stages.register.promotion import Standing, decide, promotion_objective
 from cvflow.tasks.base import Task
 from cvflow.types import DatasetInfo, Objective
 

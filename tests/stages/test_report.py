@@ -15,17 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from cvflow.data import findings
-from cvflow.data.loader import train_batches
+from cvflow.dataset import findings
 from cvflow.draw import Gallery, Shares, Strips
+from cvflow.loading.loader import train_batches
+from cvflow.project.graph import Run
+from cvflow.project.pipeline import run_stage
 from cvflow.registry import Component, build
-from cvflow.stages import data_page
-from cvflow.stages.finished import Finished
-from cvflow.stages.pipeline import run_stage
+from cvflow.stages.prepare import data_page
 from cvflow.stages.report import plots, report, sections
+from cvflow.stages.report.finished_run import Finished
 from cvflow.stages.report.images import Epoch, augmented, variants
 from cvflow.stages.report.training import time_split
-from cvflow.stages.run import Run
 from cvflow.tasks.classification import Classification
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 
 from cvflow.draw import Gallery
+from cvflow.project.graph import STAGES, Run
+from cvflow.project.pipeline import run_stage
+from cvflow.project.project import make_entry, shipped, write_entry
+from cvflow.project.resolved import resolve_layers
+from cvflow.recipe.layers import load
 from cvflow.registry import build, names
-from cvflow.stages.finished import Finished
-from cvflow.stages.pipeline import run_stage
-from cvflow.stages.project import make_entry, shipped, write_entry
-from cvflow.stages.recipe_file import load
 from cvflow.stages.report import sections
-from cvflow.stages.resolve import resolve_layers
-from cvflow.stages.run import STAGES, Run
+from cvflow.stages.report.finished_run import Finished
 from cvflow.stages.tune.result import read_results
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # MLflow's

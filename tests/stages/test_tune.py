@@ -11,23 +11,24 @@ from typing import Any
 import pytest
 import yaml
 
-import cvflow.stages.project as projects
+import cvflow.project.project as projects
 from cvflow.config import Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.history import History
 from cvflow.engine.search.conductor import Conductor
 from cvflow.engine.session import Point
 from cvflow.errors import CvflowError, RequestError
+from cvflow.project.graph import Run
+from cvflow.project.resolved import resolve_layers
+from cvflow.recipe.layers import load
 from cvflow.stages.prepare import prepare
-from cvflow.stages.recipe_file import load
-from cvflow.stages.resolve import resolve, resolve_layers
-from cvflow.stages.run import Run
-from cvflow.stages.search import drawn
+from cvflow.stages.resolve import resolve
 from cvflow.stages.tune import check_found
 from cvflow.stages.tune.check import algorithm_of, builds, check_models, check_search, search_objective
 from cvflow.stages.tune.result import read_results, write_results
 from cvflow.stages.tune.trial_recipe import WithoutTest, trial_recipe, with_params
 from cvflow.tasks.base import ANY_DATA
+from cvflow.verbs.search import drawn
 
 SPACE = {"search.space.train.optimizer.lr": "loguniform(1e-3, 1)", "search.space.model.backbone": "choice(lenet, mlp)"}
 ELSEWHERE = "Leave it out, or type train.optimizer.name=rmsprop, which has it."

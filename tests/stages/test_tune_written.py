@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-import cvflow.stages.project as projects
+import cvflow.project.project as projects
 from cvflow import plugins, registry
 from cvflow.errors import Fault, RequestError
-from cvflow.stages.recipe_file import load
-from cvflow.stages.resolve import resolve_layers
-from cvflow.stages.search import check
+from cvflow.project.resolved import resolve_layers
+from cvflow.recipe.layers import load
+from cvflow.verbs.search import check
 
 
 def test_the_faults_of_a_search_stand_where_they_were_written(write: Callable[..., Path]) -> None:

@@ -11,10 +11,10 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, top_k_accuracy_s
 from torch import nn
 from torch.nn import functional as F
 
+from cvflow.annotations.image import encode_png
 from cvflow.config import Compute, Recipe, SplitRule
-from cvflow.data.dataset import PreparedDataset
-from cvflow.data.images import encode_png
-from cvflow.data.prepare import prepare
+from cvflow.dataset.prepare import prepare
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.evaluate import Evaluation, evaluate
 from cvflow.engine.job import Job, make_job

@@ -13,9 +13,8 @@ import pytest
 import torch
 
 from cvflow.config import Compute, Recipe, SplitRule
-from cvflow.data.dataset import PreparedDataset
-from cvflow.data.prepare import prepare
-from cvflow.data.samplers import Identities, Shuffle
+from cvflow.dataset.prepare import prepare
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.evaluate import evaluate
 from cvflow.engine.history import History
@@ -23,6 +22,7 @@ from cvflow.engine.job import make_job
 from cvflow.engine.loop import train
 from cvflow.engine.views import View
 from cvflow.errors import RequestError
+from cvflow.loading.samplers import Identities, Shuffle
 from cvflow.registry import Component, build
 from cvflow.runtime.console import Console
 from cvflow.runtime.local import LocalSession

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cvflow.annotations.image import encode_png
 from cvflow.config import Recipe
-from cvflow.data.images import encode_png
 from cvflow.engine.evaluate import target_rows
 from cvflow.engine.views import View
 from cvflow.errors import RequestError

@@ -10,16 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from cvflow.annotations import KINDS
+from cvflow.annotations.files import flo, kitti, pfm
+from cvflow.annotations.image import ImageFault, encode_png
 from cvflow.config import Recipe
-from cvflow.data.annotations import KINDS
-from cvflow.data.files import flo, kitti, pfm
-from cvflow.data.formats.layered_scenes import LayeredScenes
-from cvflow.data.images import ImageFault, encode_png
 from cvflow.engine.views import View, make_views
 from cvflow.errors import RequestError
+from cvflow.formats.built_in.layered_scenes import LayeredScenes
+from cvflow.ops.placement import Placement
 from cvflow.registry import Component, build
 from cvflow.tasks.base import Task
-from cvflow.types import DatasetInfo, Placement, Prediction, Sample
+from cvflow.types import DatasetInfo, Prediction, Sample
 
 TASKS = {"stereo": ("cost_volume_stereo", "disparity"), "flow": ("correlation_flow", "flow")}
 SMALL = {"stereo": {"max_disparity": 12, "channels": 16, "feature_stride": 2, "depth": 1}, "flow": {"channels": (8, 16, 16), "width": 16}}

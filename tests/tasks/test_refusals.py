@@ -11,11 +11,11 @@ import yaml
 from torch import nn
 
 from cvflow.config import Recipe
-from cvflow.data.formats.layered_scenes import LayeredScenes
 from cvflow.errors import RequestError
+from cvflow.formats.built_in.layered_scenes import LayeredScenes
+from cvflow.project.resolved import resolve_layers
+from cvflow.recipe.layers import load
 from cvflow.registry import Component, build, forget, get, names, register
-from cvflow.stages.recipe_file import load
-from cvflow.stages.resolve import resolve_layers
 from cvflow.tasks.base import Task
 from cvflow.types import DatasetInfo
 

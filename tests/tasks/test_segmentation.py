@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.tv_tensors import Mask
 
+from cvflow.annotations import mask
+from cvflow.annotations.image import encode_png
 from cvflow.config import Recipe
-from cvflow.data.annotations import mask
-from cvflow.data.images import encode_png
 from cvflow.engine.evaluate import target_rows
 from cvflow.engine.views import View
 from cvflow.errors import RequestError

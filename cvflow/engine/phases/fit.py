@@ -14,7 +14,6 @@ from pydantic import Field
 from torch import nn
 
 from cvflow.config import Phase
-from cvflow.data.loader import Rows, eval_batches
 from cvflow.engine.checkpoint import Checkpoint
 from cvflow.engine.distributed import agree, barrier, gather
 from cvflow.engine.job import Job
@@ -24,6 +23,7 @@ from cvflow.engine.phases import Cursor
 from cvflow.engine.phases.score import validate
 from cvflow.engine.session import Point
 from cvflow.errors import CvflowError, InterruptedRunError
+from cvflow.loading.loader import Rows, eval_batches
 from cvflow.registry import register
 from cvflow.types import Batch, Row
 

@@ -9,8 +9,6 @@ from dataclasses import asdict
 import torch
 
 from cvflow.config import Phase, Recipe
-from cvflow.data.loader import seed_of, train_batches
-from cvflow.data.mixing import Mix
 from cvflow.engine.checkpoint import Checkpoint, flatten_optimizer, unflatten_optimizer
 from cvflow.engine.distributed import agree, barrier
 from cvflow.engine.freeze import set_mode, trainable
@@ -22,6 +20,8 @@ from cvflow.engine.schedules import with_warmup
 from cvflow.engine.session import Point, Progress
 from cvflow.engine.update import Update
 from cvflow.errors import CvflowError, Fault, InterruptedRunError, RequestError
+from cvflow.loading.loader import seed_of, train_batches
+from cvflow.loading.mixing import Mix
 from cvflow.registry import build, register
 from cvflow.types import Batch, Sample
 

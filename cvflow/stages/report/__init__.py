@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cvflow.draw import Numbers, Section, page
-from cvflow.stages.finished import Finished
-from cvflow.stages.project import slug
+from cvflow.project.graph import Run
+from cvflow.project.project import slug
 from cvflow.stages.report.data import data_blocks
+from cvflow.stages.report.finished_run import Finished
 from cvflow.stages.report.images import augmented, galleries
 from cvflow.stages.report.lineage import lineage
 from cvflow.stages.report.pictures import figure_block
 from cvflow.stages.report.training import curves, time_split
-from cvflow.stages.run import Run
-from cvflow.stages.tracked import log_pages
+from cvflow.stages.train.mlflow_run import log_pages
 
 PLOTTED = ("Training", "Details")
 """Sections whose blocks are artifacts of their own, too."""

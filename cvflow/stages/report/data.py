@@ -7,8 +7,8 @@ from typing import Any
 
 from cvflow.draw import Block, Facts, Link, Numbers, Table
 from cvflow.draw.scale import number
-from cvflow.stages.data_page import pixel_table
-from cvflow.stages.finished import Finished
+from cvflow.stages.prepare.data_page import pixel_table
+from cvflow.stages.report.finished_run import Finished
 
 FINDINGS = 50
 SIZES = 4

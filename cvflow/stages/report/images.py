@@ -8,16 +8,16 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cvflow.annotations import as_in_a_row
+from cvflow.annotations.image import Pixels
 from cvflow.config import Recipe
-from cvflow.data.annotations import as_in_a_row
-from cvflow.data.images import Pixels
-from cvflow.data.loader import BatchSet, Plan, row_alone
-from cvflow.data.mixing import Mix
 from cvflow.draw import Gallery, Item, Strips
 from cvflow.draw.images import beside
 from cvflow.engine.phases.sgd import at_size
+from cvflow.loading.loader import BatchSet, Plan, row_alone
+from cvflow.loading.mixing import Mix
 from cvflow.registry import build, get
-from cvflow.stages.finished import Finished, Shown
+from cvflow.stages.report.finished_run import Finished, Shown
 from cvflow.tasks.base import Task
 from cvflow.types import Batch
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from cvflow.draw import Facts
 from cvflow.runtime.dvc import git_revision
 from cvflow.runtime.tracking import environment
-from cvflow.stages.finished import Finished
+from cvflow.stages.report.finished_run import Finished
 
 
 def lineage(done: Finished) -> Iterator[Facts]:

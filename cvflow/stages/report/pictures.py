@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cvflow.draw import Block, Item, block_of
-from cvflow.stages.finished import Finished
+from cvflow.stages.report.finished_run import Finished
 
 
 def figure_block(done: Finished, figure: Mapping[str, Any], title: str) -> Block:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cvflow.draw import Curves, Shares
-from cvflow.stages.finished import Finished
+from cvflow.stages.report.finished_run import Finished
 
 PARTS = ("data", "forward", "backward", "optimizer", "evaluation", "checkpoint", "tracking")
 

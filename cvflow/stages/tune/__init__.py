@@ -7,12 +7,12 @@ import json
 from functools import partial
 
 from cvflow.config import Recipe
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.search.conductor import Conductor, ranked
 from cvflow.errors import CvflowError, InterruptedRunError
+from cvflow.project.graph import STATE, TUNE, Run, lookup
+from cvflow.project.project import locked
 from cvflow.registry import build
-from cvflow.stages.project import locked
-from cvflow.stages.run import STATE, TUNE, Run, lookup
 from cvflow.stages.tune.check import algorithm_of, check_models, check_search, search_objective
 from cvflow.stages.tune.result import write_results
 from cvflow.stages.tune.tracked import Tracker

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 
 from cvflow.config import Compute, Data, Recipe, Search
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.job import make_task
 from cvflow.engine.search.space import Space
 from cvflow.engine.search.trials import Algorithm
 from cvflow.errors import Fault, RequestError, did_you_mean, one_of
+from cvflow.project.graph import lookup
+from cvflow.recipe.layers import leaves
 from cvflow.registry import build
 from cvflow.space import Dimension
-from cvflow.stages.run import lookup
-from cvflow.stages.show import leaves
 from cvflow.stages.tune.trial_recipe import faults_with, with_params
 from cvflow.tasks.base import ANY_DATA, Task, objective_by
 from cvflow.types import DatasetInfo, Objective

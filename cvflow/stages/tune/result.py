@@ -13,8 +13,8 @@ import yaml
 from cvflow.config import merge
 from cvflow.engine.search.conductor import Conductor, ranked
 from cvflow.engine.search.journal import Trial
-from cvflow.stages.recipe_file import nest
-from cvflow.stages.run import Run, find_entry
+from cvflow.project.graph import Run, find_entry
+from cvflow.recipe.layers import nest
 from cvflow.stages.tune.report import search_page
 from cvflow.stages.tune.trial_recipe import nested
 

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from cvflow.data.dataset import PreparedDataset
+from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.search.conductor import Conductor, ranked
 from cvflow.engine.search.journal import Trial
+from cvflow.project.graph import Run
 from cvflow.runtime.tracking import Tail, describe_run, find_run, finish_run, log_files, log_results, open_run
 from cvflow.runtime.tracking_uri import first_line
-from cvflow.stages.run import Run
-from cvflow.stages.tracked import experiment, opened
+from cvflow.stages.train.mlflow_run import experiment, opened
 
 SENT = "sent"
 """A file of this name in a trial's folder: MLflow has all of it."""

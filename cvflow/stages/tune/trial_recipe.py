@@ -9,14 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from cvflow.config import Recipe, merge
-from cvflow.data.dataset import PreparedDataset
-from cvflow.data.shards import ShardReader
+from cvflow.dataset.prepared import PreparedDataset
+from cvflow.dataset.shards import ShardReader
 from cvflow.engine.loop import train as train_loop
 from cvflow.engine.session import Session
 from cvflow.errors import CvflowError, Fault, RequestError
+from cvflow.recipe.check import option_faults
+from cvflow.recipe.layers import nest
 from cvflow.registry import faults_of
-from cvflow.stages.recipe_file import nest
-from cvflow.stages.resolve import option_faults
 from cvflow.stages.train import as_shipped
 
 

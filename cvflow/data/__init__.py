@@ -1,1 +1,0 @@
-"""From raw annotated images to the prepared dataset, and from there to batches."""

@@ -1,0 +1,1 @@
+"""Raw data of any kind as records, a file each format."""

@@ -1,0 +1,1 @@
+"""What several formats read alike: trees of files, tables, masks, pairs."""

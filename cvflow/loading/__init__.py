@@ -1,0 +1,1 @@
+"""Prepared rows become batches."""

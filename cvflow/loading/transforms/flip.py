@@ -1,0 +1,35 @@
+"""Mirrored images, some of the time."""
+
+from __future__ import annotations
+
+import torch
+
+from cvflow.config import Image
+from cvflow.loading.transforms.apply import Probability, mirrored, moved
+from cvflow.loading.transforms.lazy_torchvision import F
+from cvflow.registry import register
+from cvflow.types import Sample
+
+
+@register("transform", "horizontal_flip")
+class HorizontalFlip:
+    """Left and right exchanged. p: probability."""
+
+    mirrors = True
+
+    def __init__(self, image: Image, *, p: Probability = 0.5) -> None:
+        self.p = p
+
+    def __call__(self, sample: Sample) -> Sample:
+        return mirrored(sample, F.horizontal_flip) if torch.rand(()) < self.p else sample
+
+
+@register("transform", "vertical_flip")
+class VerticalFlip:
+    """Top and bottom exchanged. p: probability."""
+
+    def __init__(self, image: Image, *, p: Probability = 0.5) -> None:
+        self.p = p
+
+    def __call__(self, sample: Sample) -> Sample:
+        return moved(sample, F.vertical_flip) if torch.rand(()) < self.p else sample

@@ -1,0 +1,37 @@
+"""Which format reads data for a task; where none does, for which task one would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cvflow.errors import Fault, RequestError
+from cvflow.formats.recognise import recognise
+from cvflow.formats.record import Format
+from cvflow.recipe.task_data import schema_of
+from cvflow.registry import Component, names
+
+
+def recognise_for(task: str, data: Path, where: str, options: Mapping[str, Any] | None = None) -> tuple[Component, Format]:
+    """The first format that reads the data and has what the task needs. RequestError, which names the tasks that the data would do for."""
+    try:
+        return recognise(data, where, options, schema_of(task))
+    except RequestError as error:
+        others = _others(data) if not _reads(data, task) else []  # else it is the options that are wrong
+        fix = f"Type --task {' or --task '.join(others)}."
+        faults = [Fault("--task", f"'{task}'", "a task that these data have the annotations for", fix)] if others else error.faults
+        raise RequestError(*faults) from None
+
+
+def _others(data: Path) -> list[str]:
+    """The tasks that some format reads the data for."""
+    return [name for name in names("task") if _reads(data, name)]
+
+
+def _reads(data: Path, task: str) -> bool:
+    try:
+        recognise(data, schema=schema_of(task))
+    except RequestError:
+        return False
+    return True
