@@ -59,7 +59,8 @@ def main() -> int:
             sys.exit("The full search was broken off; the same command goes on.")
         asha = search("small.yaml", {"search.scheduler": ASHA}, "asha")
     rows = [
-        [name, found.trials[0]["score"], epochs(found), epochs(found) / epochs(full)] for name, found in (("full", full), ("asha", asha))
+        [name, found.trials[0]["score"], epochs(found), epochs(found) / epochs(full)]
+        for name, found in (("full", full), ("asha", asha))
     ]
     lost = full.trials[0]["score"] - asha.trials[0]["score"]
     share = epochs(asha) / epochs(full)
@@ -67,7 +68,12 @@ def main() -> int:
         f"ASHA (grace {ASHA['grace']}, reduction {ASHA['reduction']}) loses {lost:.4f} of the full search's best, at most {MOST_LOST} is "
         f"asked for, with {share:.1%} of its epochs, at most {MOST_EPOCHS:.0%}."
     )
-    write_results("asha", "ASHA against the full search", table(["search", "best val accuracy", "epochs", "share"], rows), said)
+    write_results(
+        "asha",
+        "ASHA against the full search",
+        table(["search", "best val accuracy", "epochs", "share"], rows),
+        said,
+    )
     return int(lost > MOST_LOST or share > MOST_EPOCHS)
 
 

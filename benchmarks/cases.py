@@ -76,4 +76,6 @@ S = TypeVar("S", bound=LocalSession)
 def session(root: Path, threads: int, loader_workers: int = 0, kind: type[S] = LocalSession) -> S:  # type: ignore[assignment]
     """A training in this process, its checkpoints and history below ``root``; shows nothing."""
     compute = Compute(device="cpu", threads=threads, loader_workers=loader_workers)
-    return kind(compute, CheckpointStore(root / "checkpoints"), History(root / "history.jsonl"), Console(StringIO()))
+    return kind(
+        compute, CheckpointStore(root / "checkpoints"), History(root / "history.jsonl"), Console(StringIO())
+    )

@@ -66,7 +66,14 @@ def read_table() -> dict[tuple[Any, ...], float]:
 
 def digits(out: Path) -> PreparedDataset:
     """719 digits to train on, 719 to validate."""
-    prepare(build("format", Component(name="digits"), None), Classification.schema, "classification", SplitRule(val=0.5), out, 64)
+    prepare(
+        build("format", Component(name="digits"), None),
+        Classification.schema,
+        "classification",
+        SplitRule(val=0.5),
+        out,
+        64,
+    )
     return PreparedDataset(out)
 
 
@@ -81,7 +88,9 @@ def val_loss(dataset: PreparedDataset, values: tuple[Any, ...], folder: Path) ->
     with (folder.with_suffix(".txt")).open("w") as silent:
         compute, history = Compute(threads=1, device="cpu"), History(folder / "history.jsonl")
         train(
-            Recipe.model_validate(data), dataset, LocalSession(compute, CheckpointStore(folder / "checkpoints"), history, Console(silent))
+            Recipe.model_validate(data),
+            dataset,
+            LocalSession(compute, CheckpointStore(folder / "checkpoints"), history, Console(silent)),
         )
     return min(p.metrics["val_loss"] for _, p in read_history(history.path) if "epoch" in p.metrics)
 

@@ -18,14 +18,19 @@ BUDGET, SEEDS, LAG = 60, range(20), 4
 ALGORITHMS = ("random", "evolution", "tpe")
 
 
-def best_rank(algorithm: str, seed: int, losses: dict[tuple[Any, ...], float], ranks: dict[tuple[Any, ...], int]) -> int:
+def best_rank(
+    algorithm: str, seed: int, losses: dict[tuple[Any, ...], float], ranks: dict[tuple[Any, ...], int]
+) -> int:
     """Search the table as ``cvflow tune`` would with four trials at once; the rank of the best setting found, 1 = best of all."""
     space = Space({key: Dimension(kind="choice", values=values) for key, values in SPACE.items()}, {})
     made = build("searcher", Component(name=algorithm), space, seed)
     found: list[Params] = []
     for number in range(BUDGET):
         known = number - LAG + 1 if made.uses_results else 0
-        tried = [Tried(params, i < known, -losses[setting(params)] if i < known else None) for i, params in enumerate(found)]
+        tried = [
+            Tried(params, i < known, -losses[setting(params)] if i < known else None)
+            for i, params in enumerate(found)
+        ]
         found.append(made.suggest(tried)[0])
     return min(ranks[setting(params)] for params in found)
 
@@ -40,7 +45,10 @@ def compare() -> None:
     ranks = {values: rank for rank, values in enumerate(sorted(losses, key=lambda values: losses[values]), 1)}
     found = {name: [best_rank(name, seed, losses, ranks) for seed in SEEDS] for name in ALGORITHMS}
     medians = {name: statistics.median(values) for name, values in found.items()}
-    rows = [[name, medians[name], statistics.mean(values), max(values), json.dumps(values)] for name, values in found.items()]
+    rows = [
+        [name, medians[name], statistics.mean(values), max(values), json.dumps(values)]
+        for name, values in found.items()
+    ]
     text = f"{len(losses)} settings of {len(SPACE)} keys, {BUDGET} trials, {LAG} at once. Rank 1 is the best of all settings."
     ratio = f"Median best rank, random / evolution: {medians['random'] / medians['evolution']:.2f} (at least 2 is asked for)."
     columns = ["algorithm", "median best rank", "mean", "worst", "seeds 0 to 19"]

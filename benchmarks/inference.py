@@ -39,11 +39,22 @@ BAR, RAY_BAR = 1.0, 0.9
 
 def make_model(folder: Path) -> Path:
     """ResNet-20 as initialised: its speed is that of a trained one."""
-    sections = {"task": "classification", "data": {"format": "digits"}, "image": {"size": (32, 32), "channels": 3}}
+    sections = {
+        "task": "classification",
+        "data": {"format": "digits"},
+        "image": {"size": (32, 32), "channels": 3},
+    }
     recipe = Recipe.model_validate({**sections, "model": {"name": "classifier", "backbone": "cifar_resnet"}})
     info = DatasetInfo("classification", tuple("abcdefghij"), {"train": 1}, (0.5,) * 3, (0.25,) * 3, "")
     model = make_task(recipe, info).build(recipe, info)
-    write_model(folder, model.state_dict(), recipe.model_dump(mode="json", by_alias=True), info, "f" * 32, "d" * 32 + ".dir")
+    write_model(
+        folder,
+        model.state_dict(),
+        recipe.model_dump(mode="json", by_alias=True),
+        info,
+        "f" * 32,
+        "d" * 32 + ".dir",
+    )
     return folder
 
 
@@ -54,8 +65,13 @@ def make_images(file: Path, count: int) -> Path:
     with pq.ParquetWriter(file, schema, compression="none") as writer:
         for first in range(0, count, 1000):
             coarse = random.integers(0, 256, (min(1000, count - first), 8, 8, 3), dtype=np.uint8)
-            pixels = coarse.repeat(4, 1).repeat(4, 2) ^ random.integers(0, 8, (len(coarse), 32, 32, 3), dtype=np.uint8)
-            rows = {"id": [str(first + i) for i in range(len(pixels))], "image": [encode_png(one) for one in pixels]}
+            pixels = coarse.repeat(4, 1).repeat(4, 2) ^ random.integers(
+                0, 8, (len(coarse), 32, 32, 3), dtype=np.uint8
+            )
+            rows = {
+                "id": [str(first + i) for i in range(len(pixels))],
+                "image": [encode_png(one) for one in pixels],
+            }
             writer.write_table(pa.table(rows, schema=schema))
     return file
 
@@ -126,7 +142,11 @@ def main() -> int:
 
 
 def run(folder: Path, count: int, pairs: int, threads: int) -> int:
-    model, file, out = make_model(folder / "model"), make_images(folder / "images.parquet", count), folder / "bare.parquet"
+    model, file, out = (
+        make_model(folder / "model"),
+        make_images(folder / "images.parquet", count),
+        folder / "bare.parquet",
+    )
     few = min(count, 4000)
     speeds = {workers: bare(model, file, out, few, workers) for workers in (0, 1, 2)}
     best = max(speeds, key=lambda workers: speeds[workers])

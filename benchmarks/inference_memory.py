@@ -55,7 +55,10 @@ print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, mos
 def peaks(model: Path, source: Path, out: Path, workers: int) -> list[float]:
     """Peak resident MB of the process that was asked; of all below it together, pages that they share counted once."""
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, *map(str, (model, source, out, workers))], capture_output=True, text=True, check=True
+        [sys.executable, "-c", CHILD, *map(str, (model, source, out, workers))],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     answer: list[float] = json.loads(done.stdout.splitlines()[-1])
     return answer
@@ -67,7 +70,9 @@ def main(*sizes: int) -> int:
         folder = Path(name)
         model = make_model(folder / "model")
         files = [make_images(folder / f"{size}.parquet", size) for size in sizes]
-        alone, spread = ([peaks(model, file, folder / "out", workers) for file in files] for workers in (0, 2))
+        alone, spread = (
+            [peaks(model, file, folder / "out", workers) for file in files] for workers in (0, 2)
+        )
     found = {
         "in this process": [here for here, _ in alone],
         "Ray's driver, 2 actors": [here for here, _ in spread],
@@ -76,7 +81,9 @@ def main(*sizes: int) -> int:
     columns = ["where", *(f"{size:,} rows, MB" for size in sizes), "ratio"]
     rows = [[where, few, many, f"{many / few:.2f}"] for where, (few, many) in found.items()]
     text = f"The ratio at most {BAR}. Below the driver: Ray's own processes and the actors, twice a second; what they share counted once."
-    write_results("inference_memory", "Peak memory of batch inference", table(columns, rows), text, keep=sizes == SIZES)
+    write_results(
+        "inference_memory", "Peak memory of batch inference", table(columns, rows), text, keep=sizes == SIZES
+    )
     return int(any(many > BAR * few for few, many in found.values()))
 
 

@@ -79,7 +79,9 @@ class Pairs:
 
     def rows(self) -> list[list[object]]:
         """Number of the pair, ours, theirs, ratio: the lines of a table."""
-        return [[i + 1, a, b, f"{a / b:.3f}"] for i, (a, b) in enumerate(zip(self.ours, self.theirs, strict=True))]
+        return [
+            [i + 1, a, b, f"{a / b:.3f}"] for i, (a, b) in enumerate(zip(self.ours, self.theirs, strict=True))
+        ]
 
 
 def in_pairs(ours: Callable[[], float], theirs: Callable[[], float], pairs: int = 5) -> Pairs:
@@ -101,7 +103,9 @@ class Side:
         self._log = marks.with_suffix(".log").open("wb")
         plain = {name: value for name, value in os.environ.items() if name not in WAITING}
         waiting = {WAITING[0]: SPINS} if as_cvflow(which) else {}
-        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, env={**plain, **waiting, **environment})
+        self._process = subprocess.Popen(
+            command, stdout=self._log, stderr=self._log, env={**plain, **waiting, **environment}
+        )
 
     def __enter__(self) -> Side:
         """Started, warm, and standing still."""
@@ -112,7 +116,9 @@ class Side:
         self._signal(signal.SIGSTOP)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._signal(signal.SIGKILL)
         self._process.wait()
         self._log.close()
@@ -205,13 +211,19 @@ def against_the_fastest(
 def both_rows(plain: Pairs, alike: Pairs) -> list[list[object]]:
     """What the bare loop's settings are, images/s of cvflow and of it, ratio: the lines of a table."""
     named = (("as Python and torch come", plain), ("as cvflow's", alike))
-    return [[name, statistics.median(found.ours), statistics.median(found.theirs), f"**{found}**"] for name, found in named]
+    return [
+        [name, statistics.median(found.ours), statistics.median(found.theirs), f"**{found}**"]
+        for name, found in named
+    ]
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table; numbers with four digits."""
     lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in line) + " |"
+        for line in lines
+    )
 
 
 def write_results(name: str, title: str, *parts: str, keep: bool = True) -> Path:
@@ -227,7 +239,9 @@ def write_results(name: str, title: str, *parts: str, keep: bool = True) -> Path
 
 def conditions() -> str:
     """The command, date, versions and machine."""
-    typed = [Path(word).name if os.path.isabs(word) else word for word in sys.argv[1:]]  # where it lies is this machine's own
+    typed = [
+        Path(word).name if os.path.isabs(word) else word for word in sys.argv[1:]
+    ]  # where it lies is this machine's own
     command = shlex.join(["python", SCRIPT, *typed])
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     load = f"load {os.getloadavg()[0]:.1f} at the end"
@@ -239,4 +253,7 @@ def processor() -> str:
     """The processor's name, where the system tells it."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )

@@ -56,7 +56,13 @@ def losses(net: str, epochs: int, until: int) -> list[float]:
     name, depth = NETS[net]
     optimizer = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4}
     plan = recipe(
-        {"name": name, "depth": depth}, 32, epochs=epochs, batch_size=32, optimizer=optimizer, warmup_epochs=1, channels_last=True
+        {"name": name, "depth": depth},
+        32,
+        epochs=epochs,
+        batch_size=32,
+        optimizer=optimizer,
+        warmup_epochs=1,
+        channels_last=True,
     )
     root = STATE / "orders" / f"{net}-{epochs}"
     if len(by_epoch(root)) < until:
@@ -72,7 +78,9 @@ def by_epoch(root: Path) -> list[float]:
     means, windows, last = [], list[tuple[int, float]](), 0
     for _, point in read_history(root / "history.jsonl"):
         if "epoch" in point.metrics:
-            means.append(math.fsum(steps * loss for steps, loss in windows) / sum(steps for steps, _ in windows))
+            means.append(
+                math.fsum(steps * loss for steps, loss in windows) / sum(steps for steps, _ in windows)
+            )
             windows.clear()
         else:
             windows.append((point.step - last, point.metrics["loss"]))
@@ -82,7 +90,9 @@ def by_epoch(root: Path) -> list[float]:
 
 def main() -> int:
     """Print the table; 1 where the papers' order does not show."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--until", type=int, help="stop after so many epochs of that schedule")
     parser.add_argument("--quick", action="store_true", help="one epoch: shows that it runs, not the order")
@@ -91,14 +101,18 @@ def main() -> int:
     until = min(arguments.until or epochs, epochs)
     cifar()
     with ProcessPoolExecutor(cores(), get_context("spawn")) as pool:
-        curves = dict(zip(NETS, pool.map(losses, NETS, [epochs] * len(NETS), [until] * len(NETS)), strict=True))
+        curves = dict(
+            zip(NETS, pool.map(losses, NETS, [epochs] * len(NETS), [until] * len(NETS)), strict=True)
+        )
     shown = sorted({1, *range(2, until, 2), until})
     last = {net: curve[-1] for net, curve in curves.items()}
     plain, residual = last["plain-56"] > last["plain-20"], last["ResNet-56"] < last["ResNet-20"]
     write_results(
         "orders",
         "Training loss by depth, with and without shortcuts (He et al. 2015, figure 6)",
-        table(["epoch", *NETS], [[epoch, *(curve[epoch - 1] for curve in curves.values())] for epoch in shown]),
+        table(
+            ["epoch", *NETS], [[epoch, *(curve[epoch - 1] for curve in curves.values())] for epoch in shown]
+        ),
         f"4,500 CIFAR-10 photographs, batch 32, SGD 0.05 with a cosine, crop and flip; {until} epochs of {epochs}.\n\n"
         f"Without shortcuts the deeper network has the higher training loss: **{plain}**. With them the lower: **{residual}**.",
         keep=not arguments.quick,

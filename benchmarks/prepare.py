@@ -40,7 +40,9 @@ def generate(folder: Path, side: int, numbers: range) -> None:
         draw = np.random.default_rng(i)
         coarse = Image.fromarray(draw.integers(0, 256, (side // 8, side // 8, 3), dtype=np.uint8))
         fine = draw.integers(-12, 13, (side, side, 3))
-        pixels = np.clip(np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC)) + fine, 0, 255).astype(np.uint8)
+        pixels = np.clip(
+            np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC)) + fine, 0, 255
+        ).astype(np.uint8)
         out = io.BytesIO()
         Image.fromarray(pixels).save(out, "JPEG", quality=85)
         target = folder / f"class{i % CLASSES}"
@@ -75,7 +77,12 @@ def pillow(source: Path) -> float:
 
 def prepared(source: Path, out: Path) -> dict[str, float]:
     """prepare in a process of its own: images, seconds, CPU seconds, peak memory before, of it, and of its workers in MB."""
-    said = subprocess.run([sys.executable, __file__, "--child", str(source), str(out)], check=True, capture_output=True, text=True)
+    said = subprocess.run(
+        [sys.executable, __file__, "--child", str(source), str(out)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     answer: dict[str, float] = json.loads(said.stdout.splitlines()[-1])
     return answer
 
@@ -86,7 +93,9 @@ def peak_mb(process: int) -> float:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:
         return 0.0
-    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
+    return next(
+        (int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0
+    )
 
 
 def watch(workers: dict[int, float]) -> None:
@@ -163,7 +172,9 @@ if __name__ == "__main__":
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--side", type=int, default=64)
-    parser.add_argument("--data", type=Path, help="Folder that keeps the generated files, or has them already.")
+    parser.add_argument(
+        "--data", type=Path, help="Folder that keeps the generated files, or has them already."
+    )
     parser.add_argument("--child", nargs=2, type=Path)
     arguments = parser.parse_args()
     if arguments.child:

@@ -99,7 +99,10 @@ def measured(name: str, threads: int) -> dict[str, Any]:
     run = through(file, overrides, "evaluate")
     found = Finished(run)
     line = {**key(name, threads), "metrics": found.measured["metrics"]}
-    line |= {"blind": blind(run.recipe, found.dataset, seen(found.dataset)), "seconds": sum(found.seconds.values())}
+    line |= {
+        "blind": blind(run.recipe, found.dataset, seen(found.dataset)),
+        "seconds": sum(found.seconds.values()),
+    }
     line |= {"epochs": sum(phase.epochs for phase in run.recipe.train.plan()), "threads": threads}
     with DONE.open("a") as lines:
         lines.write(json.dumps(line) + "\n")
@@ -130,7 +133,10 @@ def asked(name: str, threads: int) -> tuple[Path, dict[str, Any]]:
     file = RECIPES / f"{name}.yaml"
     if read_layer(file).data.get("train", {}).get("epochs") != 0:
         return file, plain(threads)
-    return file, {**plain(threads), "model.weights": str(Run(base(file).stem).path("model") / "model.safetensors")}
+    return file, {
+        **plain(threads),
+        "model.weights": str(Run(base(file).stem).path("model") / "model.safetensors"),
+    }
 
 
 def base(file: Path) -> Path:
@@ -165,14 +171,24 @@ def rows(name: str, lines: Mapping[str, Mapping[str, Any]]) -> list[list[object]
     short = {figure: aim.short(reached(figure, aim, lines).values()) for figure, aim in aims.items()}
     cost = [line["epochs"], f"{line['seconds'] / 60:.1f}", line["threads"]]
     return [
-        [name, figure, line["metrics"][figure], line["blind"][figure], aims.get(figure, "–"), short.get(figure) or "–", *cost]
+        [
+            name,
+            figure,
+            line["metrics"][figure],
+            line["blind"][figure],
+            aims.get(figure, "–"),
+            short.get(figure) or "–",
+            *cost,
+        ]
         for figure in figures
     ]
 
 
 def reached(figure: str, aim: Aim, lines: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Recipe -> figure, of those that share the aim."""
-    return {name: line["metrics"][figure] for name, line in lines.items() if CASES[name].aims.get(figure) == aim}
+    return {
+        name: line["metrics"][figure] for name, line in lines.items() if CASES[name].aims.get(figure) == aim
+    }
 
 
 def misses(lines: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -188,14 +204,26 @@ def misses(lines: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def main() -> None:
     """Print the table, recipe by recipe."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", help="of recipes, as in camvid; all by default")
     parser.add_argument("--threads", type=int, default=cores())
     arguments = parser.parse_args()
     names = [name for name in CASES if not arguments.names or any(asked in name for asked in arguments.names)]
     folder = STATE / "real"
     folder.mkdir(parents=True, exist_ok=True)
-    columns = ["recipe", "figure", "on test", "without the image", "aim", "short by", "epochs", "minutes", "threads"]
+    columns = [
+        "recipe",
+        "figure",
+        "on test",
+        "without the image",
+        "aim",
+        "short by",
+        "epochs",
+        "minutes",
+        "threads",
+    ]
     text = (
         "Trained with one seed, the recipe as it is. Without the image: the best constant answer, by the training split; of a single "
         "pair by its own truth. Minutes: of the training, with its validation. kitti and motorcycle train nothing: their models are those "

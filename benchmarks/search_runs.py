@@ -21,20 +21,31 @@ SPACE = {
     "model.backbone": "choice(lenet, mlp)",
 }
 ALGORITHMS = ("evolution", "random")
-PLAIN = {"train.epochs": EPOCHS, "compute.threads": 1, "compute.device": "cpu", "search.concurrency": 2, "search.metric": "loss"}
+PLAIN = {
+    "train.epochs": EPOCHS,
+    "compute.threads": 1,
+    "compute.device": "cpu",
+    "search.concurrency": 2,
+    "search.metric": "loss",
+}
 
 
 def main(trials: int) -> None:
     """Both searches, one after the other; the same space, epochs, concurrency and seed."""
     with tempfile.TemporaryDirectory() as scratch, chdir(scratch):
         found = {
-            name: search("digits", {**PLAIN, **SPACE, "search.algorithm": name, "search.samples": trials}, name) for name in ALGORITHMS
+            name: search(
+                "digits", {**PLAIN, **SPACE, "search.algorithm": name, "search.samples": trials}, name
+            )
+            for name in ALGORITHMS
         }
     rows = [[name, *summary(one)] for name, one in found.items()]
     columns = ["algorithm", "best", "of trial", "median", f"best so far, after each {SHOWN} trials"]
     text = f"{trials} trials of {EPOCHS} epochs, 2 at once, a thread each, over {len(SPACE)} keys. Score: the loss on val, best epoch."
     note = "A run each says how the algorithms behave, not which is better: for that see [evolution.md](evolution.md)."
-    write_results("search_runs", "A real search each", text, table(columns, rows), note, keep=trials >= TRIALS)
+    write_results(
+        "search_runs", "A real search each", text, table(columns, rows), note, keep=trials >= TRIALS
+    )
 
 
 def summary(found: Found) -> list[object]:
@@ -42,7 +53,12 @@ def summary(found: Found) -> list[object]:
     scores = {trial["number"]: trial["score"] for trial in found.trials if trial["score"] is not None}
     ranked = sorted(scores, key=lambda number: scores[number])
     course = list(accumulate((scores[number] for number in sorted(scores)), min))[SHOWN - 1 :: SHOWN]
-    return [scores[ranked[0]], ranked[0], scores[ranked[len(ranked) // 2]], " ".join(f"{score:.3f}" for score in course)]
+    return [
+        scores[ranked[0]],
+        ranked[0],
+        scores[ranked[len(ranked) // 2]],
+        " ".join(f"{score:.3f}" for score in course),
+    ]
 
 
 if __name__ == "__main__":

@@ -63,14 +63,20 @@ def ours(model: str) -> tuple[Callable[[], None], Callable[[], None]]:
     backbone = {"name": "torchvision", "model": "resnet50", "output_stride": 8}
     sections = {"task": "segmentation", "data": {"format": "digits"}, "image": {"size": (SIDE, SIDE)}}
     recipe = Recipe.model_validate(
-        {**sections, "model": {"name": model, "backbone": backbone, "normalize": "imagenet"}, "train": {"channels_last": True}}
+        {
+            **sections,
+            "model": {"name": model, "backbone": backbone, "normalize": "imagenet"},
+            "train": {"channels_last": True},
+        }
     )
     info = DatasetInfo("segmentation", tuple(map(str, range(CLASSES))), {"train": 1}, MEAN, STD, "")
     task = make_task(recipe, info)
     net = task.build(recipe, info).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), **LR)
     pixels, labels = images()
-    batch = Batch(["a"] * BATCH, {"image": pixels}, {"mask": labels}, placed=[Placement((SIDE, SIDE))] * BATCH)
+    batch = Batch(
+        ["a"] * BATCH, {"image": pixels}, {"mask": labels}, placed=[Placement((SIDE, SIDE))] * BATCH
+    )
     predictor = Predictor(TrainedModel(recipe, task, info, net, "", ""), torch.device("cpu"))
     return partial(our_step, task, net, optimizer, batch), partial(our_answer, predictor, batch)
 
@@ -90,7 +96,9 @@ def our_answer(predictor: Predictor, batch: Batch) -> None:
 
 def theirs(model: str) -> tuple[Callable[[], None], Callable[[], None]]:
     """The same of torchvision's."""
-    net = THEIRS[model](weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=False).to(memory_format=torch.channels_last)
+    net = THEIRS[model](weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=False).to(
+        memory_format=torch.channels_last
+    )
     optimizer = torch.optim.SGD(net.parameters(), **LR)
     pixels, labels = images()
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (MEAN, STD))
@@ -131,7 +139,9 @@ def run_side(which: str, model: str, through: str, threads: int, file: Path) -> 
 
 def main() -> int:
     """Print the table; 1 where a median ratio is below the bar."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--quick", action="store_true", help="one pair: shows that it runs")
@@ -143,7 +153,9 @@ def main() -> int:
     pairs, rows, least = 1 if asked.quick else asked.pairs, [], 9.0
     for model in THEIRS:
         for through in THROUGH:
-            _, plain, alike = against_the_fastest(partial(side, model, through, asked.threads), ["torchvision"], pairs)
+            _, plain, alike = against_the_fastest(
+                partial(side, model, through, asked.threads), ["torchvision"], pairs
+            )
             rows += [[model, through, *row] for row in both_rows(plain, alike)]
             least = min(least, plain.ratio)
     text = (
@@ -153,7 +165,13 @@ def main() -> int:
         "dilated kernels meet nothing but padding: cvflow leaves those out, which larger images gain less from."
     )
     columns = ["network", "", SETTINGS, "cvflow images/s", "torchvision images/s", "ratio"]
-    write_results("segmentation", "Segmentation against torchvision's own networks", text, table(columns, rows), keep=not asked.quick)
+    write_results(
+        "segmentation",
+        "Segmentation against torchvision's own networks",
+        text,
+        table(columns, rows),
+        keep=not asked.quick,
+    )
     return int(not asked.quick and least < 1.0)
 
 

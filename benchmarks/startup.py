@@ -70,7 +70,9 @@ def child(workers: int, dataset: str) -> dict[str, float]:
     parts |= {"python, imports": launched - born} if not workers else {}
     with tempfile.TemporaryDirectory() as root:
         arguments = {"recipe": recipe.model_dump(mode="json", by_alias=True), "dataset": dataset}
-        at = launch(first_step, compute, Path(root) / "checkpoints", Path(root) / "history.jsonl", **arguments)
+        at = launch(
+            first_step, compute, Path(root) / "checkpoints", Path(root) / "history.jsonl", **arguments
+        )
     if workers:
         parts["controller, until a worker is born"] = at["born"] - launched
         parts["worker: imports, process group"] = at["began"] - at["born"]
@@ -86,13 +88,21 @@ def connected(compute: Any, born: float) -> dict[str, float]:
 
     began = time.time()
     connect(compute, meanwhile=["cvflow.stages.train", "cvflow.runtime.ray_train"])
-    return {"python, imports of Ray": began - born, "ray.init, beside it all other imports": time.time() - began}
+    return {
+        "python, imports of Ray": began - born,
+        "ray.init, beside it all other imports": time.time() - began,
+    }
 
 
 def measured(workers: int, dataset: str, times: int) -> dict[str, list[float]]:
     """Each part's seconds, a run each."""
     command = [sys.executable, __file__, "child", str(workers), dataset]
-    runs = [json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]) for _ in range(times)]
+    runs = [
+        json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+        )
+        for _ in range(times)
+    ]
     return {part: [run[part] for run in runs] for part in runs[0]}
 
 
@@ -110,11 +120,21 @@ def ready(project: Path, workers: int, tree: Path) -> tuple[Path, dict[str, str]
     project.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     (project / "r.yaml").write_text(
-        yaml.safe_dump({**RECIPE, "image": {"size": [16, 16], "channels": 1}, "compute": {**RECIPE["compute"], "workers": workers}})
+        yaml.safe_dump(
+            {
+                **RECIPE,
+                "image": {"size": [16, 16], "channels": 1},
+                "compute": {**RECIPE["compute"], "workers": workers},
+            }
+        )
     )
-    (project / "params.yaml").write_text(yaml.safe_dump({"runs": {"r": {"recipe": "r.yaml", "source": "r.yaml", "overrides": {}}}}))
+    (project / "params.yaml").write_text(
+        yaml.safe_dump({"runs": {"r": {"recipe": "r.yaml", "source": "r.yaml", "overrides": {}}}})
+    )
     for name in ("resolve", "prepare"):
-        subprocess.run([CVFLOW, "stage", name, "r"], cwd=project, env=environment, check=True, capture_output=True)
+        subprocess.run(
+            [CVFLOW, "stage", name, "r"], cwd=project, env=environment, check=True, capture_output=True
+        )
     return project, environment
 
 
@@ -123,12 +143,16 @@ def begun(project: Path, environment: dict[str, str]) -> float:
     from cvflow.engine.history import read_history
 
     started = time.time()
-    subprocess.run([CVFLOW, "stage", "train", "r"], cwd=project, env=environment, check=True, capture_output=True)
+    subprocess.run(
+        [CVFLOW, "stage", "train", "r"], cwd=project, env=environment, check=True, capture_output=True
+    )
     return next(read_history(project / "runs/r/history.jsonl"))[1].time - started
 
 
 def revision(tree: Path) -> str:
-    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=tree, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=tree, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def spread(seconds: list[float]) -> tuple[float, float, float]:
@@ -144,13 +168,17 @@ def main(times: int, *former: Path) -> int:
         spread_out, *before = stage(Path(folder, "two"), 2, times, (ROOT, *former))
         one, two = (measured(workers, str(Path(folder) / "one/0/runs/r/data"), times) for workers in (0, 2))
     stages = [["one worker", *spread(whole)], ["two workers on a local Ray", *spread(spread_out)]]
-    stages += [[f"two workers at revision {revision(tree)}, in turn", *spread(s)] for tree, s in zip(former, before, strict=True)]
+    stages += [
+        [f"two workers at revision {revision(tree)}, in turn", *spread(s)]
+        for tree, s in zip(former, before, strict=True)
+    ]
     columns = ("part", "median s", "least s", "greatest s")
     rows = {n: [[part, *spread(v)] for part, v in found.items()] for n, found in ((1, one), (2, two))}
     write_results(
         "startup",
         "Start of a training to its first step",
-        f"`cvflow stage train`, process start to first step, of one worker at most {BAR} s:\n\n" + table(columns, stages),
+        f"`cvflow stage train`, process start to first step, of one worker at most {BAR} s:\n\n"
+        + table(columns, stages),
         f"One worker, in this process:\n\n{table(columns, rows[1])}",
         f"Two workers on a local Ray:\n\n{table(columns, rows[2])}",
     )

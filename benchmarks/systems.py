@@ -79,7 +79,9 @@ def annotations(dataset: PreparedDataset) -> set[str]:
 
 def prepared(recipe: Recipe) -> Path:
     """The recipe's data, made once."""
-    key = hashlib.sha256(f"{SCHEMA_VERSION}{recipe.task.name}{recipe.data.model_dump_json()}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(
+        f"{SCHEMA_VERSION}{recipe.task.name}{recipe.data.model_dump_json()}".encode()
+    ).hexdigest()[:12]
     out = STATE / f"samples-{key}"
     if not out.exists():
         data, task = recipe.data, build("task", recipe.task)
@@ -126,7 +128,9 @@ def measured(file: Path, recipe: Recipe, threads: int, shuffled: bool) -> dict[s
     value, seconds = trained(recipe, (Shuffled if shuffled else PreparedDataset)(path), threads)
     line = {**key, "value": value, "seconds": seconds, "threads": threads}
     if not shuffled:
-        line["blind"] = blind(recipe, PreparedDataset(path))[build("task", recipe.task).objective(recipe).metric]
+        line["blind"] = blind(recipe, PreparedDataset(path))[
+            build("task", recipe.task).objective(recipe).metric
+        ]
     with DONE.open("a") as done:
         done.write(json.dumps(line) + "\n")
     print(line, flush=True)
@@ -144,11 +148,16 @@ def known(done: Path) -> list[dict[str, Any]]:
 
 def verdict(file: Path, threads: int, shuffled: bool) -> tuple[list[object], bool]:
     """(the row of the table, whether the system passes)"""
-    recipe = Recipe.model_validate({key: value for key, value in resolve_layers(load(file, {})).recipe.items() if key != "cvflow"})
+    recipe = Recipe.model_validate(
+        {key: value for key, value in resolve_layers(load(file, {})).recipe.items() if key != "cvflow"}
+    )
     real, floor = measured(file, recipe, threads, False), recipe.register_.promote.threshold
     objective = build("task", recipe.task).objective(recipe)
     enough = real["blind"] * 3 if objective.direction == "max" else real["blind"] / 3
-    checks = [floor is not None and not objective.better(enough, floor), floor is not None and not objective.better(floor, real["value"])]
+    checks = [
+        floor is not None and not objective.better(enough, floor),
+        floor is not None and not objective.better(floor, real["value"]),
+    ]
     other = measured(file, recipe, threads, True) if shuffled else {}
     checks += [objective.better(floor, other["value"])] if shuffled and floor is not None else []
     cells = [file.stem, objective.metric, real["value"], real["blind"], floor, other.get("value", "–")]
@@ -157,14 +166,32 @@ def verdict(file: Path, threads: int, shuffled: bool) -> tuple[list[object], boo
 
 def main() -> int:
     """Print the table, row by row; 1 where a system does not pass."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", help="of recipes, as in unet; all by default")
     parser.add_argument("--threads", type=int, default=cores())
-    parser.add_argument("--no-shuffled", action="store_true", help="leave the shuffled annotations out; prints only")
+    parser.add_argument(
+        "--no-shuffled", action="store_true", help="leave the shuffled annotations out; prints only"
+    )
     arguments = parser.parse_args()
-    files = [file for file in FILES if file.exists() and (not arguments.names or any(name in file.stem for name in arguments.names))]
+    files = [
+        file
+        for file in FILES
+        if file.exists() and (not arguments.names or any(name in file.stem for name in arguments.names))
+    ]
     STATE.mkdir(parents=True, exist_ok=True)
-    columns = ["recipe", "metric", "on test", "without the image", "floor", "shuffled", "seconds", "threads", "passes"]
+    columns = [
+        "recipe",
+        "metric",
+        "on test",
+        "without the image",
+        "floor",
+        "shuffled",
+        "seconds",
+        "threads",
+        "passes",
+    ]
     found, keep = [], not arguments.names and not arguments.no_shuffled
     for file in files:
         found.append(verdict(file, arguments.threads, not arguments.no_shuffled))
@@ -174,7 +201,13 @@ def main() -> int:
             "of other images. Seconds: of the training with its validation, beside other work of the machine. A recipe measured before, on "
             "whatever revision, is not trained again; a clone without .cvflow trains all."
         )
-        write_results("systems", "Systems on their built-in samples", table(columns, [row for row, _ in found]), text, keep=keep)
+        write_results(
+            "systems",
+            "Systems on their built-in samples",
+            table(columns, [row for row, _ in found]),
+            text,
+            keep=keep,
+        )
     return int(not all(passed for _, passed in found))
 
 

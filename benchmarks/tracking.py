@@ -49,7 +49,11 @@ def measured(root: Path, epochs: int) -> tuple[list[list[float]], float, float]:
 
     tail = Timed(root / "history.jsonl", opened)
     with tail:
-        train(recipe({"name": "cifar_resnet", "depth": 20}, 32, epochs=epochs, channels_last=True), cifar(), session(root, cores()))
+        train(
+            recipe({"name": "cifar_resnet", "depth": 20}, 32, epochs=epochs, channels_last=True),
+            cifar(),
+            session(root, cores()),
+        )
     rows = []
     for _, point in read_history(root / "history.jsonl"):
         if "epoch" in point.metrics:
@@ -60,7 +64,9 @@ def measured(root: Path, epochs: int) -> tuple[list[list[float]], float, float]:
 
 def main() -> int:
     """Print the table; 1 where the share is above the bar."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="one epoch: shows that it runs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:

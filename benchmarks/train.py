@@ -80,11 +80,19 @@ def cases() -> list[Case]:
     common = {"optimizer": sgd, "channels_last": True, "epochs": 1}
     small = recipe({"name": "cifar_resnet", "depth": 20}, 32, batch_size=64, **common)
     zoom = ["random_resized_crop", "horizontal_flip"]
-    large = recipe({"name": "torchvision", "model": "mobilenet_v2"}, 128, batch_size=32, augment=zoom, **common)
+    large = recipe(
+        {"name": "torchvision", "model": "mobilenet_v2"}, 128, batch_size=32, augment=zoom, **common
+    )
     cifar, photos = DATA / "cifar10_jpg", photographs()
     return [
         Case("ResNet-20, CIFAR-10 at 32 px", small, cifar / "train", prepared("cifar10_jpg", cifar), "crop"),
-        Case("MobileNetV2 at 128 px", large, photos, prepared("photographs-to-train", photos, SplitRule(test=0)), "zoom"),
+        Case(
+            "MobileNetV2 at 128 px",
+            large,
+            photos,
+            prepared("photographs-to-train", photos, SplitRule(test=0)),
+            "zoom",
+        ),
     ]
 
 
@@ -120,10 +128,19 @@ def bare(case: Case, file: Path, loader_workers: int, on_tensors: bool) -> None:
     transform = v2.Compose([v2.PILToTensor(), *augment] if on_tensors else [*augment, v2.PILToTensor()])
     data = ImageFolder(str(case.folder), transform)
     loader = DataLoader(
-        data, case.batch_size, shuffle=True, drop_last=True, num_workers=loader_workers, persistent_workers=loader_workers > 0
+        data,
+        case.batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=loader_workers,
+        persistent_workers=loader_workers > 0,
     )
     marks = Marks(file, len(loader), case.batch_size)
-    model = make_task(case.recipe, case.dataset.info).build(case.recipe, case.dataset.info).to(memory_format=torch.channels_last)
+    model = (
+        make_task(case.recipe, case.dataset.info)
+        .build(case.recipe, case.dataset.info)
+        .to(memory_format=torch.channels_last)
+    )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
     model.train()
     for epoch in count():
@@ -151,7 +168,9 @@ def run_side(which: str, case: Case, threads: int, file: Path) -> None:
 
 def main() -> int:
     """Print the tables; 1 where a median ratio is below the bar."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--quick", action="store_true", help="one pair: shows that it runs")
@@ -172,7 +191,18 @@ def main() -> int:
         "Training against a bare PyTorch loop",
         f"{arguments.threads} threads; medians of {pairs} pairs, each of new processes, {TURNS} turns of {SECONDS:g} seconds. The bare "
         f"loop's loader processes, and what they transform, are the fastest of six. {ABOUT_SETTINGS}",
-        table(["network", "batch", "bare loop: loader processes", SETTINGS, "cvflow images/s", "bare loop images/s", "ratio"], rows),
+        table(
+            [
+                "network",
+                "batch",
+                "bare loop: loader processes",
+                SETTINGS,
+                "cvflow images/s",
+                "bare loop images/s",
+                "ratio",
+            ],
+            rows,
+        ),
         keep=not arguments.quick,
     )
     return int(not arguments.quick and least < 1.0)

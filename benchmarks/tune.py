@@ -71,17 +71,39 @@ def measured(seeds: range) -> list[float]:
     one = statistics.mean([*before, *bare(*seeds[-BARE:])])
     with ProcessPoolExecutor(AT_ONCE, get_context("spawn")) as loops:
         list(loops.map(bare, [seeds[0]] * AT_ONCE))  # the first loads torch
-        beside = [seconds for took in loops.map(bare, *zip(seeds[:BARE], seeds[BARE : 2 * BARE], strict=True)) for seconds in took]
+        beside = [
+            seconds
+            for took in loops.map(bare, *zip(seeds[:BARE], seeds[BARE : 2 * BARE], strict=True))
+            for seconds in took
+        ]
     fair = statistics.mean(beside)
     ideal = fair * TRIALS / AT_ONCE
-    return [wall, fair, ideal, wall / ideal, (wall - ideal) / TRIALS, one, wall / (one * TRIALS / AT_ONCE), inside / TRIALS]
+    return [
+        wall,
+        fair,
+        ideal,
+        wall / ideal,
+        (wall - ideal) / TRIALS,
+        one,
+        wall / (one * TRIALS / AT_ONCE),
+        inside / TRIALS,
+    ]
 
 
 def searched(seeds: range) -> tuple[float, float]:
     """Seconds of the command that searches over the seeds, and of all its trials together."""
     started = time.perf_counter()
     settings = {**OVERRIDES, "seed": f"grid({','.join(map(str, seeds))})"}
-    typed = [sys.executable, "-m", "cvflow.cli", "tune", "digits", "--name", RUN.name, *(f"{k}={v}" for k, v in settings.items())]
+    typed = [
+        sys.executable,
+        "-m",
+        "cvflow.cli",
+        "tune",
+        "digits",
+        "--name",
+        RUN.name,
+        *(f"{k}={v}" for k, v in settings.items()),
+    ]
     subprocess.run(typed, check=True, capture_output=True)
     wall = time.perf_counter() - started
     trials = json.loads((RUN / "search" / "trials.json").read_text())["trials"]
@@ -100,7 +122,10 @@ def trained(seed: int) -> float:
     dataset = PreparedDataset(RUN / "data")
     with tempfile.TemporaryDirectory() as folder, Path(folder, "said.txt").open("w") as said:
         started = time.perf_counter()
-        store, history = CheckpointStore(Path(folder) / "checkpoints"), History(Path(folder) / "history.jsonl")
+        store, history = (
+            CheckpointStore(Path(folder) / "checkpoints"),
+            History(Path(folder) / "history.jsonl"),
+        )
         session = LocalSession(Compute(threads=1, device="cpu"), store, history, Console(said))
         train(Recipe.model_validate(recipe), dataset, session)
         return time.perf_counter() - started

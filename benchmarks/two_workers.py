@@ -110,9 +110,16 @@ def bare(which: str, file: Path) -> None:
     images: Any = Images(task, dataset)
     sampler: DistributedSampler[Any] = DistributedSampler(images, drop_last=True)
     loader: DataLoader[Any] = DataLoader(
-        images, BATCH // 2, sampler=sampler, drop_last=True, num_workers=loader_workers, persistent_workers=loader_workers > 0
+        images,
+        BATCH // 2,
+        sampler=sampler,
+        drop_last=True,
+        num_workers=loader_workers,
+        persistent_workers=loader_workers > 0,
     )
-    model = DistributedDataParallel(task.build(PLAN, dataset.info).to(memory_format=torch.channels_last), broadcast_buffers=False)
+    model = DistributedDataParallel(
+        task.build(PLAN, dataset.info).to(memory_format=torch.channels_last), broadcast_buffers=False
+    )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
     marks, step = Marks(file, len(loader), BATCH), 0
     for epoch in count():
@@ -128,13 +135,22 @@ def bare(which: str, file: Path) -> None:
 
 def side(which: str) -> Callable[[Path], Side]:
     """which: ``cvflow``, or the loader processes of each process under torchrun."""
-    run = [] if which == "cvflow" else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return lambda marks: Side(which, [sys.executable, *run, __file__, "--side", which, "--marks", str(marks)], marks, OMP_NUM_THREADS="1")
+    run = (
+        [] if which == "cvflow" else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    )
+    return lambda marks: Side(
+        which,
+        [sys.executable, *run, __file__, "--side", which, "--marks", str(marks)],
+        marks,
+        OMP_NUM_THREADS="1",
+    )
 
 
 def main() -> int:
     """Print the table; 1 where the median ratio is below the bar."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="one pair: shows that it runs")
     for name in ("--side", "--marks"):
@@ -147,7 +163,9 @@ def main() -> int:
     if arguments.side:
         return 0
     cifar()
-    speeds, plain, alike = against_the_fastest(side, ("0", "1", "2"), 1 if arguments.quick else arguments.pairs)
+    speeds, plain, alike = against_the_fastest(
+        side, ("0", "1", "2"), 1 if arguments.quick else arguments.pairs
+    )
     write_results(
         "two_workers",
         "Two Ray Train workers against torchrun",

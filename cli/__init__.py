@@ -20,7 +20,9 @@ layer wait for its threads to be woken."""
 
 def main() -> None:
     """Entry point: errors become messages and exit codes (0 done, 1 failed, 2 wrong request, 130 interrupted)."""
-    atexit.register(gc.freeze)  # at the end nothing is searched for cycles: of torch, MLflow and Ray that takes a second or more
+    atexit.register(
+        gc.freeze
+    )  # at the end nothing is searched for cycles: of torch, MLflow and Ray that takes a second or more
     for variable, value in {
         "DVC_NO_ANALYTICS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -30,7 +32,9 @@ def main() -> None:
     }.items():
         os.environ.setdefault(variable, value)
     signal.signal(signal.SIGTERM, raise_once)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in a shell's background
+    if (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):  # else it is ignored, as in a shell's background
         signal.signal(signal.SIGINT, raise_once)
     try:
         from cvflow.cli.app import app

@@ -24,11 +24,18 @@ def _verbs() -> None:
 
 @data.command()
 def check(
-    source: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, zip, manifest or Parquet of annotated images.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A folder, zip, manifest or Parquet of annotated images.")
+    ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="The format's options, as in data.format.faulty_rows=leave_out.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="The format's options, as in data.format.faulty_rows=leave_out."
+        ),
     ] = None,
-    format_name: Annotated[str | None, typer.Option("--format", help="Its format; found out by default.")] = None,
+    format_name: Annotated[
+        str | None, typer.Option("--format", help="Its format; found out by default.")
+    ] = None,
     task: Annotated[str, typer.Option("--task", help="The vision task.")] = "classification",
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("data-check.html"),
     as_json: Json = False,
@@ -44,7 +51,14 @@ def check(
 
     seen = check_data(source, format_name, task, out, parse_overrides(overrides or []))
     if as_json:
-        print_json({"format": seen.format, "classes": seen.classes, "page": str(seen.page), **seen.validation.plain()})
+        print_json(
+            {
+                "format": seen.format,
+                "classes": seen.classes,
+                "page": str(seen.page),
+                **seen.validation.plain(),
+            }
+        )
         return
     total = sum(seen.validation.counts.values())
     typer.echo(f"{total} images, {len(seen.classes)} classes, read as {seen.format}")

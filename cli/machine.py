@@ -20,12 +20,17 @@ def doctor(as_json: Json = False) -> None:
     if as_json:
         print_json([vars(finding) for finding in findings])
     else:
-        print_table(("", "WHAT", "FOUND", "TO TYPE"), [("ok" if f.ok else "!!", f.what, f.found, f.fix) for f in findings])
+        print_table(
+            ("", "WHAT", "FOUND", "TO TYPE"),
+            [("ok" if f.ok else "!!", f.what, f.found, f.fix) for f in findings],
+        )
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 
 
-def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port to listen on.")] = 5000) -> None:
+def ui(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port to listen on.")] = 5000,
+) -> None:
     """Open the MLflow UI on this project's store.
 
     Example:  cvflow ui --port 5001

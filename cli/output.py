@@ -11,7 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output; all else goes to standard error.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print the result as JSON on standard output; all else goes to standard error."
+    ),
+]
 
 
 def print_json(value: Any) -> None:

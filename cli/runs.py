@@ -12,9 +12,17 @@ import typer
 
 from cvflow.cli.output import Json, print_json, print_table, stdout_to_stderr
 
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to set, as in train.epochs=3.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to set, as in train.epochs=3."),
+]
 RecipeName = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A name that 'cvflow list' shows, or a YAML path.", autocompletion=lambda: names())
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A name that 'cvflow list' shows, or a YAML path.",
+        autocompletion=lambda: names(),
+    ),
 ]
 
 
@@ -27,8 +35,12 @@ def names() -> list[str]:
 def run(
     recipe: RecipeName,
     overrides: Overrides = None,
-    name: Annotated[str | None, typer.Option("--name", "-n", help="The run's name; the recipe's by default.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe and show which stages would run.")] = False,
+    name: Annotated[
+        str | None, typer.Option("--name", "-n", help="The run's name; the recipe's by default.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the recipe and show which stages would run.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what DVC does.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors and the result.")] = False,
     as_json: Json = False,
@@ -47,9 +59,14 @@ def run(
         if as_json:
             print_json([step._asdict() for step in steps])
         else:
-            print_table(("STAGE", "WOULD"), [(s.stage, f"run: {s.why}" if s.why else "be skipped: up to date") for s in steps])
+            print_table(
+                ("STAGE", "WOULD"),
+                [(s.stage, f"run: {s.why}" if s.why else "be skipped: up to date") for s in steps],
+            )
         return
-    program = "cvflow" if shutil.which("cvflow") else sys.argv[0]  # asked before DVC's commands are given a PATH
+    program = (
+        "cvflow" if shutil.which("cvflow") else sys.argv[0]
+    )  # asked before DVC's commands are given a PATH
     with stdout_to_stderr(as_json):
         outcome = pipeline.run(recipe, parse_overrides(overrides or []), name, quiet=quiet, verbose=verbose)
     if as_json:
@@ -65,7 +82,12 @@ def run(
 
 
 def stage(
-    stage_name: Annotated[str, typer.Argument(metavar="STAGE", help="resolve, prepare, train, evaluate, register, predict or report.")],
+    stage_name: Annotated[
+        str,
+        typer.Argument(
+            metavar="STAGE", help="resolve, prepare, train, evaluate, register, predict or report."
+        ),
+    ],
     run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run of params.yaml.")],
 ) -> None:
     """Run one stage of a run by itself, as DVC does.
@@ -121,7 +143,9 @@ def show(
 
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Finished runs of params.yaml.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The page; runs/compare-RUN-RUN.html by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The page; runs/compare-RUN-RUN.html by default.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Put runs beside each other: what differs, how good each is, what it cost, and on which images they disagree.

@@ -44,7 +44,9 @@ def lr_find(
 def learning_curve(
     recipe: RecipeName,
     overrides: Overrides = None,
-    images: Annotated[str, typer.Option("--images", help="Training images a class, one run each.")] = "1,2,4,8,16,32",
+    images: Annotated[
+        str, typer.Option("--images", help="Training images a class, one run each.")
+    ] = "1,2,4,8,16,32",
     name: Name = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what DVC does.")] = False,
     quiet: Quiet = False,
@@ -58,7 +60,9 @@ def learning_curve(
     from cvflow.verbs.learning_curve import learning_curve, parse_images
 
     with stdout_to_stderr(as_json):
-        curve = learning_curve(recipe, parse_images(images), parse_overrides(overrides or []), name, quiet, verbose)
+        curve = learning_curve(
+            recipe, parse_images(images), parse_overrides(overrides or []), name, quiet, verbose
+        )
     if as_json:
         print_json(curve.to_dict())
         return

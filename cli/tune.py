@@ -11,18 +11,29 @@ from cvflow.cli.runs import RecipeName
 
 SHOWN = 10
 Space = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys to search, as in 'train.epochs=int(3,9)', and plain ones to set.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Keys to search, as in 'train.epochs=int(3,9)', and plain ones to set."
+    ),
 ]
 
 
 def tune(
     recipe: RecipeName,
     space: Space = None,
-    name: Annotated[str | None, typer.Option("--name", "-n", help="The search's name; RECIPE-search by default.")] = None,
-    samples: Annotated[int | None, typer.Option("--samples", min=1, help="Trials in all (search.samples).")] = None,
-    algorithm: Annotated[str | None, typer.Option("--algorithm", help="grid, random, evolution, tpe or cmaes.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", "-n", help="The search's name; RECIPE-search by default.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="Trials in all (search.samples).")
+    ] = None,
+    algorithm: Annotated[
+        str | None, typer.Option("--algorithm", help="grid, random, evolution, tpe or cmaes.")
+    ] = None,
     scheduler: Annotated[str | None, typer.Option("--scheduler", help="none, asha, median or pbt.")] = None,
-    register: Annotated[bool, typer.Option("--register", help="Train the best on train and val, measure and register it.")] = False,
+    register: Annotated[
+        bool, typer.Option("--register", help="Train the best on train and val, measure and register it.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors and the result.")] = False,
     as_json: Json = False,
 ) -> None:

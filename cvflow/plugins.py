@@ -53,7 +53,12 @@ def _load(path: str, text: str) -> Fault | None:
         exec(compile(text, path, "exec"), module.__dict__)
     except Exception as error:  # a user's code can raise anything
         _unload(name)
-        return Fault("plugins", f"{type(error).__name__}: {error}", f"that {path} imports", f"Type 'python {path}' to see it.")
+        return Fault(
+            "plugins",
+            f"{type(error).__name__}: {error}",
+            f"that {path} imports",
+            f"Type 'python {path}' to see it.",
+        )
     _loaded[path] = text
     return None
 

@@ -74,7 +74,10 @@ def register(kind: str, name: str) -> Callable[[B], B]:
 
     def keep(builder: B) -> B:
         old = _builders[kind].get(name)
-        if old is not None and (old.__module__, old.__qualname__) != (builder.__module__, builder.__qualname__):
+        if old is not None and (old.__module__, old.__qualname__) != (
+            builder.__module__,
+            builder.__qualname__,
+        ):
             raise ValueError(f"{kind} '{name}' is already registered by {old.__module__}.{old.__qualname__}")
         _builders[kind][name] = builder
         return builder
@@ -121,7 +124,13 @@ def options_model(builder: Callable[..., Any]) -> type[BaseModel]:
         for p in inspect.signature(function).parameters.values()
         if p.kind is p.KEYWORD_ONLY
     }
-    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False)
+    config = ConfigDict(
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        validate_default=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
+    )
     return cast(type[BaseModel], create_model(f"{builder.__name__}_options", __config__=config, **fields))
 
 
@@ -161,7 +170,9 @@ def check(kind: str, component: Component, where: str) -> tuple[dict[str, Any], 
     try:
         options = model.model_validate(component.options)
     except ValidationError as error:
-        return {**declared, **component.options}, [_elsewhere(kind, fault, where) for fault in faults_of(error, model, where)]
+        return {**declared, **component.options}, [
+            _elsewhere(kind, fault, where) for fault in faults_of(error, model, where)
+        ]
     filled, faults = {**declared, **options.model_dump(mode="json")}, []
     for path, inner_kind, inner in (*components_in(component), *components_in(options)):
         data, inner_faults = check(inner_kind, inner, f"{where}.{path}")
@@ -176,7 +187,9 @@ def _elsewhere(kind: str, fault: Fault, where: str) -> Fault:
     if fault.fix or not fault.got.startswith("the unknown key"):
         return fault
     having = [name for name in names(kind) if option in options_model(get(kind, name)).model_fields]
-    return replace(fault, fix=f"Leave it out, or type {where}.name={having[0]}, which has it." if having else "")
+    return replace(
+        fault, fix=f"Leave it out, or type {where}.name={having[0]}, which has it." if having else ""
+    )
 
 
 def _assign(target: Any, path: list[str], value: Any) -> None:
@@ -203,12 +216,19 @@ def faults_of(error: ValidationError, model: type[BaseModel], where: str = "") -
     """A pydantic error as faults: the full field path, what was got, what was expected, a suggestion."""
     faults = []
     for item in error.errors(include_url=False):
-        parts = [str(p) for p in item["loc"] if not str(p).startswith(("function-", "constrained-", "union-"))]
+        parts = [
+            str(p) for p in item["loc"] if not str(p).startswith(("function-", "constrained-", "union-"))
+        ]
         path = ".".join(filter(None, [where, *parts]))
         if item["type"] == "extra_forbidden":
             known = _fields_at(model, item["loc"][:-1])
             word = parts[-1]
-            fault = Fault(path, f"the unknown key '{word}'", one_of(known) if known else "no options here", did_you_mean(word, known))
+            fault = Fault(
+                path,
+                f"the unknown key '{word}'",
+                one_of(known) if known else "no options here",
+                did_you_mean(word, known),
+            )
         elif item["type"] == "missing":
             fault = Fault(path, "nothing", "a value", f"Add '{path}: ...'.")
         else:

@@ -36,5 +36,12 @@ class Section(BaseModel):
         """``optimizer: {lr: 0.1}`` sets an option of the component that is the key's default."""
         if not isinstance(data, dict):
             return data
-        defaults = {k: info.default.name for k, info in cls.model_fields.items() if isinstance(info.default, Component)}
-        return {k: {"name": defaults[k], **v} if k in defaults and isinstance(v, dict) else v for k, v in data.items()}
+        defaults = {
+            k: info.default.name
+            for k, info in cls.model_fields.items()
+            if isinstance(info.default, Component)
+        }
+        return {
+            k: {"name": defaults[k], **v} if k in defaults and isinstance(v, dict) else v
+            for k, v in data.items()
+        }

@@ -24,7 +24,9 @@ class Dimension(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: str = Field(description="How values lie between the ends, or choice.")
     values: tuple[Any, ...] = Field(description="The choices, or the least and the greatest value.")
-    when: dict[str, Any] = Field({}, description="Only where these keys have these values (or one of a list).")
+    when: dict[str, Any] = Field(
+        {}, description="Only where these keys have these values (or one of a list)."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -43,7 +45,11 @@ class Dimension(BaseModel):
             raise ValueError(FORMS)
         if not isinstance(values, (list, tuple)):
             raise ValueError(f"a list of values for {kind}")
-        return {"kind": "choice" if kind == "grid" else kind, "values": [_number(value) for value in values], "when": when}
+        return {
+            "kind": "choice" if kind == "grid" else kind,
+            "values": [_number(value) for value in values],
+            "when": when,
+        }
 
     @model_validator(mode="after")
     def _is_possible(self) -> Dimension:
@@ -54,7 +60,9 @@ class Dimension(BaseModel):
                 raise ValueError("at least one value to choose from")
             return self
         whole = self.kind.endswith("int")
-        numbers = all(isinstance(v, int if whole else (int, float)) and not isinstance(v, bool) for v in self.values)
+        numbers = all(
+            isinstance(v, int if whole else (int, float)) and not isinstance(v, bool) for v in self.values
+        )
         if len(self.values) != 2 or not numbers or not self.values[0] < self.values[1]:
             raise ValueError(f"two {'whole ' * whole}numbers, the smaller first")
         if self.kind.startswith("log") and self.values[0] <= 0:
@@ -114,17 +122,32 @@ class Search(Section):
     """How `cvflow tune` looks for better settings than the recipe's own."""
 
     space: dict[str, Dimension] = Field(
-        {}, description="Key of the recipe -> its values, as in `train.optimizer.lr: loguniform(1e-4, 1e-1)` or a list."
+        {},
+        description="Key of the recipe -> its values, as in `train.optimizer.lr: loguniform(1e-4, 1e-1)` or a list.",
     )
-    algorithm: Annotated[Component, Kind("searcher")] = Field(Component(name="random"), description="Which settings are tried.")
-    scheduler: Annotated[Component, Kind("scheduler")] = Field(Component(name="none"), description="Which trials end early.")
-    metric: str | None = Field(None, description="A metric of val, a loss too; the task's objective by default.")
+    algorithm: Annotated[Component, Kind("searcher")] = Field(
+        Component(name="random"), description="Which settings are tried."
+    )
+    scheduler: Annotated[Component, Kind("scheduler")] = Field(
+        Component(name="none"), description="Which trials end early."
+    )
+    metric: str | None = Field(
+        None, description="A metric of val, a loss too; the task's objective by default."
+    )
     samples: int | None = Field(None, gt=0, description="Trials in all; none = 20, or every point of a grid.")
-    concurrency: int = Field(4, gt=0, description="Trials at once, at most; also how many results a suggestion does not wait for.")
+    concurrency: int = Field(
+        4, gt=0, description="Trials at once, at most; also how many results a suggestion does not wait for."
+    )
     cpus: float = Field(1.0, gt=0, description="CPUs a trial; a trial on several workers takes theirs.")
-    gpus: float = Field(1.0, ge=0, description="GPUs a trial, where the recipe's device is one; below 1, trials share it.")
-    max_hours: float | None = Field(None, gt=0, description="No trial begins after so many hours of the command.")
-    max_epochs: int | None = Field(None, gt=0, description="No trial begins after so many epochs over all trials.")
+    gpus: float = Field(
+        1.0, ge=0, description="GPUs a trial, where the recipe's device is one; below 1, trials share it."
+    )
+    max_hours: float | None = Field(
+        None, gt=0, description="No trial begins after so many hours of the command."
+    )
+    max_epochs: int | None = Field(
+        None, gt=0, description="No trial begins after so many epochs over all trials."
+    )
     seed: int = Field(0, description="The same seed, the same suggestions, whichever trial ends first.")
 
     @model_validator(mode="before")
@@ -150,7 +173,9 @@ def short_names(keys: Iterable[str]) -> dict[str, str]:
     """key -> its last part, or its last two where that would be two of a kind."""
     last = {key: key.rpartition(".")[2] for key in keys}
     names = list(last.values())
-    return {key: ".".join(key.split(".")[-2:]) if names.count(name) > 1 else name for key, name in last.items()}
+    return {
+        key: ".".join(key.split(".")[-2:]) if names.count(name) > 1 else name for key, name in last.items()
+    }
 
 
 def is_written(value: Any) -> bool:

@@ -100,7 +100,8 @@ class Batch:
             self,
             images={k: move(v, **order) for k, v in self.images.items()},
             targets={k: move(v) for k, v in self.targets.items()},
-            mixed=self.mixed and Mixed({k: move(v) for k, v in self.mixed.targets.items()}, move(self.mixed.share)),
+            mixed=self.mixed
+            and Mixed({k: move(v) for k, v in self.mixed.targets.items()}, move(self.mixed.share)),
         )
 
     def parts(self, count: int) -> list[Batch]:
@@ -112,9 +113,19 @@ class Batch:
     def part(self, which: slice) -> Batch:
         """Some of the samples."""
         images, targets = ({k: v[which] for k, v in named.items()} for named in (self.images, self.targets))
-        mixed = self.mixed and self.mixed._replace(targets={k: v[which] for k, v in self.mixed.targets.items()})
+        mixed = self.mixed and self.mixed._replace(
+            targets={k: v[which] for k, v in self.mixed.targets.items()}
+        )
         placed, truths = self.placed[which], self.truths[which]
-        return replace(self, ids=self.ids[which], images=images, targets=targets, mixed=mixed, placed=placed, truths=truths)
+        return replace(
+            self,
+            ids=self.ids[which],
+            images=images,
+            targets=targets,
+            mixed=mixed,
+            placed=placed,
+            truths=truths,
+        )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
 }
 for variable, value in ENVIRONMENT.items():
-    os.environ.setdefault(variable, value)  # before torch is imported, and for every process that a test starts
+    os.environ.setdefault(
+        variable, value
+    )  # before torch is imported, and for every process that a test starts
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,19 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"torch", "torchvision", "timm", "ray", "mlflow", "dvc", "pyarrow", "pandas", "sklearn", "matplotlib", "scipy"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "timm",
+    "ray",
+    "mlflow",
+    "dvc",
+    "pyarrow",
+    "pandas",
+    "sklearn",
+    "matplotlib",
+    "scipy",
+}
 CVFLOW = str(Path(sys.executable).parent / "cvflow")
 RECORDER = """
 import atexit, os, sys
@@ -44,7 +56,8 @@ def imported(tmp_path: Path, project: Path) -> Imported:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("run", "--help"), ("predict", "--help"), ("--version",), ("list",), ("list", "--json")]
+    "arguments",
+    [("--help",), ("run", "--help"), ("predict", "--help"), ("--version",), ("list",), ("list", "--json")],
 )
 def test_help_and_list_import_nothing_heavy(imported: Imported, arguments: tuple[str, ...]) -> None:
     found = imported(*arguments)
@@ -62,7 +75,12 @@ def test_a_run_without_changes_imports_no_torch_ray_or_mlflow(imported: Imported
 
 def test_importing_cvflow_is_light() -> None:
     code = f"import cvflow, sys; print({HEAVY} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "set()"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        == "set()"
+    )
 
 
 def test_help_comes_within_four_tenths_of_a_second() -> None:
@@ -77,11 +95,22 @@ def test_help_comes_within_four_tenths_of_a_second() -> None:
     assert quickest < 0.4, f"cvflow --help took {quickest:.2f} s"
 
 
-@pytest.mark.parametrize(("given", "spins"), [({}, "3000"), ({"OMP_WAIT_POLICY": "passive"}, "None"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "3000"), ({"OMP_WAIT_POLICY": "passive"}, "None"), ({"GOMP_SPINCOUNT": "7"}, "7")],
+)
 def test_how_a_command_s_threads_wait_and_how_it_ends(given: dict[str, str], spins: str) -> None:
     """The user's own settings of OpenMP stay; at the end the collector has nothing to look through."""
     told = "print(os.environ.get('GOMP_SPINCOUNT'), gc.get_freeze_count() > 0)"
     code = f"import atexit, gc, os; atexit.register(lambda: {told}); from cvflow.cli import main; main()"
-    clean = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
-    done = subprocess.run([sys.executable, "-c", code, "--version"], env=clean | given, check=True, capture_output=True, text=True)
+    clean = {
+        name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"],
+        env=clean | given,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.splitlines()[-1] == f"{spins} True"

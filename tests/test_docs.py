@@ -21,7 +21,11 @@ from cvflow.recipe import reference
 from cvflow.recipe.layers import load
 
 REPOSITORY = Path(__file__).parents[1]
-PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
 CVFLOW = str(Path(sys.executable).parent / "cvflow")
 
 
@@ -54,13 +58,17 @@ def test_commands_are_the_command_line_s(page: str, line: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", page.read_text()) if not link.startswith(("http", "#"))]
+    links = [
+        link for link in re.findall(r"\]\(([^)]+)\)", page.read_text()) if not link.startswith(("http", "#"))
+    ]
     assert [link for link in links if not (page.parent / link.partition("#")[0]).exists()] == []
 
 
 def test_make_targets_are_there() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
-    named = {target for page in PAGES for target in re.findall(r"\bmake (\w+)(?=[`\s]*[#`\n])", page.read_text())}
+    named = {
+        target for page in PAGES for target in re.findall(r"\bmake (\w+)(?=[`\s]*[#`\n])", page.read_text())
+    }
     assert {"run", "test"} <= named
     assert [target for target in named if f"\n{target}:" not in makefile] == []
 
@@ -82,7 +90,13 @@ def test_an_outdated_reference_is_noticed(project: Path, capsys: pytest.CaptureF
 
 def test_the_reference_holds_every_key_and_component() -> None:
     text = reference.page()
-    for key in ("data.split.val", "train.warmup_epochs", "register.promote.threshold", "compute.workers", "plugins"):
+    for key in (
+        "data.split.val",
+        "train.warmup_epochs",
+        "register.promote.threshold",
+        "compute.workers",
+        "plugins",
+    ):
         assert f"| `{key}` |" in text
     for kind in registry.PACKAGES:
         section = text.partition(f"\n## {kind.capitalize()} components\n")[2].partition("\n## ")[0]
@@ -94,19 +108,29 @@ def test_the_plugin_example_runs(project: Path) -> None:
     for block in blocks(REPOSITORY / "docs" / "extending.md", "(?:python|yaml)"):
         (project / block.split(maxsplit=2)[1]).write_text(block)
     draw_shapes(project / "shapes")
-    (project / "params.yaml").write_text("runs: {shapes: {recipe: shapes.yaml, source: shapes, overrides: {}}}\n")
+    (project / "params.yaml").write_text(
+        "runs: {shapes: {recipe: shapes.yaml, source: shapes, overrides: {}}}\n"
+    )
     for stage in ("resolve", "prepare", "train", "evaluate"):
         done = subprocess.run([CVFLOW, "stage", stage, "shapes"], check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((project / "runs/shapes/evaluation/metrics.json").read_text())["metrics"]["accuracy"] >= 0
+    assert (
+        json.loads((project / "runs/shapes/evaluation/metrics.json").read_text())["metrics"]["accuracy"] >= 0
+    )
     described = json.loads((project / "runs/shapes/model/model.json").read_text())
     assert described["recipe"]["model"]["backbone"] == {"name": "tiny_net", "width": 4}
     assert described["dataset"]["classes"] == ["bar", "box"]
 
 
-@pytest.mark.parametrize("fragment", blocks(REPOSITORY / "docs" / "training.md", "yaml"), ids=lambda text: " ".join(text.split())[:40])
+@pytest.mark.parametrize(
+    "fragment",
+    blocks(REPOSITORY / "docs" / "training.md", "yaml"),
+    ids=lambda text: " ".join(text.split())[:40],
+)
 def test_fragments_of_the_training_page_are_of_a_recipe(project: Path, fragment: str) -> None:
-    Path("r.yaml").write_text(yaml.safe_dump({"task": "classification", "data": {"format": "digits"}} | yaml.safe_load(fragment)))
+    Path("r.yaml").write_text(
+        yaml.safe_dump({"task": "classification", "data": {"format": "digits"}} | yaml.safe_load(fragment))
+    )
     resolved = resolve_layers(load(Path("r.yaml"), {})).recipe
     assert set(yaml.safe_load(fragment)) <= set(resolved)
 

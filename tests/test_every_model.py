@@ -39,14 +39,21 @@ REFUSED = {("fcn", "lenet"), ("fcn", "mlp"), ("unet", "mlp")}
 def tiny_rows(name: str, task: Task) -> list[Row]:
     noise = np.random.default_rng(0).integers(0, 256, (len(ANNOTATIONS[name]), SIDE, SIDE, 3), dtype=np.uint8)
     return [
-        {"id": str(i), "path": f"{i}.png", **{image: encode_png(noise[i]) for image in task.schema.images}, **annotation}
+        {
+            "id": str(i),
+            "path": f"{i}.png",
+            **{image: encode_png(noise[i]) for image in task.schema.images},
+            **annotation,
+        }
         for i, annotation in enumerate(ANNOTATIONS[name])
     ]
 
 
 def tiny(model: Mapping[str, Any], task: str) -> tuple[Recipe, DatasetInfo]:
     """The smallest recipe that trains the model."""
-    recipe = Recipe.model_validate({"task": task, "data": {"format": "digits"}, "image": {"size": (SIDE, SIDE)}, "model": model})
+    recipe = Recipe.model_validate(
+        {"task": task, "data": {"format": "digits"}, "image": {"size": (SIDE, SIDE)}, "model": model}
+    )
     info = DatasetInfo(task, CLASSES, {"train": 2}, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "0" * 32)
     return recipe, info
 
@@ -94,7 +101,11 @@ def test_forward_losses_backward_decode(model: Mapping[str, Any]) -> None:
     assert torch.isfinite(total)
     assert all(loss.count > 0 for loss in losses.values())
     # DDP waits for ever for a parameter that takes no part in the loss.
-    assert [key for key, p in net.named_parameters() if p.requires_grad and (p.grad is None or not torch.isfinite(p.grad).all())] == []
+    assert [
+        key
+        for key, p in net.named_parameters()
+        if p.requires_grad and (p.grad is None or not torch.isfinite(p.grad).all())
+    ] == []
 
     net.eval()
     with torch.no_grad():
@@ -106,7 +117,9 @@ def test_forward_losses_backward_decode(model: Mapping[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("model", list(all_models()))
-def test_a_predictor_folds_the_norms_and_answers_the_same_in_the_other_memory_order(model: Mapping[str, Any]) -> None:
+def test_a_predictor_folds_the_norms_and_answers_the_same_in_the_other_memory_order(
+    model: Mapping[str, Any],
+) -> None:
     torch.manual_seed(0)
     name, task, net = build(model)
     recipe, info = tiny(model, name)
@@ -115,7 +128,10 @@ def test_a_predictor_folds_the_norms_and_answers_the_same_in_the_other_memory_or
     images = {image: noise(recipe.image, 2, seed=7) for image in task.schema.images}
     batch = Batch(["a", "b"], images)
     with torch.no_grad():
-        expected, got = task.forward(net, batch), task.forward(predictor.model, batch.to(torch.device("cpu"), channels_last=True))
+        expected, got = (
+            task.forward(net, batch),
+            task.forward(predictor.model, batch.to(torch.device("cpu"), channels_last=True)),
+        )
     for key, answer in expected.items():
         assert gap(got[key].numpy(), answer.numpy()) < 1e-3
     assert [part for part in predictor.model.modules() if type(part) in NORMS] == []

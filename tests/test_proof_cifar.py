@@ -31,7 +31,9 @@ def cifar(shared_data: Path) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
-def test_the_published_resnet56_measures_as_published(cifar: Path, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_published_resnet56_measures_as_published(
+    cifar: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The proof of loader and metric: 0.8315 on these 2,000 test images, as a program written by hand found too."""
     run = Run("cifar10_resnet56")
     write_entry(run.name, make_entry(RECIPES / "cifar10_resnet56.yaml", {"compute.threads": 1}))
@@ -48,7 +50,9 @@ def test_the_published_resnet56_measures_as_published(cifar: Path, project: Path
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_stage_on_two_workers(cifar: Path, project: Path) -> None:
-    done = subprocess.run([CVFLOW, "run", str(RECIPES / "cifar10.yaml"), "--json"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [CVFLOW, "run", str(RECIPES / "cifar10.yaml"), "--json"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     assert outcome["metrics"]["accuracy"] > 0.2  # one epoch from scratch; guessing gives 0.1
@@ -65,11 +69,21 @@ def test_every_stage_on_two_workers(cifar: Path, project: Path) -> None:
 @pytest.mark.timeout(3600)
 def test_the_best_recipe_from_scratch_reaches_its_floor(cifar: Path, project: Path) -> None:
     """In ten minutes on two free cores: the floor stands in the recipe, and only what reaches it becomes champion."""
-    done = subprocess.run([CVFLOW, "run", str(RECIPES / "cifar10_best.yaml"), "--json"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [CVFLOW, "run", str(RECIPES / "cifar10_best.yaml"), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     assert outcome["metrics"]["accuracy"] >= 0.72
     assert outcome["champion"]
-    epochs = [p.metrics for _, p in read_history(Path("runs/cifar10_best/history.jsonl")) if "epoch" in p.metrics]
+    epochs = [
+        p.metrics for _, p in read_history(Path("runs/cifar10_best/history.jsonl")) if "epoch" in p.metrics
+    ]
     assert len(epochs) == 58
-    assert sum(value for metrics in epochs for name, value in metrics.items() if name.startswith("seconds_")) <= 600
+    assert (
+        sum(value for metrics in epochs for name, value in metrics.items() if name.startswith("seconds_"))
+        <= 600
+    )

@@ -14,7 +14,9 @@ from cvflow.errors import Fault, RequestError
 from cvflow.registry import Component, Kind, build, check, components_in, get, names, register
 
 
-def plain(given: int, *, rate: Annotated[float, Field(gt=0)] = 0.5, mode: Literal["a", "b"] = "a") -> tuple[Any, ...]:
+def plain(
+    given: int, *, rate: Annotated[float, Field(gt=0)] = 0.5, mode: Literal["a", "b"] = "a"
+) -> tuple[Any, ...]:
     """Two checked options."""
     return given, rate, mode
 
@@ -44,7 +46,12 @@ def _known() -> Iterator[None]:
     """The builders above as schedules, during a test."""
     names("schedule")
     kept = dict(registry._builders["schedule"])
-    builders: dict[str, Callable[..., Any]] = {"test_plain": plain, "test_needy": needy, "test_nested": nested, "test_built": Built}
+    builders: dict[str, Callable[..., Any]] = {
+        "test_plain": plain,
+        "test_needy": needy,
+        "test_nested": nested,
+        "test_built": Built,
+    }
     for name, builder in builders.items():
         register("schedule", name)(builder)
     yield
@@ -62,7 +69,10 @@ def test_defaults_are_filled_in() -> None:
 
 def test_build_gives_positional_arguments_and_options() -> None:
     assert build("schedule", Component.model_validate({"name": "test_plain", "rate": 2}), 7) == (7, 2.0, "a")
-    assert build("schedule", Component.model_validate({"name": "test_built", "size": [4, 5]}), "x").size == (4, 5)
+    assert build("schedule", Component.model_validate({"name": "test_built", "size": [4, 5]}), "x").size == (
+        4,
+        5,
+    )
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
@@ -83,7 +93,12 @@ def test_an_unknown_option_names_the_known_ones_and_the_closest() -> None:
 
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
-    [("rate", "fast", "a valid number"), ("rate", -1, "greater than 0"), ("mode", "c", "'a' or 'b'"), ("rate", None, "a valid number")],
+    [
+        ("rate", "fast", "a valid number"),
+        ("rate", -1, "greater than 0"),
+        ("mode", "c", "'a' or 'b'"),
+        ("rate", None, "a valid number"),
+    ],
 )
 def test_a_wrong_value_is_named_with_what_was_expected(option: str, value: Any, expected: str) -> None:
     (fault,) = faults(name="test_plain", **{option: value})
@@ -93,7 +108,9 @@ def test_a_wrong_value_is_named_with_what_was_expected(option: str, value: Any, 
 
 
 def test_a_missing_option_says_what_to_add() -> None:
-    assert faults(name="test_needy") == [Fault("train.schedule.must", "nothing", "a value", "Add 'train.schedule.must: ...'.")]
+    assert faults(name="test_needy") == [
+        Fault("train.schedule.must", "nothing", "a value", "Add 'train.schedule.must: ...'.")
+    ]
 
 
 def test_all_faults_of_a_component_come_together() -> None:
@@ -115,12 +132,23 @@ def test_components_within_options_are_checked_and_filled() -> None:
     data, found = check("schedule", component, "train.schedule")
     assert found == []
     assert data["inner"] == {"name": "test_plain", "rate": 3.0, "mode": "a"}
-    assert data["many"] == [{"name": "test_plain", "rate": 0.5, "mode": "a"}, {"name": "cosine", "final": 0.0}]
+    assert data["many"] == [
+        {"name": "test_plain", "rate": 0.5, "mode": "a"},
+        {"name": "cosine", "final": 0.0},
+    ]
 
 
 def test_faults_within_nested_components_carry_their_whole_path() -> None:
-    found = faults(name="test_nested", inner={"name": "test_plain", "rate": 0}, many=["test_plain", "cosin", {"name": "cosine", "fin": 1}])
-    assert [fault.where for fault in found] == ["train.schedule.inner.rate", "train.schedule.many.1.name", "train.schedule.many.2.fin"]
+    found = faults(
+        name="test_nested",
+        inner={"name": "test_plain", "rate": 0},
+        many=["test_plain", "cosin", {"name": "cosine", "fin": 1}],
+    )
+    assert [fault.where for fault in found] == [
+        "train.schedule.inner.rate",
+        "train.schedule.many.1.name",
+        "train.schedule.many.2.fin",
+    ]
     assert found[1].fix == "Did you mean 'cosine'?"
 
 
@@ -152,7 +180,9 @@ def test_every_shipped_component_has_a_docstring_and_checked_options(kind: str) 
             continue
         assert builder.__doc__, f"{kind} {name}"
         options = registry.options_model(builder)
-        assert [key for key, field in options.model_fields.items() if field.annotation is Any] == [], f"{kind} {name}: untyped options"
+        assert [key for key, field in options.model_fields.items() if field.annotation is Any] == [], (
+            f"{kind} {name}: untyped options"
+        )
 
 
 def test_a_request_error_crosses_processes_whole() -> None:

@@ -16,7 +16,12 @@ from cvflow.stages.resolve import resolve
 from cvflow.stages.train import train
 
 RECIPES = Path(__file__).parent / "recipes"
-STEPS = {"train.kind": "sgd", "train.schedule": "cosine", "train.epochs": 4, "train.optimizer": {"name": "sgd", "lr": 0.01}}
+STEPS = {
+    "train.kind": "sgd",
+    "train.schedule": "cosine",
+    "train.epochs": 4,
+    "train.optimizer": {"name": "sgd", "lr": 0.01},
+}
 FORMS: dict[str, dict[str, Any]] = {
     "features and a linear classifier": {},
     "features and a linear SVM": {"train.kind": {"name": "fit", "estimator": "svm", "c": 0.0005}},
@@ -62,6 +67,12 @@ def test_every_form_beats_guessing_by_far(project: Path) -> None:
 @pytest.mark.usefixtures("cifar")
 def test_an_image_and_its_mirror_are_better_than_the_image(project: Path) -> None:
     """The published ResNet-56, which measures 0.8315 by one look (tests/test_proof_cifar.py)."""
-    accuracy = measure(Run("mirrored"), RECIPES / "cifar10_resnet56.yaml", {"evaluate.views": ["horizontal_flip"]}, prepare, train)
+    accuracy = measure(
+        Run("mirrored"),
+        RECIPES / "cifar10_resnet56.yaml",
+        {"evaluate.views": ["horizontal_flip"]},
+        prepare,
+        train,
+    )
     print(f"both: {accuracy:.4f}")
     assert accuracy > 0.8315

@@ -32,7 +32,16 @@ IMAGE_SUFFIXES = (
     ".webp",
 )
 """File names that are taken for images."""
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")  # of the others, EPS would run Ghostscript
+_FORMATS = (
+    "JPEG",
+    "PNG",
+    "BMP",
+    "GIF",
+    "TIFF",
+    "WEBP",
+    "PPM",
+    "JPEG2000",
+)  # of the others, EPS would run Ghostscript
 _ORIENTATION = 0x0112  # EXIF tag; 1 = upright
 _LYING = (5, 6, 7, 8)
 _opening = threading.Lock()
@@ -48,7 +57,9 @@ def decode(data: bytes, channels: int = 3, max_megapixels: float = MAX_MEGAPIXEL
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def read(data: bytes, mode: Literal["L", "RGB"] = "RGB", max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
+def read(
+    data: bytes, mode: Literal["L", "RGB"] = "RGB", max_megapixels: float = MAX_MEGAPIXELS
+) -> Image.Image:
     """The image, upright by EXIF; transparent parts lie on white; 16 bits are scaled to 8.
 
     Of an animation, the first frame. Raises ImageFault.
@@ -56,7 +67,9 @@ def read(data: bytes, mode: Literal["L", "RGB"] = "RGB", max_megapixels: float =
     image = load(data, max_megapixels)
     with _in_plain_words():
         image = _plain(image)
-        return image if image.mode == mode else image.convert(mode)  # convert copies even where there is nothing to do
+        return (
+            image if image.mode == mode else image.convert(mode)
+        )  # convert copies even where there is nothing to do
 
 
 def load(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
@@ -110,7 +123,9 @@ def _open(data: bytes) -> Image.Image:
 def _check_size(image: Image.Image, max_megapixels: float) -> None:
     megapixels = image.width * image.height / 1e6
     if megapixels > max_megapixels:
-        raise ImageFault(f"{megapixels:.{0 if megapixels >= 1 else 4}f} megapixels, over the limit of {max_megapixels:g}")
+        raise ImageFault(
+            f"{megapixels:.{0 if megapixels >= 1 else 4}f} megapixels, over the limit of {max_megapixels:g}"
+        )
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -51,4 +51,6 @@ def fault(labels: Labels, size: tuple[int, int], classes: Sequence[str]) -> str 
         return None
     first = ", ".join(f"{value} ({counts[value]:,} pixels)" for value in wrong[:NAMED])
     more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-    return f"labels out of range in the mask: {first}{more}; 0 to {len(classes) - 1} are classes, {VOID} is void"
+    return (
+        f"labels out of range in the mask: {first}{more}; 0 to {len(classes) - 1} are classes, {VOID} is void"
+    )

@@ -31,4 +31,8 @@ class Examples:
 
     def records(self) -> list[Record]:
         """Class by class, each in the order of the data."""
-        return [record for _, kept in sorted(self._kept.items()) for _, _, record in sorted(kept, key=lambda item: item[1])]
+        return [
+            record
+            for _, kept in sorted(self._kept.items())
+            for _, _, record in sorted(kept, key=lambda item: item[1])
+        ]

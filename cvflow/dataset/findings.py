@@ -27,7 +27,9 @@ class Named(NamedTuple):
     record: Record
 
 
-def duplicates(contents: NDArray[np.uint64], splits: NDArray[np.int8], labels: NDArray[np.int32]) -> list[tuple[int, int]]:
+def duplicates(
+    contents: NDArray[np.uint64], splits: NDArray[np.int8], labels: NDArray[np.int32]
+) -> list[tuple[int, int]]:
     """(first, other) positions of equal content where split or label differs; split -1 is passed over."""
     order = np.argsort(contents, kind="stable")
     order = order[splits[order] >= 0]
@@ -37,19 +39,26 @@ def duplicates(contents: NDArray[np.uint64], splits: NDArray[np.int8], labels: N
     return sorted((int(a), int(b)) for a, b in pairs if splits[a] != splits[b] or labels[a] != labels[b])
 
 
-def in_two_splits(pairs: Sequence[tuple[int, int]], splits: NDArray[np.int8], names: Mapping[int, Named]) -> list[Finding]:
+def in_two_splits(
+    pairs: Sequence[tuple[int, int]], splits: NDArray[np.int8], names: Mapping[int, Named]
+) -> list[Finding]:
     """One image in two splits; those in train and test, which flatter the result, first."""
     found = []
     for first, other in pairs:
         if splits[first] != splits[other]:
             earlier, later = sorted((int(splits[first]), int(splits[other])))
             what = f"in {SPLITS[splits[other]]}, the same bytes as {names[first].where} in {SPLITS[splits[first]]}"
-            found.append(_about(what, f"{SPLITS[earlier]} and {SPLITS[later]}{SHARE}", names[other], names[first]))
+            found.append(
+                _about(what, f"{SPLITS[earlier]} and {SPLITS[later]}{SHARE}", names[other], names[first])
+            )
     return sorted(found, key=lambda f: f.topic != f"train and test{SHARE}")
 
 
 def with_two_labels(
-    pairs: Sequence[tuple[int, int]], labels: NDArray[np.int32], names: Mapping[int, Named], classes: Sequence[str]
+    pairs: Sequence[tuple[int, int]],
+    labels: NDArray[np.int32],
+    names: Mapping[int, Named],
+    classes: Sequence[str],
 ) -> Iterator[Finding]:
     for first, other in pairs:
         if labels[first] != labels[other]:
@@ -58,7 +67,9 @@ def with_two_labels(
             yield _about(what, "two labels", names[other], names[first])
 
 
-def contradicted(suspects: Sequence[Suspect], seen: Sequence[tuple[Named, int]], classes: Sequence[str]) -> Iterator[Finding]:
+def contradicted(
+    suspects: Sequence[Suspect], seen: Sequence[tuple[Named, int]], classes: Sequence[str]
+) -> Iterator[Finding]:
     """seen: the records that were compared, with their labels."""
     for suspect in suspects:
         named, label = seen[suspect.index]
@@ -68,13 +79,17 @@ def contradicted(suspects: Sequence[Suspect], seen: Sequence[tuple[Named, int]],
 
 
 def _about(what: str, topic: str, named: Named, *others: Named) -> Finding:
-    return Finding(named.where, what, "kept", topic, (named.record, *(other.record for other in others)), named.id)
+    return Finding(
+        named.where, what, "kept", topic, (named.record, *(other.record for other in others)), named.id
+    )
 
 
 def alone(images: Mapping[str, Named]) -> Iterator[Finding]:
     """images: the only one of an identity."""
     for name, named in images.items():
-        yield _about(f"the only image of '{name}': there is none to compare it with", "identity with one image", named)
+        yield _about(
+            f"the only image of '{name}': there is none to compare it with", "identity with one image", named
+        )
 
 
 def known(splits_of: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
@@ -82,7 +97,12 @@ def known(splits_of: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
     for name, splits in splits_of.items():
         among = [SPLITS[split] for split in sorted(set(splits))]
         if len(among) > 1:
-            yield Finding(f"identity '{name}'", f"in {' and '.join(among)}: it is not new where it is measured", "kept", KNOWN)
+            yield Finding(
+                f"identity '{name}'",
+                f"in {' and '.join(among)}: it is not new where it is measured",
+                "kept",
+                KNOWN,
+            )
 
 
 def imbalance(trained: Mapping[str, int]) -> float | None:
@@ -98,10 +118,16 @@ def uneven(trained: Mapping[str, int]) -> Iterator[Finding]:
         largest, smallest = max(trained, key=lambda c: trained[c]), min(trained, key=lambda c: trained[c])
         what = f"'{largest}' has {ratio:g} times the training images of '{smallest}'"
         yield Finding("all classes", what, "kept", "class imbalance")
-    yield from (Finding(f"class '{name}'", "no training images", "kept", "empty class") for name, count in trained.items() if not count)
+    yield from (
+        Finding(f"class '{name}'", "no training images", "kept", "empty class")
+        for name, count in trained.items()
+        if not count
+    )
     for name, count in trained.items():
         if 0 < count < TINY:
-            yield Finding(f"class '{name}'", f"{count} training image{'s' * (count != 1)}", "kept", "tiny class")
+            yield Finding(
+                f"class '{name}'", f"{count} training image{'s' * (count != 1)}", "kept", "tiny class"
+            )
 
 
 def unseen(trained: Mapping[str, int]) -> Iterator[Finding]:

@@ -120,7 +120,9 @@ def _look(asked: Asked, terms: Terms, total: Histogram) -> Look:
     first = images[0]
     if asked.count_pixels:
         total += np.frombuffer(array("q", first.histogram()), dtype=np.int64).reshape(3, 256)
-    thumbnail = first.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX).tobytes() if asked.thumbnail else None
+    thumbnail = (
+        first.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX).tobytes() if asked.thumbnail else None
+    )
     return Look(content, size=first.size, thumbnail=thumbnail, maps=maps, counts=counts)
 
 

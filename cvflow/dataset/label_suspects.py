@@ -66,7 +66,9 @@ def _votes(thumbnails: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[
     votes = np.empty(one_hot.shape, dtype=np.int64)
     for start in range(0, len(x), _BLOCK):
         block = slice(start, start + _BLOCK)
-        far = squares - 2 * (x[block] @ x.T).astype(np.int32)  # less the own square, which is the same along a row
+        far = squares - 2 * (x[block] @ x.T).astype(
+            np.int32
+        )  # less the own square, which is the same along a row
         far[np.arange(len(far)), np.arange(len(x))[block]] = np.iinfo(np.int32).max
         tenth = np.partition(far, NEIGHBOURS - 1)[:, NEIGHBOURS - 1 : NEIGHBOURS]
         votes[block] = (far <= tenth).astype(np.float32) @ one_hot

@@ -24,7 +24,13 @@ from cvflow.types import SPLITS, DatasetInfo, Schema
 
 
 def prepare(
-    reader: Format, schema: Schema, task: str, rule: SplitRule, out: Path, shard_mb: int, max_megapixels: float = MAX_MEGAPIXELS
+    reader: Format,
+    schema: Schema,
+    task: str,
+    rule: SplitRule,
+    out: Path,
+    shard_mb: int,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Validation:
     """Write the prepared dataset at ``out``, which appears once it is whole.
 
@@ -35,7 +41,9 @@ def prepare(
         tally = Tally(reader.classes, schema.stratify, schema.identity)
         writers = {split: ShardWriter(directory, split, schema, shard_mb * 1_000_000) for split in SPLITS}
         for record, split, data in examine(reader, plan, tally, schema, max_megapixels):
-            writers[split].add({"id": record.id, "path": record.path, **schema.defaults, **record.annotation, **data})
+            writers[split].add(
+                {"id": record.id, "path": record.path, **schema.defaults, **record.annotation, **data}
+            )
         shards: dict[str, list[Shard]] = {split: writer.close() for split, writer in writers.items()}
         tally.require_usable(plan.base)
         validation = tally.validation(reader)
@@ -61,7 +69,9 @@ def _aside(out: Path) -> Iterator[Path]:
     """A new directory beside ``out`` that takes its place at the end, or goes where the work fails."""
     if out.exists() and not (out / FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
         fix = "Remove it, or name another."
-        raise RequestError(Fault(str(out), "something else than a prepared dataset", "a new or empty folder", fix))
+        raise RequestError(
+            Fault(str(out), "something else than a prepared dataset", "a new or empty folder", fix)
+        )
     directory = out.with_name(f".{out.name}.partial")
     shutil.rmtree(directory, ignore_errors=True)  # of a prepare that was killed
     directory.mkdir(parents=True)

@@ -43,11 +43,15 @@ def read_description(directory: Path) -> Description:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("schema_version")
         if version != SCHEMA_VERSION:
-            raise RequestError(Fault(str(path), f"schema version {version}", f"version {SCHEMA_VERSION}", _AGAIN))
+            raise RequestError(
+                Fault(str(path), f"schema version {version}", f"version {SCHEMA_VERSION}", _AGAIN)
+            )
         shards = {split: [Shard(**s) for s in entries] for split, entries in content.pop("shards").items()}
         return Description(read_info(content), shards)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RequestError(Fault(str(path), f"unreadable content ({error})", "what prepare writes", _AGAIN)) from error
+        raise RequestError(
+            Fault(str(path), f"unreadable content ({error})", "what prepare writes", _AGAIN)
+        ) from error
 
 
 def read_info(content: Mapping[str, Any]) -> DatasetInfo:
@@ -70,7 +74,9 @@ class PreparedDataset:
         if not shards:
             filled = ", ".join(k for k, v in self._description.shards.items() if v)
             fix = "Type data.split.val or data.split.test above 0, or add records of that split."
-            raise RequestError(Fault(f"{self.path / FILE} split '{name}'", "no rows", f"a filled split: {filled}", fix))
+            raise RequestError(
+                Fault(f"{self.path / FILE} split '{name}'", "no rows", f"a filled split: {filled}", fix)
+            )
         return ShardReader(self.path, shards)
 
     @cached_property

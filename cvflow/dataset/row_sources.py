@@ -100,7 +100,9 @@ class FolderSource:
         self._base = self.root.parent if self.root.is_file() else self.root
         kinds = {str(path.relative_to(self._base)): _kind(path) for path in found}
         self.files = sorted(name for name, kind in kinds.items() if kind == IMAGE)
-        self.passed_over = [f"{printable(name)} ({kind})" for name, kind in sorted(kinds.items()) if kind not in (IMAGE, "")]
+        self.passed_over = [
+            f"{printable(name)} ({kind})" for name, kind in sorted(kinds.items()) if kind not in (IMAGE, "")
+        ]
         if not self.files:
             got = ", ".join(["no images", *(f"but {name}" for name in self.passed_over[:1])])
             raise RequestError(Fault(str(self.root), got, f"images ({one_of(IMAGE_SUFFIXES)})"))
@@ -110,7 +112,9 @@ class FolderSource:
         """md5 over names and contents, in order. The files are read for it, several at a time."""
         total = hashlib.md5(usedforsecurity=False)
         with ThreadPoolExecutor(HASHING_THREADS) as pool:
-            for name, digest in zip(self.files, pool.map(lambda name: _file_digest(self._base / name), self.files), strict=True):
+            for name, digest in zip(
+                self.files, pool.map(lambda name: _file_digest(self._base / name), self.files), strict=True
+            ):
                 total.update(f"{digest} {len(name)} {name}\n".encode("utf-8", "surrogateescape"))
         return total.hexdigest()
 
@@ -144,18 +148,39 @@ class FoldersSource:
         if lacking:
             there = sorted(p.name for p in self.root.iterdir())[:5] if self.root.is_dir() else "a file"
             fix = f"Put the images into {' and '.join(f'{name}/' for name in self.images)}, those of a row under one name."
-            raise RequestError(Fault(str(self.root), f"no folder '{lacking[0]}' ({there})", f"folders {', '.join(self.images)}", fix))
+            raise RequestError(
+                Fault(
+                    str(self.root),
+                    f"no folder '{lacking[0]}' ({there})",
+                    f"folders {', '.join(self.images)}",
+                    fix,
+                )
+            )
         self._folders = [FolderSource(self.root / name, (name,)) for name in self.images]
-        self.passed_over = [f"{folder.root.name}/{name}" for folder in self._folders for name in folder.passed_over]
-        alone = [(name, other.root) for f in self._folders for other in self._folders for name in sorted({*f.files} - {*other.files})]
+        self.passed_over = [
+            f"{folder.root.name}/{name}" for folder in self._folders for name in folder.passed_over
+        ]
+        alone = [
+            (name, other.root)
+            for f in self._folders
+            for other in self._folders
+            for name in sorted({*f.files} - {*other.files})
+        ]
         if alone:
             fix = "Add it, or take its counterpart away."
-            raise RequestError(*(Fault(str(root), f"no '{printable(name)}'", "an image of that name", fix) for name, root in alone[:5]))
+            raise RequestError(
+                *(
+                    Fault(str(root), f"no '{printable(name)}'", "an image of that name", fix)
+                    for name, root in alone[:5]
+                )
+            )
 
     @property
     def digest(self) -> str:
         """md5 over the folders' names and digests."""
-        lines = "".join(f"{folder.digest} {name}\n" for name, folder in zip(self.images, self._folders, strict=True))
+        lines = "".join(
+            f"{folder.digest} {name}\n" for name, folder in zip(self.images, self._folders, strict=True)
+        )
         return hashlib.md5(lines.encode(), usedforsecurity=False).hexdigest()
 
     def __len__(self) -> int:
@@ -200,7 +225,13 @@ class ParquetSource:
         self._groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         missing = [name for name in self.images if name not in self._names]
         if missing:
-            raise RequestError(Fault(str(self.path), f"columns {', '.join(self._names)}", f"a column '{missing[0]}' of encoded images"))
+            raise RequestError(
+                Fault(
+                    str(self.path),
+                    f"columns {', '.join(self._names)}",
+                    f"a column '{missing[0]}' of encoded images",
+                )
+            )
 
     @property
     def digest(self) -> str:
@@ -233,13 +264,18 @@ class ParquetSource:
                 starts = end
         return [(start, stop) for start, stop in ranges if stop > start]
 
-    def _group(self, file: Any, group: int, columns: list[str], position: int, start: int, stop: int) -> Iterator[Row]:
+    def _group(
+        self, file: Any, group: int, columns: list[str], position: int, start: int, stop: int
+    ) -> Iterator[Row]:
         for batch in file.iter_batches(batch_size=64, row_groups=[group], columns=columns):
             if position >= stop:
                 return
             first, last = max(0, start - position), min(len(batch), stop - position)
             for offset, row in enumerate(batch[first:last].to_pylist() if first < last else ()):
-                yield {"id": str(row.get("id", position + first + offset)), **{n: _bytes(row[n]) for n in self.images}}
+                yield {
+                    "id": str(row.get("id", position + first + offset)),
+                    **{n: _bytes(row[n]) for n in self.images},
+                }
             position += len(batch)
 
 
@@ -255,7 +291,9 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         got = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RequestError(Fault(str(path), f"damaged content ({got})", "a Parquet file that is whole")) from error
+        raise RequestError(
+            Fault(str(path), f"damaged content ({got})", "a Parquet file that is whole")
+        ) from error
 
 
 def open_source(path: Path, images: tuple[str, ...], split: str = "test") -> RowSource:

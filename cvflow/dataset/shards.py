@@ -116,7 +116,9 @@ class ShardReader:
         start = self._ends[number] - self._shards[number].rows
         batch_index, row = divmod(index - start, BATCH_ROWS)
         batch = self._reader(number).get_batch(batch_index)
-        return {name: column[row].as_py() for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+        return {
+            name: column[row].as_py() for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        }
 
     def column(self, name: str) -> list[Any]:
         """One annotation column of every row; RequestError where there is no such column."""
@@ -151,7 +153,14 @@ class ShardReader:
         size = path.stat().st_size if path.is_file() else None
         if size != shard.bytes:
             got = "no file" if size is None else f"{size} bytes"
-            raise RequestError(Fault(str(path), got, f"{shard.bytes} bytes", "Restore it with 'dvc checkout', or run prepare again."))
+            raise RequestError(
+                Fault(
+                    str(path),
+                    got,
+                    f"{shard.bytes} bytes",
+                    "Restore it with 'dvc checkout', or run prepare again.",
+                )
+            )
         return pa.ipc.open_file(pa.memory_map(str(path)), options=pa.ipc.IpcReadOptions(use_threads=False))
 
 

@@ -53,13 +53,19 @@ class SplitPlan:
         index = -1
         for index, record in enumerate(records):
             if index >= len(self._keys) or _key(record, self._seed) != self._keys[index]:
-                raise CvflowError(f"The source changed while it was read, at {record.path}. Run prepare again.")
+                raise CvflowError(
+                    f"The source changed while it was read, at {record.path}. Run prepare again."
+                )
             yield record, SPLITS[int(self._splits[index])]
         if index + 1 != len(self._keys):
-            raise CvflowError("The source changed while it was read: files are missing at the end. Run prepare again.")
+            raise CvflowError(
+                "The source changed while it was read: files are missing at the end. Run prepare again."
+            )
 
 
-def divide(keys: NDArray[np.uint64], classes: Ints, given: NDArray[np.int8], rule: SplitRule) -> NDArray[np.int8]:
+def divide(
+    keys: NDArray[np.uint64], classes: Ints, given: NDArray[np.int8], rule: SplitRule
+) -> NDArray[np.int8]:
     """Splits as indices into SPLITS. Records of equal key stay together; given: -1 = none.
 
     test is a fraction of the records without a given split, val of the training records, given or not. 1 = all are test's.
@@ -77,10 +83,19 @@ def divide(keys: NDArray[np.uint64], classes: Ints, given: NDArray[np.int8], rul
     return splits
 
 
-def _carve(splits: NDArray[np.int8], keys: NDArray[np.uint64], classes: Ints, pool: NDArray[np.bool_], fraction: float, to: int) -> None:
+def _carve(
+    splits: NDArray[np.int8],
+    keys: NDArray[np.uint64],
+    classes: Ints,
+    pool: NDArray[np.bool_],
+    fraction: float,
+    to: int,
+) -> None:
     """Give ``fraction`` of the pool to split ``to``: of each class its share, of the shares the first units by key."""
     members = np.flatnonzero(pool)
-    _, first, unit, sizes = np.unique(keys[members], return_index=True, return_inverse=True, return_counts=True)
+    _, first, unit, sizes = np.unique(
+        keys[members], return_index=True, return_inverse=True, return_counts=True
+    )
     unit_class = classes[members][first]  # a group counts for the class of its first record
     taken = np.zeros(len(first), dtype=bool)
     labels = np.unique(unit_class)
@@ -103,4 +118,6 @@ def _quotas(totals: Ints, fraction: float) -> Ints:
 
 def _key(record: Record, seed: int) -> int:
     text = f"{seed} id {record.id}" if record.group is None else f"{seed} group {record.group}"
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
+    return int.from_bytes(
+        hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big"
+    )

@@ -12,7 +12,18 @@ import numpy as np
 
 from cvflow.annotations.mask import VOID
 from cvflow.dataset.examples import Examples
-from cvflow.dataset.findings import Named, alone, contradicted, duplicates, imbalance, in_two_splits, known, uneven, unseen, with_two_labels
+from cvflow.dataset.findings import (
+    Named,
+    alone,
+    contradicted,
+    duplicates,
+    imbalance,
+    in_two_splits,
+    known,
+    uneven,
+    unseen,
+    with_two_labels,
+)
 from cvflow.dataset.inspect_record import THUMBNAIL, Histogram, Look
 from cvflow.dataset.label_suspects import Vote, vote
 from cvflow.dataset.validation import Finding, Validation
@@ -29,7 +40,9 @@ class Tally:
 
     def __init__(self, classes: Sequence[str], label: str | None, identity: str | None = None) -> None:
         self.counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
-        self.class_counts: dict[str, dict[str, int]] = {split: dict.fromkeys(classes, 0) for split in SPLITS} if label else {}
+        self.class_counts: dict[str, dict[str, int]] = (
+            {split: dict.fromkeys(classes, 0) for split in SPLITS} if label else {}
+        )
         self.findings: list[Finding] = []
         self._classes, self._label, self._identity = classes, label, identity
         self._of_each: list[list[int]] = [[] for _ in classes] if identity else []
@@ -47,7 +60,9 @@ class Tally:
 
     def add(self, record: Record, split: Split, look: Look) -> None:
         maps = [look.maps.hex()] if look.maps else []
-        line = json.dumps([record.id, look.content.hex(), record.annotation, record.split, *maps], sort_keys=True)
+        line = json.dumps(
+            [record.id, look.content.hex(), record.annotation, record.split, *maps], sort_keys=True
+        )
         self._source.update(f"{line}\n".encode())
         label = record.annotation[self._label] if self._label else 0
         self._contents.append(int.from_bytes(look.content[:8], "big"))
@@ -56,7 +71,9 @@ class Tally:
         if look.fault:
             shown = (record,) if len(self.findings) < PICTURED else ()
             where = printable(record.at(look.column))
-            self.findings.append(Finding(where, look.fault, "left out", look.topic, shown, printable(record.id)))
+            self.findings.append(
+                Finding(where, look.fault, "left out", look.topic, shown, printable(record.id))
+            )
             return
         self._add_usable(record, split, label, look)
 
@@ -84,7 +101,10 @@ class Tally:
         """split -> class -> pixels, void left out; empty where no annotation has classes in its pixels."""
         if not self._values.any() or not self._classes:
             return {}
-        return {split: dict(zip(self._classes, counts.tolist(), strict=False)) for split, counts in zip(SPLITS, self._values, strict=True)}
+        return {
+            split: dict(zip(self._classes, counts.tolist(), strict=False))
+            for split, counts in zip(SPLITS, self._values, strict=True)
+        }
 
     @property
     def source_digest(self) -> str:
@@ -102,7 +122,9 @@ class Tally:
     def require_usable(self, base: Split = "train") -> None:
         """RequestError where the split, or one class in train, has no row; it names the first files left out."""
         trained = self.class_counts.get("train", {}) if base == "train" else {}
-        lacking = [f"class '{name}' without a usable record in train" for name, count in trained.items() if not count]
+        lacking = [
+            f"class '{name}' without a usable record in train" for name, count in trained.items() if not count
+        ]
         if not self.counts[base]:
             lacking = [f"no usable record in {base}"]
         first = "; ".join(str(f) for f in self.findings[:3])
@@ -115,23 +137,41 @@ class Tally:
         compared, trained = self._vote(), self.class_counts.get("train", {})
         seen = [(_named(record), label) for record, label, _ in self._thumbnails]
         doubts = contradicted(compared.suspects, seen, self._classes)
-        skipped = [Finding(printable(path), what, "skipped", "not a record") for path, what in reader.skipped()]
+        skipped = [
+            Finding(printable(path), what, "skipped", "not a record") for path, what in reader.skipped()
+        ]
         pixels = unseen(self.pixel_counts.get("train", {}))
         shared, lone = self._compared(reader)
-        several = known({name: [self._splits[at] for at in images] for name, images in zip(self._classes, self._of_each, strict=False)})
+        several = known(
+            {
+                name: [self._splits[at] for at in images]
+                for name, images in zip(self._classes, self._of_each, strict=False)
+            }
+        )
         findings = [*shared, *several, *self.findings, *doubts, *uneven(trained), *lone, *pixels, *skipped]
-        return Validation(self.counts, self.class_counts, findings, self._facts(compared), self._examples.records())
+        return Validation(
+            self.counts, self.class_counts, findings, self._facts(compared), self._examples.records()
+        )
 
     def _facts(self, compared: Vote) -> dict[str, object]:
         pairs = Counter(zip(self._widths, self._heights, strict=True))
         pixels, counted = self.pixel_counts, int(self._values.sum())
         left_out = round(int(self._values[:, VOID].sum()) / counted, 4) if counted else 0.0
-        pixel_facts = {"pixel_counts": pixels, "void": left_out} if pixels else {"unknown": left_out} if counted else {}
-        vote_facts = {"compared": compared.compared, "accuracy": compared.accuracy, "suspects": len(compared.suspects)}
+        pixel_facts = (
+            {"pixel_counts": pixels, "void": left_out} if pixels else {"unknown": left_out} if counted else {}
+        )
+        vote_facts = {
+            "compared": compared.compared,
+            "accuracy": compared.accuracy,
+            "suspects": len(compared.suspects),
+        }
         return {
             "width": _spread(self._widths),
             "height": _spread(self._heights),
-            "sizes": [[*size, count] for size, count in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:10]],
+            "sizes": [
+                [*size, count]
+                for size, count in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:10]
+            ],
             "different_sizes": len(pairs),
             "imbalance": imbalance(self.class_counts.get("train", {})),
             "neighbour_vote": vote_facts if self._label else None,
@@ -139,14 +179,20 @@ class Tally:
         }
 
     def _vote(self) -> Vote:
-        thumbnails = np.frombuffer(b"".join(t for _, _, t in self._thumbnails), dtype=np.uint8).reshape(-1, THUMBNAIL**2 * 3)
+        thumbnails = np.frombuffer(b"".join(t for _, _, t in self._thumbnails), dtype=np.uint8).reshape(
+            -1, THUMBNAIL**2 * 3
+        )
         return vote(thumbnails, np.array([label for _, label, _ in self._thumbnails], dtype=np.int64))
 
     def _compared(self, reader: Format) -> tuple[list[Finding], list[Finding]]:
         """(of images that are there twice, of those that are an identity's only one)"""
         splits, labels = np.asarray(self._splits), np.asarray(self._labels)
         pairs = duplicates(np.asarray(self._contents, dtype=np.uint64), splits, labels)
-        only = {name: images[0] for name, images in zip(self._classes, self._of_each, strict=False) if len(images) == 1}
+        only = {
+            name: images[0]
+            for name, images in zip(self._classes, self._of_each, strict=False)
+            if len(images) == 1
+        }
         wanted = {index for pair in pairs for index in pair} | set(only.values())
         names = {i: _named(record) for i, record in enumerate(reader) if i in wanted} if wanted else {}
         shared = [*in_two_splits(pairs, splits, names), *with_two_labels(pairs, labels, names, self._classes)]

@@ -61,13 +61,27 @@ class Validation:
         rows = ", ".join(f"{split} {count}" for split, count in self.counts.items())
         actions = Counter("noticed" if f.action == "kept" else f.action for f in self.findings)
         found = "".join(f"; {count} {action}" for action, count in sorted(actions.items()))
-        shared = [f"  {count} images: {topic} them" for topic, count in self.topics().items() if topic.endswith(SHARE)]
-        shared += [f"  identities in two splits: {count}" for topic, count in self.topics().items() if topic == KNOWN]
+        shared = [
+            f"  {count} images: {topic} them"
+            for topic, count in self.topics().items()
+            if topic.endswith(SHARE)
+        ]
+        shared += [
+            f"  identities in two splits: {count}" for topic, count in self.topics().items() if topic == KNOWN
+        ]
         lost = [f"  {f}" for f in self.findings if f.action != "kept"]
         more = [f"  and {len(lost) - 5} more: see validation.json"] if len(lost) > 5 else []
         return "\n".join([f"prepared: {rows}{found}", *shared, *lost[:5], *more])
 
     def plain(self) -> dict[str, Any]:
         """All but the examples, as JSON data."""
-        findings = [{"file": f.file, "id": f.id, "what": f.what, "action": f.action, "topic": f.topic} for f in self.findings]
-        return {"counts": self.counts, "class_counts": self.class_counts, "facts": self.facts, "findings": findings}
+        findings = [
+            {"file": f.file, "id": f.id, "what": f.what, "action": f.action, "topic": f.topic}
+            for f in self.findings
+        ]
+        return {
+            "counts": self.counts,
+            "class_counts": self.class_counts,
+            "facts": self.facts,
+            "findings": findings,
+        }

@@ -14,7 +14,16 @@ from multiprocessing import get_context
 from typing import Any, NamedTuple, TypeVar
 
 from cvflow.annotations.image import ImageFault
-from cvflow.dataset.inspect_record import MISANNOTATED, UNREADABLE, Asked, Histogram, Look, Terms, begin, look_at
+from cvflow.dataset.inspect_record import (
+    MISANNOTATED,
+    UNREADABLE,
+    Asked,
+    Histogram,
+    Look,
+    Terms,
+    begin,
+    look_at,
+)
 from cvflow.dataset.split import SplitPlan
 from cvflow.dataset.statistics import Tally
 from cvflow.errors import CvflowError
@@ -49,7 +58,9 @@ class Item(NamedTuple):
     counted: bool
 
 
-def examine(reader: Format, plan: SplitPlan, tally: Tally, schema: Schema, max_megapixels: float) -> Iterator[Usable]:
+def examine(
+    reader: Format, plan: SplitPlan, tally: Tally, schema: Schema, max_megapixels: float
+) -> Iterator[Usable]:
     """The records whose images and annotations can be used; all of them are counted in the tally."""
     compared = plan.drawn(COMPARED if tally.labelled else 0)
     given = zip(plan.over(reader), compared, strict=False)
@@ -82,7 +93,9 @@ def _examined(
     chunks: Chunks, schema: Schema, looking: Looking, chunk: list[Item]
 ) -> tuple[list[Item], list[Asked], tuple[list[Look], Histogram]]:
     asked = [_read(item, schema) for item in chunk]
-    chunks.was_read(len(chunk), sum(len(data) for one in asked for data in (*one.images.values(), *one.values.values())))
+    chunks.was_read(
+        len(chunk), sum(len(data) for one in asked for data in (*one.images.values(), *one.values.values()))
+    )
     return chunk, asked, looking(asked)
 
 
@@ -127,7 +140,9 @@ def _looking(records: int, terms: Terms) -> Iterator[Looking]:
     try:
         yield lambda asked: pool.submit(look_at, asked, terms).result()
     except BrokenProcessPool as error:
-        raise CvflowError("A process that decodes images ended: memory is short, or was taken. Lower data.max_megapixels.") from error
+        raise CvflowError(
+            "A process that decodes images ended: memory is short, or was taken. Lower data.max_megapixels."
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -38,7 +38,10 @@ def overlaid(pixels: Array, labels: Array, clear: Collection[int] = ()) -> Array
 
     The colours are Pascal VOC's, whose class 0 is a background in black; where it is no background, each class has the next one's.
     """
-    image, colours = rgb(pixels).astype(np.float32), (PALETTE if 0 in clear else np.roll(PALETTE, -1, axis=0))[labels].astype(np.float32)
+    image, colours = (
+        rgb(pixels).astype(np.float32),
+        (PALETTE if 0 in clear else np.roll(PALETTE, -1, axis=0))[labels].astype(np.float32),
+    )
     shown = ~np.isin(labels, [VOID, *clear])[..., None]
     return np.where(shown, (1 - OPACITY) * image + OPACITY * colours, image).round().astype(np.uint8)
 

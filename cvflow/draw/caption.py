@@ -18,5 +18,7 @@ def captioned(pixels: Array, text: str) -> Array:
     image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     page = Image.new("RGB", (image.width, image.height + TEXT + 2 * MARGIN), (28, 30, 34))
     page.paste(image)
-    ImageDraw.Draw(page).text((MARGIN, image.height + MARGIN - 1), text, fill="white", font=ImageFont.load_default(TEXT - 1))
+    ImageDraw.Draw(page).text(
+        (MARGIN, image.height + MARGIN - 1), text, fill="white", font=ImageFont.load_default(TEXT - 1)
+    )
     return np.asarray(page)

@@ -47,7 +47,9 @@ class Curves:
     @cached_property
     def drawn(self) -> list[Points]:
         """The points of all series without gaps."""
-        return [[(x, y) for x, y in points if self._has(y) and y is not None] for points in self.series.values()]
+        return [
+            [(x, y) for x, y in points if self._has(y) and y is not None] for points in self.series.values()
+        ]
 
     @property
     def empty(self) -> bool:
@@ -96,7 +98,9 @@ class Curves:
     def _line(self, name: str, points: Sequence[tuple[float, float | None]]) -> Line:
         path = "".join(self._path(_thinned(run)) for run in self._runs(points))
         seen = [(x, y) for x, y in points if self._has(y) and y is not None]
-        dots = [(self._x(x), self._y(y), self._said(x, y)) for x, y in seen] if len(seen) <= DOTS_UP_TO else []
+        dots = (
+            [(self._x(x), self._y(y), self._said(x, y)) for x, y in seen] if len(seen) <= DOTS_UP_TO else []
+        )
         best = None
         if seen and name in self.best:
             choose = max if self.best[name] == "max" else min
@@ -136,6 +140,11 @@ def _thinned(run: Points) -> Points:
     kept: list[tuple[float, float]] = []
     for start, end in pairwise(edges):
         bucket = range(start, end)
-        extremes = {start, end - 1, min(bucket, key=lambda i: run[i][1]), max(bucket, key=lambda i: run[i][1])}
+        extremes = {
+            start,
+            end - 1,
+            min(bucket, key=lambda i: run[i][1]),
+            max(bucket, key=lambda i: run[i][1]),
+        }
         kept += [run[i] for i in sorted(extremes)]
     return kept

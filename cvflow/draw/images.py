@@ -23,7 +23,12 @@ def thumbnail(array: Array, side: int = 96) -> str:
 
     A smaller image is enlarged by a whole factor, pixel by pixel, and stays lossless (PNG); a larger one becomes a JPEG.
     """
-    if array.dtype != np.uint8 or not array.size or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
+    if (
+        array.dtype != np.uint8
+        or not array.size
+        or array.ndim not in (2, 3)
+        or array.shape[2:] not in ((), (1,), (3,), (4,))
+    ):
         raise ValueError(f"got an image of shape {array.shape} and type {array.dtype}, expected HxWxC uint8")
     image = Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
     longer = max(image.size)
@@ -72,7 +77,10 @@ class Gallery:
     @property
     def cards(self) -> list[tuple[str, Item]]:
         """(data URI, item)."""
-        return [(thumbnail(picture, self.width), item) for picture, item in zip(self._pictures, self.items, strict=True)]
+        return [
+            (thumbnail(picture, self.width), item)
+            for picture, item in zip(self._pictures, self.items, strict=True)
+        ]
 
     @property
     def width(self) -> int:
@@ -97,13 +105,21 @@ class Strips:
     def __post_init__(self) -> None:
         for name, images in self.rows:
             if len(images) != len(self.columns):
-                raise ValueError(f"{name}: got {len(images)} images, expected {len(self.columns)}: {list(self.columns)}")
+                raise ValueError(
+                    f"{name}: got {len(images)} images, expected {len(self.columns)}: {list(self.columns)}"
+                )
 
     @property
     def lines(self) -> list[tuple[str, list[tuple[str, str]]]]:
         """(name of the row, [(data URI, what it shows)])."""
         return [
-            (name, [(thumbnail(i, self.side), f"{name}, {c}") for c, i in zip(self.columns, images, strict=True)])
+            (
+                name,
+                [
+                    (thumbnail(i, self.side), f"{name}, {c}")
+                    for c, i in zip(self.columns, images, strict=True)
+                ],
+            )
             for name, images in self.rows
         ]
 
@@ -121,7 +137,9 @@ class Lineups:
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) > len(self.columns):
-                raise ValueError(f"got a row of {len(row)} images, expected at most {len(self.columns)}: {list(self.columns)}")
+                raise ValueError(
+                    f"got a row of {len(row)} images, expected at most {len(self.columns)}: {list(self.columns)}"
+                )
 
     @property
     def lines(self) -> list[list[tuple[str, Item]]]:

@@ -59,7 +59,9 @@ class Matrix:
     def __post_init__(self) -> None:
         count = len(self.classes)
         if len(self.values) != count or any(len(row) != count for row in self.values):
-            raise ValueError(f"got {len(self.values)} rows, expected {count} of {count} values: one for each class")
+            raise ValueError(
+                f"got {len(self.values)} rows, expected {count} of {count} values: one for each class"
+            )
 
     @cached_property
     def shown(self) -> list[int]:
@@ -69,14 +71,20 @@ class Matrix:
             return list(range(count))
         hits = [self.values[i][i] for i in range(count)]
         columns = [sum(column) for column in zip(*self.values, strict=True)]
-        mistakes = [sum(row) + column - 2 * hit for row, column, hit in zip(self.values, columns, hits, strict=True)]
+        mistakes = [
+            sum(row) + column - 2 * hit for row, column, hit in zip(self.values, columns, hits, strict=True)
+        ]
         return sorted(sorted(range(count), key=lambda i: (-mistakes[i], i))[:WORST])
 
     @property
     def left_out(self) -> str:
         """What is not drawn, in words; '' where all is."""
         count = len(self.shown)
-        return f"The {count} of {number(len(self.classes))} classes with the most mistakes." if count < len(self.classes) else ""
+        return (
+            f"The {count} of {number(len(self.classes))} classes with the most mistakes."
+            if count < len(self.classes)
+            else ""
+        )
 
     @property
     def cell(self) -> int:
@@ -114,7 +122,11 @@ class Matrix:
     def guides(self) -> str:
         """SVG path data of a line every 5 cells, in cells, where there are too many to be followed by eye."""
         count = len(self.shown)
-        return "".join(f"M0 {i}h{count}M{i} 0v{count}" for i in range(5, count, 5)) if count > NUMBERS_UP_TO else ""
+        return (
+            "".join(f"M0 {i}h{count}M{i} 0v{count}" for i in range(5, count, 5))
+            if count > NUMBERS_UP_TO
+            else ""
+        )
 
     @property
     def panels(self) -> list[Panel]:
@@ -125,7 +137,9 @@ class Matrix:
         counts = [[v / greatest for v in row] for row in values]
         return [self._panel("Counts", values, counts), self._panel("Share of the true class", shares, shares)]
 
-    def _panel(self, title: str, shown: Sequence[Sequence[float]], weights: Sequence[Sequence[float]]) -> Panel:
+    def _panel(
+        self, title: str, shown: Sequence[Sequence[float]], weights: Sequence[Sequence[float]]
+    ) -> Panel:
         """weights: 0..1. Shades follow their power 0.4: a few mistakes are seen beside many hits."""
         squares: dict[tuple[bool, int], list[str]] = defaultdict(list)
         cells = []
@@ -135,12 +149,19 @@ class Matrix:
                     level = max(1, round(LEVELS * weight**0.4))
                     squares[i == j, level].append(f"M{j} {i}h1v1h-1z")
                     cells.append(Cell(j, i, short(shown[i][j]), level >= 0.7 * LEVELS))
-        layers = [Layer("".join(paths), level / LEVELS, right) for (right, level), paths in sorted(squares.items())]
+        layers = [
+            Layer("".join(paths), level / LEVELS, right) for (right, level), paths in sorted(squares.items())
+        ]
         return Panel(title, layers, cells if len(self.shown) <= NUMBERS_UP_TO else [])
 
     @property
     def confused(self) -> list[tuple[str, str, str, str]]:
         """The most frequent mistakes: (true, predicted, count, share of the true class in percent)."""
-        wrong = [(v, i, j) for i, row in enumerate(self.values) for j, v in enumerate(row) if v > 0 and i != j]
+        wrong = [
+            (v, i, j) for i, row in enumerate(self.values) for j, v in enumerate(row) if v > 0 and i != j
+        ]
         worst = sorted(wrong, key=lambda item: (-item[0], item[1], item[2]))[:6]
-        return [(self.classes[i], self.classes[j], number(v), f"{100 * v / sum(self.values[i]):.1f}") for v, i, j in worst]
+        return [
+            (self.classes[i], self.classes[j], number(v), f"{100 * v / sum(self.values[i]):.1f}")
+            for v, i, j in worst
+        ]

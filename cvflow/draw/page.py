@@ -29,7 +29,11 @@ def page(title: str, sections: Sequence[Section], subtitle: str = "") -> str:
 @cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("cvflow.draw", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("cvflow.draw", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["number"] = number
     return environment.get_template("page.html")

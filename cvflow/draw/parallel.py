@@ -33,7 +33,10 @@ class Parallel:
     def drawn(self) -> list[tuple[str, str, float]]:
         """(name, SVG path data in percent, opacity)."""
         order = sorted(self.lines, key=lambda line: line[2])
-        return [(name, self._path(places), round(0.12 + 0.88 * strength**3, 3)) for name, places, strength in order]
+        return [
+            (name, self._path(places), round(0.12 + 0.88 * strength**3, 3))
+            for name, places, strength in order
+        ]
 
     def _x(self, index: int) -> float:
         return round(100 * index / max(1, len(self.axes) - 1), 2)

@@ -45,12 +45,17 @@ class Reliability:
     @property
     def bars(self) -> list[Bar]:
         fullest = max((n for n, *_ in self.bins), default=0)
-        return [self._bar(i, n, c, a, fullest) for i, (n, c, a) in enumerate(self.bins) if n and c is not None and a is not None]
+        return [
+            self._bar(i, n, c, a, fullest)
+            for i, (n, c, a) in enumerate(self.bins)
+            if n and c is not None and a is not None
+        ]
 
     def _bar(self, i: int, samples: int, confidence: float, accuracy: float, fullest: int) -> Bar:
         said = f"confidence {confidence:.1%}: {accuracy:.1%} right of {number(samples)}"
         left, width, right, sure, share = (
-            round(100 * value, 2) for value in (i / len(self.bins), 1 / len(self.bins), accuracy, confidence, samples / fullest)
+            round(100 * value, 2)
+            for value in (i / len(self.bins), 1 / len(self.bins), accuracy, confidence, samples / fullest)
         )
         return Bar(left, width, right, sure, share, said)
 

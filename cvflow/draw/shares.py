@@ -22,7 +22,11 @@ class Shares:
     def segments(self) -> list[tuple[str, float, str]]:
         """(name, percent of the whole, the amount in words) of each part that is not nothing."""
         total = sum(self.parts.values())
-        return [(name, *self._words(amount, 100 * amount / total)) for name, amount in self.parts.items() if amount > 0]
+        return [
+            (name, *self._words(amount, 100 * amount / total))
+            for name, amount in self.parts.items()
+            if amount > 0
+        ]
 
     def _words(self, amount: float, share: float) -> tuple[float, str]:
         text = f"{number(amount)} {self.unit}".strip()

@@ -46,7 +46,9 @@ class Table:
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise ValueError(f"got a row of {len(row)} cells, expected {len(self.columns)}: {list(self.columns)}")
+                raise ValueError(
+                    f"got a row of {len(row)} cells, expected {len(self.columns)}: {list(self.columns)}"
+                )
         if missing := {self.order, *self.bars} - {"", *self.columns}:
             raise ValueError(f"got {sorted(missing)}, expected columns of the table: {list(self.columns)}")
 
@@ -66,7 +68,10 @@ class Table:
     def cells(self) -> list[list[Cell]]:
         """The drawn rows."""
         scales = [self._scale(i) if column in self.bars else None for i, column in enumerate(self.columns)]
-        return [[_cell(value, scale) for value, scale in zip(row, scales, strict=True)] for row in self._sorted[:SHOWN]]
+        return [
+            [_cell(value, scale) for value, scale in zip(row, scales, strict=True)]
+            for row in self._sorted[:SHOWN]
+        ]
 
     def _scale(self, column: int) -> float:
         values = [row[column] for row in self.rows if row[column] is not None]

@@ -59,7 +59,9 @@ class CheckpointStore:
         final = self.root / f"step-{step:09d}"
         aside.mkdir(parents=True)
         for stem, tensors in checkpoint.tensors.items():
-            save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, aside / f"{stem}.safetensors")
+            save_file(
+                {k: v.detach().contiguous().cpu() for k, v in tensors.items()}, aside / f"{stem}.safetensors"
+            )
         (aside / "state.json").write_text(json.dumps(checkpoint.state))
         digests = {file.name: _sha256(file) for file in sorted(aside.iterdir())}
         (aside / MANIFEST).write_text(json.dumps(digests))
@@ -114,13 +116,19 @@ class CheckpointStore:
 def flatten_optimizer(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """An optimiser's state_dict as (tensors named ``<parameter>.<slot>``, JSON data); a slot may be a list of tensors."""
     tensors: dict[str, Tensor] = {}
-    slots = {str(index): {slot: _flat(v, f"{index}.{slot}", tensors) for slot, v in of.items()} for index, of in state["state"].items()}
+    slots = {
+        str(index): {slot: _flat(v, f"{index}.{slot}", tensors) for slot, v in of.items()}
+        for index, of in state["state"].items()
+    }
     return tensors, {"slots": slots, "param_groups": state["param_groups"]}
 
 
 def unflatten_optimizer(tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of flatten_optimizer."""
-    state = {int(index): {slot: _unflat(value, tensors) for slot, value in of.items()} for index, of in data["slots"].items()}
+    state = {
+        int(index): {slot: _unflat(value, tensors) for slot, value in of.items()}
+        for index, of in data["slots"].items()
+    }
     return {"state": state, "param_groups": data["param_groups"]}
 
 

@@ -33,4 +33,8 @@ def passed_over(train: Train) -> list[Fault]:
         ("clip_norm", train.clip_norm, "null", train.clip_norm is not None),
         ("not_finite", train.not_finite, "stop", train.not_finite == "skip"),
     ]
-    return [Fault(f"train.{key}", f"{value} {with_one}", right, FIRST_ORDER) for key, value, right, there in wrong if there]
+    return [
+        Fault(f"train.{key}", f"{value} {with_one}", right, FIRST_ORDER)
+        for key, value, right, there in wrong
+        if there
+    ]

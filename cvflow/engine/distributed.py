@@ -63,7 +63,11 @@ def least(number: int) -> int:
 
 def _greatest(*numbers: int) -> list[int]:
     """Of each, over ranks."""
-    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    device = (
+        torch.device("cuda", torch.cuda.current_device())
+        if dist.get_backend() == "nccl"
+        else torch.device("cpu")
+    )
     table = torch.tensor(numbers, dtype=torch.int32, device=device)
     dist.all_reduce(table, dist.ReduceOp.MAX)
     found: list[int] = table.tolist()

@@ -32,7 +32,9 @@ class Evaluation:
     right: list[bool | None]
 
 
-def evaluate(job: Job, split: str, batch_size: int, keep_predictions: bool = False, views: Sequence[View] = (View(),)) -> Evaluation:
+def evaluate(
+    job: Job, split: str, batch_size: int, keep_predictions: bool = False, views: Sequence[View] = (View(),)
+) -> Evaluation:
     """Measure the job's model on a split; every rank gets the whole result. views: whose answers are merged; losses are of the first."""
     metric, sums, mine = job.task.metric(job.info), [], []
     for batch, predictions, losses in _answers(job, split, batch_size, views):
@@ -41,20 +43,26 @@ def evaluate(job: Job, split: str, batch_size: int, keep_predictions: bool = Fal
         sums.append(losses)
         if keep_predictions:
             pairs = zip(predictions, targets, strict=True)
-            mine.append([(without_maps(p, job.task), job.task.quality(p, t), job.task.right(p, t)) for p, t in pairs])
+            mine.append(
+                [(without_maps(p, job.task), job.task.quality(p, t), job.task.right(p, t)) for p, t in pairs]
+            )
     whole = job.task.metric(job.info)
     for state in gather(metric.state()):
         whole.merge(state)
     kept = _in_order(gather(mine))
     metrics = {**whole.compute(), **_mean_losses([s for part in gather(sums) for s in part])}
-    predictions, quality, right = (list(column) for column in zip(*kept, strict=True)) if kept else ([], [], [])
+    predictions, quality, right = (
+        (list(column) for column in zip(*kept, strict=True)) if kept else ([], [], [])
+    )
     return Evaluation(metrics, whole.details(), predictions, quality, right)
 
 
 def without_maps(prediction: Prediction, task: Task) -> Prediction:
     """Without the answers that are encoded bytes."""
     maps = maps_of(task)
-    return Prediction(prediction.id, {name: value for name, value in prediction.values.items() if name not in maps})
+    return Prediction(
+        prediction.id, {name: value for name, value in prediction.values.items() if name not in maps}
+    )
 
 
 def maps_of(task: Task) -> set[str]:
@@ -80,14 +88,26 @@ def _answers(
     was_training = job.model.training
     job.model.eval()
     for host_batch in eval_batches(
-        looking, job.dataset.split(split), as_it_is, batch_size, session.rank, session.world_size, loader_workers=session.loader_workers
+        looking,
+        job.dataset.split(split),
+        as_it_is,
+        batch_size,
+        session.rank,
+        session.world_size,
+        loader_workers=session.loader_workers,
     ):
         if session.world_size == 1 and session.should_stop():
             raise InterruptedRunError(f"stopped while measuring {split}")
-        batch, *others = looking.apart(host_batch.to(session.device, channels_last=job.recipe.train.channels_last))
+        batch, *others = looking.apart(
+            host_batch.to(session.device, channels_last=job.recipe.train.channels_last)
+        )
         losses, raw = task.measure(job.model, batch)
         raw = looking.merged(job.model, raw, others)
-        yield looking.apart(host_batch)[0], task.decode(raw, batch), {k: (loss.sum.item(), loss.count.item()) for k, loss in losses.items()}
+        yield (
+            looking.apart(host_batch)[0],
+            task.decode(raw, batch),
+            {k: (loss.sum.item(), loss.count.item()) for k, loss in losses.items()},
+        )
     job.model.train(was_training)
 
 

@@ -39,7 +39,12 @@ class TrainedModel:
 
 
 def write_model(
-    directory: Path, tensors: Mapping[str, Tensor], recipe: Mapping[str, Any], info: DatasetInfo, fingerprint: str, data_digest: str
+    directory: Path,
+    tensors: Mapping[str, Tensor],
+    recipe: Mapping[str, Any],
+    info: DatasetInfo,
+    fingerprint: str,
+    data_digest: str,
 ) -> None:
     """Write the two files. The same training writes the same bytes: no times, no paths of a machine."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -64,7 +69,11 @@ def read_model(directory: Path, device: torch.device | None = None) -> TrainedMo
     try:
         model.load_state_dict(load_file(directory / "model.safetensors"))
     except (SafetensorError, OSError, RuntimeError) as error:
-        fault = Fault(str(directory / "model.safetensors"), str(error).splitlines()[0], "the weights that model.json describes")
+        fault = Fault(
+            str(directory / "model.safetensors"),
+            str(error).splitlines()[0],
+            "the weights that model.json describes",
+        )
         raise RequestError(fault) from error
     model.to(device or torch.device("cpu")).eval()
     return TrainedModel(recipe, task, info, model, content["fingerprint"], content["data_digest"])
@@ -74,9 +83,18 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise RequestError(Fault(str(path), str(error), "a model.json written by cvflow", "Type 'cvflow models'.")) from error
+        raise RequestError(
+            Fault(str(path), str(error), "a model.json written by cvflow", "Type 'cvflow models'.")
+        ) from error
     if content.get("format") != FORMAT:
-        raise RequestError(Fault(str(path), f"format {content.get('format')}", f"format {FORMAT}", "Type 'pip install -U cvflow'."))
+        raise RequestError(
+            Fault(
+                str(path),
+                f"format {content.get('format')}",
+                f"format {FORMAT}",
+                "Type 'pip install -U cvflow'.",
+            )
+        )
     return content
 
 

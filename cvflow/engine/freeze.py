@@ -32,7 +32,14 @@ def check_freezes(model: nn.Module, plan: Iterable[Phase]) -> None:
         try:
             if not any(p.requires_grad for p in trainable(model, phase)):
                 fix = "Name an earlier part, or type train.freeze=none."
-                faults.append(Fault("train.freeze", f"'{phase.freeze}', after which nothing is trained", "an earlier part", fix))
+                faults.append(
+                    Fault(
+                        "train.freeze",
+                        f"'{phase.freeze}', after which nothing is trained",
+                        "an earlier part",
+                        fix,
+                    )
+                )
         except RequestError as error:
             faults += error.faults
     model.requires_grad_(True)
@@ -55,7 +62,9 @@ def frozen(model: nn.Module, phase: Phase) -> Iterator[nn.Module]:
 
 def check_part(model: nn.Module, name: str) -> None:
     """Raise RequestError, with the names there are at the first level that is wrong, where the model has no such part."""
-    parts = [part for part, module in model.named_modules() if part and any(True for _ in module.parameters())]
+    parts = [
+        part for part, module in model.named_modules() if part and any(True for _ in module.parameters())
+    ]
     if name in parts:
         return
     above = name
@@ -64,4 +73,6 @@ def check_part(model: nn.Module, name: str) -> None:
     here = [part for part in parts if part.rpartition(".")[0] == above]
     meant = next((part for part in parts if part.endswith(f".{name}")), None)
     hint = f"Did you mean '{meant}'?" if meant else did_you_mean(name, parts)
-    raise RequestError(Fault("train.freeze", f"'{name}'", f"none, or a part of {type(model).__name__}: {one_of(here)}", hint))
+    raise RequestError(
+        Fault("train.freeze", f"'{name}'", f"none, or a part of {type(model).__name__}: {one_of(here)}", hint)
+    )

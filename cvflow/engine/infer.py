@@ -48,7 +48,9 @@ class Predictor:
     decoders: threads that decode a batch. views: looks at each image, whose answers are merged.
     """
 
-    def __init__(self, trained: TrainedModel, device: torch.device, decoders: int = 1, views: Sequence[Component] = ()) -> None:
+    def __init__(
+        self, trained: TrainedModel, device: torch.device, decoders: int = 1, views: Sequence[Component] = ()
+    ) -> None:
         self.trained = trained
         self.device = device
         self.looking = Looking(trained.task, trained.recipe, make_views(views, trained.recipe.image))
@@ -63,7 +65,9 @@ class Predictor:
 
     def _example(self, model: nn.Module) -> dict[str, Tensor]:
         task = self.trained.task
-        images = {name: noise(self.trained.recipe.image, 1, seed) for seed, name in enumerate(task.schema.images)}
+        images = {
+            name: noise(self.trained.recipe.image, 1, seed) for seed, name in enumerate(task.schema.images)
+        }
         return dict(task.forward(model, Batch(["noise"], images).to(self.device)))
 
     def rows(self, rows: Iterable[Row], batch_size: int) -> Iterator[list[dict[str, Any]]]:
@@ -96,7 +100,9 @@ class Predictor:
         parts = list(map(self._samples, rows) if self._pool is None else self._pool.map(self._samples, rows))
         samples = [sample for part in parts if not isinstance(part, str) for sample in part]
         views = len(self.looking.views)
-        owners = [number for number, part in enumerate(parts) if not isinstance(part, str) for _ in part[::views]]
+        owners = [
+            number for number, part in enumerate(parts) if not isinstance(part, str) for _ in part[::views]
+        ]
         faults = {number: part for number, part in enumerate(parts) if isinstance(part, str)}
         return Decoded(rows, self.trained.task.collate(samples) if samples else None, owners, faults)
 
@@ -110,12 +116,20 @@ class Predictor:
     @torch.inference_mode()
     def answers(self, decoded: Decoded) -> list[tuple[int, dict[str, Any]]]:
         """(number of the row among these, its answer), in the order of the rows."""
-        found = [(number, {"id": decoded.rows[number]["id"], "error": fault}) for number, fault in decoded.faults.items()]
+        found = [
+            (number, {"id": decoded.rows[number]["id"], "error": fault})
+            for number, fault in decoded.faults.items()
+        ]
         if decoded.batch is not None:
             task, order = self.trained.task, self.trained.recipe.train.channels_last
             batch, *others = self.looking.apart(decoded.batch.to(self.device, channels_last=order))
-            predictions = task.decode(self.looking.merged(self.model, task.forward(self.model, batch), others), batch)
-            found += [(n, {"id": p.id, "error": None, **p.values}) for n, p in zip(decoded.owners, predictions, strict=True)]
+            predictions = task.decode(
+                self.looking.merged(self.model, task.forward(self.model, batch), others), batch
+            )
+            found += [
+                (n, {"id": p.id, "error": None, **p.values})
+                for n, p in zip(decoded.owners, predictions, strict=True)
+            ]
         return sorted(found, key=lambda pair: pair[0])
 
 

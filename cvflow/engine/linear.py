@@ -55,7 +55,10 @@ def fit_linear(
         solver.fit((x_NF - mean) / scale, label_N, sample_weight=weight_N)
     coefficients, intercept = solver.coef_, solver.intercept_
     if len(solver.classes_) == 2:  # one score: below zero for the first, above for the second
-        coefficients, intercept = np.vstack([-coefficients, coefficients]) / 2, np.hstack([-intercept, intercept]) / 2
+        coefficients, intercept = (
+            np.vstack([-coefficients, coefficients]) / 2,
+            np.hstack([-intercept, intercept]) / 2,
+        )
     weight, bias = np.zeros((num_classes, x_NF.shape[1])), np.full(num_classes, NEVER)
     weight[solver.classes_] = coefficients / scale
     bias[solver.classes_] = intercept - weight[solver.classes_] @ mean
@@ -66,6 +69,10 @@ def fit_linear(
 def check(x_NF: Array, label_N: Labels) -> None:
     """Raise where there is nothing to fit."""
     if len(np.unique(label_N)) < 2:
-        raise RequestError(Fault("train.kind", "fit on images of one class", "at least two classes in the train split"))
+        raise RequestError(
+            Fault("train.kind", "fit on images of one class", "at least two classes in the train split")
+        )
     if not np.isfinite(x_NF).all():
-        raise CvflowError("The features are not finite: the weights to start from are spoilt, or the pixels' statistics are wrong.")
+        raise CvflowError(
+            "The features are not finite: the weights to start from are spoilt, or the pixels' statistics are wrong."
+        )

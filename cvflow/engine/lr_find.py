@@ -49,7 +49,14 @@ def lr_find(job: Job, low: float, high: float, steps: int) -> RangeTest:
     raised = Raised(job, phase, low, high, steps)
     if raised.update.needs_closure:
         got = f"{phase.optimizer.name}, which searches along a line"
-        raise RequestError(Fault("train.optimizer", got, "an optimiser whose steps are as long as its lr", "Type train.optimizer=sgd."))
+        raise RequestError(
+            Fault(
+                "train.optimizer",
+                got,
+                "an optimiser whose steps are as long as its lr",
+                "Type train.optimizer=sgd.",
+            )
+        )
     lrs, losses = [], []
     running, least, diverged = 0.0, math.inf, False
     for lr, loss in raised.losses():
@@ -99,7 +106,9 @@ def first_stepping(plan: Sequence[Phase]) -> Phase:
     for phase in plan:
         if phase.kind.name == "sgd":
             return phase
-    raise RequestError(Fault("train.kind", "no phase that steps", "a phase of kind sgd, whose lr can be found"))
+    raise RequestError(
+        Fault("train.kind", "no phase that steps", "a phase of kind sgd, whose lr can be found")
+    )
 
 
 def suggested(lrs: Sequence[float], losses: Sequence[float], diverged: bool) -> RangeTest:
@@ -107,15 +116,23 @@ def suggested(lrs: Sequence[float], losses: Sequence[float], diverged: bool) -> 
     smooth = smoothed(losses)
     least = min(range(len(smooth)), key=smooth.__getitem__) if smooth else 0
     falls = [smooth[i + 1] - smooth[i - 1] for i in range(1, least)]  # over equal distances in log lr
-    if not falls or min(falls) >= 0 or smooth[0] - smooth[least] < CLEAR * deviation(losses[: least + 1], smooth):
-        raise CvflowError(f"The loss did not clearly fall over {len(lrs)} steps; type a smaller --min, or a greater --max or --steps.")
+    if (
+        not falls
+        or min(falls) >= 0
+        or smooth[0] - smooth[least] < CLEAR * deviation(losses[: least + 1], smooth)
+    ):
+        raise CvflowError(
+            f"The loss did not clearly fall over {len(lrs)} steps; type a smaller --min, or a greater --max or --steps."
+        )
     steepest = 1 + min(range(len(falls)), key=falls.__getitem__)
     return RangeTest(tuple(lrs), tuple(losses), tuple(smooth), lrs[steepest], lrs[least] / 10, diverged)
 
 
 def deviation(losses: Sequence[float], smooth: Sequence[float]) -> float:
     """Of the losses from the smoothed curve, root mean square."""
-    return math.sqrt(math.fsum((loss - mean) ** 2 for loss, mean in zip(losses, smooth, strict=False)) / len(losses))
+    return math.sqrt(
+        math.fsum((loss - mean) ** 2 for loss, mean in zip(losses, smooth, strict=False)) / len(losses)
+    )
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:

@@ -67,7 +67,11 @@ class Meter:
 
     def state(self) -> dict[str, Any]:
         """The open window, as plain data: floats are kept exactly."""
-        return {"names": self.names, "lr": self.lr, "window": [[step, means.tolist()] for step, means in self.window]}
+        return {
+            "names": self.names,
+            "lr": self.lr,
+            "window": [[step, means.tolist()] for step, means in self.window],
+        }
 
     def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
         self.names, self.lr = tuple(state["names"]), state["lr"]
@@ -75,7 +79,9 @@ class Meter:
 
     def _read(self) -> list[list[float]]:
         """The open window's losses. Raises NotFiniteError at the first step where one is not finite."""
-        rows: list[list[float]] = torch.stack([means for _, means in self.window]).tolist() if self.window else []
+        rows: list[list[float]] = (
+            torch.stack([means for _, means in self.window]).tolist() if self.window else []
+        )
         for (step, _), row in zip(self.window, rows, strict=True):
             if not all(map(math.isfinite, row)):
                 raise NotFiniteError(step, dict(zip(self.names, row, strict=True)))

@@ -22,7 +22,9 @@ def losses_of(task: Task, model: nn.Module, batch: Batch) -> dict[str, Loss]:
 
 
 def combined(own: Loss, partners: Loss, share: Tensor) -> Loss:
-    return Loss(share * own.sum + (1 - share) * partners.sum, share * own.count + (1 - share) * partners.count)
+    return Loss(
+        share * own.sum + (1 - share) * partners.sum, share * own.count + (1 - share) * partners.count
+    )
 
 
 class Answers:

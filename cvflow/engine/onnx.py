@@ -50,10 +50,14 @@ class RawAnswers(nn.Module):
 
     def forward(self, *images: Tensor) -> dict[str, Tensor]:
         named = dict(zip(self.task.schema.images, images, strict=True))
-        return dict(self.task.forward(self.model, Batch([], named)))  # no ids: their number would fix the batch size
+        return dict(
+            self.task.forward(self.model, Batch([], named))
+        )  # no ids: their number would fix the batch size
 
 
-def export_onnx(trained: TrainedModel, file: Path, rows: Iterable[Row] = (), batch_size: int = 32) -> Exported:
+def export_onnx(
+    trained: TrainedModel, file: Path, rows: Iterable[Row] = (), batch_size: int = 32
+) -> Exported:
     """Write ``file``. rows: real images to check it on, besides random ones; those that cannot be read are passed over.
 
     Raises CvflowError, and writes nothing, where onnxruntime and torch differ by more than TOLERANCE.
@@ -78,7 +82,14 @@ def _need(*packages: str) -> None:
 
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise RequestError(Fault("--format onnx", f"no {' and no '.join(missing)}", "the extra 'onnx'", "Type: pip install 'cvflow[onnx]'"))
+        raise RequestError(
+            Fault(
+                "--format onnx",
+                f"no {' and no '.join(missing)}",
+                "the extra 'onnx'",
+                "Type: pip install 'cvflow[onnx]'",
+            )
+        )
 
 
 def _write(module: RawAnswers, trained: TrainedModel, file: Path) -> tuple[str, ...]:
@@ -93,7 +104,13 @@ def _write(module: RawAnswers, trained: TrainedModel, file: Path) -> tuple[str, 
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")  # torch's own, about its exporter
         program = torch.onnx.export(
-            module, images, input_names=names, output_names=outputs, dynamic_shapes=((batch,) * len(names),), dynamo=True, verbose=False
+            module,
+            images,
+            input_names=names,
+            output_names=outputs,
+            dynamic_shapes=((batch,) * len(names),),
+            dynamo=True,
+            verbose=False,
         )
     logging.getLogger("torch.onnx").setLevel(level)
     assert program is not None  # with dynamo=True
@@ -128,7 +145,9 @@ def _inputs(trained: TrainedModel, rows: Iterable[Row], batch_size: int) -> Iter
             yield [decoded.batch.images[name] for name in names]
 
 
-def _difference(module: RawAnswers, file: Path, outputs: Sequence[str], inputs: Iterable[Sequence[Tensor]]) -> tuple[float, int]:
+def _difference(
+    module: RawAnswers, file: Path, outputs: Sequence[str], inputs: Iterable[Sequence[Tensor]]
+) -> tuple[float, int]:
     """(the greatest difference, images looked at)."""
     import onnxruntime
 
@@ -137,7 +156,9 @@ def _difference(module: RawAnswers, file: Path, outputs: Sequence[str], inputs: 
     for images in inputs:
         with torch.no_grad():
             expected = module(*images)
-        got = session.run(outputs, {name: x.numpy() for name, x in zip(module.task.schema.images, images, strict=True)})
+        got = session.run(
+            outputs, {name: x.numpy() for name, x in zip(module.task.schema.images, images, strict=True)}
+        )
         gaps = [gap(one, expected[name].numpy()) for name, one in zip(outputs, got, strict=True)]
         worst, checked = float(np.max([worst, *gaps])), checked + len(images[0])  # np.max keeps a NaN
     return worst, checked

@@ -35,10 +35,17 @@ def sgd(
     """Stochastic gradient descent with momentum (Sutskever et al. 2013)."""
     if nesterov and not momentum:
         raise RequestError(
-            Fault("train.optimizer.nesterov", "true with momentum 0", "a momentum above 0", "Type train.optimizer.momentum=0.9.")
+            Fault(
+                "train.optimizer.nesterov",
+                "true with momentum 0",
+                "a momentum above 0",
+                "Type train.optimizer.momentum=0.9.",
+            )
         )
     groups = grouped(parameters, decay)
-    return restorable(optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True))
+    return restorable(
+        optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True)
+    )
 
 
 @register("optimizer", "adagrad")
@@ -51,7 +58,9 @@ def adagrad(
     decay: Decay = "all",
 ) -> optim.Optimizer:
     """A step divided by the root of the sum of all squared gradients so far (Duchi et al. 2011, JMLR 12)."""
-    return restorable(optim.Adagrad(grouped(parameters, decay), lr=lr, eps=eps, weight_decay=weight_decay, fused=True))
+    return restorable(
+        optim.Adagrad(grouped(parameters, decay), lr=lr, eps=eps, weight_decay=weight_decay, fused=True)
+    )
 
 
 @register("optimizer", "rmsprop")
@@ -68,7 +77,9 @@ def rmsprop(
 ) -> optim.Optimizer:
     """A step divided by a running root mean square of the gradients (Tieleman and Hinton 2012). alpha: of the running mean."""
     groups = grouped(parameters, decay)
-    return optim.RMSprop(groups, lr=lr, alpha=alpha, momentum=momentum, centered=centered, eps=eps, weight_decay=weight_decay)
+    return optim.RMSprop(
+        groups, lr=lr, alpha=alpha, momentum=momentum, centered=centered, eps=eps, weight_decay=weight_decay
+    )
 
 
 @register("optimizer", "adam")
@@ -84,7 +95,9 @@ def adam(
 ) -> optim.Optimizer:
     """Running means of gradient and squared gradient (Kingma and Ba 2014, arXiv 1412.6980); its decay is part of the gradient."""
     groups = grouped(parameters, decay)
-    return restorable(optim.Adam(groups, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=True))
+    return restorable(
+        optim.Adam(groups, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=True)
+    )
 
 
 @register("optimizer", "adamw")
@@ -100,7 +113,9 @@ def adamw(
 ) -> optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2017, arXiv 1711.05101)."""
     groups = grouped(parameters, decay)
-    return restorable(optim.AdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=True))
+    return restorable(
+        optim.AdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=True)
+    )
 
 
 class LBFGS(optim.LBFGS):
@@ -112,7 +127,9 @@ class LBFGS(optim.LBFGS):
         def evaluated() -> Tensor:
             loss = closure()
             for group in self.param_groups:
-                for p in group["params"]:  # torch's views the gradients as one vector, which those of channels_last do not allow
+                for p in group[
+                    "params"
+                ]:  # torch's views the gradients as one vector, which those of channels_last do not allow
                     p.grad = None if p.grad is None else p.grad.contiguous()
             return loss
 
@@ -143,7 +160,9 @@ def grouped(parameters: Iterable[nn.Parameter], decay: Decay) -> list[dict[str, 
     if decay == "all":
         return [{"params": listed}]
     weights, others = [p for p in listed if p.ndim > 1], [p for p in listed if p.ndim <= 1]
-    return [group for group in ({"params": weights}, {"params": others, "weight_decay": 0.0}) if group["params"]]
+    return [
+        group for group in ({"params": weights}, {"params": others, "weight_decay": 0.0}) if group["params"]
+    ]
 
 
 def restorable(optimizer: optim.Optimizer) -> optim.Optimizer:

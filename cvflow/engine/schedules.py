@@ -77,11 +77,18 @@ def one_cycle(
     It rises from lr / div over the first ``pct_start`` of the phase, then falls to lr / div / final_div. three_phase: it falls to
     lr / div in as long as it rose, and to the last value over what is left.
     """
-    points = [(0.0, 1 / div), (pct_start, 1.0), *([(2 * pct_start, 1 / div)] if three_phase else []), (1.0, 1 / div / final_div)]
+    points = [
+        (0.0, 1 / div),
+        (pct_start, 1.0),
+        *([(2 * pct_start, 1 / div)] if three_phase else []),
+        (1.0, 1 / div / final_div),
+    ]
     curve = between if anneal == "cosine" else lambda a, b, part: a + (b - a) * part
 
     def factor(at: Position) -> float:
-        (x0, y0), (x1, y1) = next((pair for pair in pairwise(points) if at.progress <= pair[1][0]), (points[-2], points[-1]))
+        (x0, y0), (x1, y1) = next(
+            (pair for pair in pairwise(points) if at.progress <= pair[1][0]), (points[-2], points[-1])
+        )
         return curve(y0, y1, min(1.0, (at.progress - x0) / (x1 - x0)))
 
     return factor
@@ -103,7 +110,9 @@ def plateau(
     def falls(at: Position) -> float:
         if at.epoch and not at.scores:
             fix = "Type data.split.val=0.1, or another train.schedule.name."
-            raise RequestError(Fault("train.schedule.name", "plateau without a val split", "scores on val to follow", fix))
+            raise RequestError(
+                Fault("train.schedule.name", "plateau without a val split", "scores on val to follow", fix)
+            )
         now, best, waited = 1.0, -math.inf, 0
         for score in at.scores:
             better = score > best + threshold

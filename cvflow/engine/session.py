@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:  # Ray's helpers read these classes: the import of torch would slow a start on several workers
+if (
+    TYPE_CHECKING
+):  # Ray's helpers read these classes: the import of torch would slow a start on several workers
     import torch
 
     from cvflow.engine.checkpoint import CheckpointStore

@@ -27,7 +27,11 @@ class Update:
     """The model and task of a job under an optimiser. names: of the losses, in the order of their means."""
 
     def __init__(self, job: Job, optimizer: optim.Optimizer, clock: Clock) -> None:
-        self.train, self.device, self.world_size = job.recipe.train, job.session.device, job.session.world_size
+        self.train, self.device, self.world_size = (
+            job.recipe.train,
+            job.session.device,
+            job.session.world_size,
+        )
         self.optimizer, self.clock = optimizer, clock
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.needs_closure = getattr(optimizer, "needs_closure", False)
@@ -101,7 +105,9 @@ class Update:
             return torch.full_like(first[1], self.world_size), None
         seen = [first, *self._ahead(parts, seed)]
         known = reduce(torch.stack(seen).sum(0))
-        return self.world_size * len(seen) / (some(known[1]) * len(parts)), known if len(seen) == len(parts) else None
+        return self.world_size * len(seen) / (some(known[1]) * len(parts)), known if len(seen) == len(
+            parts
+        ) else None
 
     @torch.no_grad()
     def _ahead(self, parts: list[Batch], seed: int) -> list[Tensor]:
@@ -112,13 +118,24 @@ class Update:
         if len(self.names) == 1 or len(parts) == 1:
             return []
         kept = [(buffer, buffer.clone()) for buffer in self.wrapped.buffers()]
-        tables = [counted(self._losses(part, part_seed(seed, number)))[1] for number, part in enumerate(parts) if number]
+        tables = [
+            counted(self._losses(part, part_seed(seed, number)))[1]
+            for number, part in enumerate(parts)
+            if number
+        ]
         for buffer, before in kept:
-            buffer.data.copy_(before)  # through .data: the first part's graph would take it for a change of what it needs
+            buffer.data.copy_(
+                before
+            )  # through .data: the first part's graph would take it for a change of what it needs
         return tables
 
     def _losses(self, part: Batch, seed: int) -> dict[str, Loss]:
-        with drawing(), torch.autocast(self.device.type, DTYPES[self.train.precision], enabled=self.train.precision != "fp32"):
+        with (
+            drawing(),
+            torch.autocast(
+                self.device.type, DTYPES[self.train.precision], enabled=self.train.precision != "fp32"
+            ),
+        ):
             seed_all(seed, self.device)
             losses: dict[str, Loss] = self.forward(part)
         return losses
@@ -129,7 +146,11 @@ class Update:
 
     def _unsynchronised(self, active: bool) -> AbstractContextManager[None]:
         """DDP sums gradients over ranks with the last part only."""
-        return self.wrapped.no_sync() if active and isinstance(self.wrapped, DistributedDataParallel) else nullcontext()
+        return (
+            self.wrapped.no_sync()
+            if active and isinstance(self.wrapped, DistributedDataParallel)
+            else nullcontext()
+        )
 
     def _apply(self, means: Tensor) -> bool:
         """Clip and step; False where it is skipped."""
@@ -151,7 +172,9 @@ def check_compiler() -> None:
     """Raise RequestError where torch.compile would find no C++ compiler; it looks at CXX, g++ and clang++ on the PATH."""
     if not any(map(shutil.which, (os.environ.get("CXX") or "g++", "g++", "clang++"))):
         fix = "Install one (g++, say), or type train.compile=false."
-        raise RequestError(Fault("train.compile", "true, without a C++ compiler on the PATH", "a C++ compiler", fix))
+        raise RequestError(
+            Fault("train.compile", "true, without a C++ compiler on the PATH", "a C++ compiler", fix)
+        )
 
 
 def part_seed(seed: int, number: int) -> int:

@@ -66,7 +66,9 @@ class View:
 
     def _corner(self, whole: Size, size: Size) -> Size:
         """Top and left of the part, of ``size``, in pixels of the whole."""
-        top, left = (_start(self.box[i], have, want) for i, have, want in zip((0, 1), whole, size, strict=True))
+        top, left = (
+            _start(self.box[i], have, want) for i, have, want in zip((0, 1), whole, size, strict=True)
+        )
         return top, left
 
     def undo(self, map_BCHW: Tensor) -> Tensor:
@@ -74,7 +76,9 @@ class View:
         size = (map_BCHW.shape[2], map_BCHW.shape[3])
         edges = [round(edge * length) for edge, length in zip(self.box, size * 2, strict=True)]
         seen = map_BCHW.flip(-1) if self.mirrored else map_BCHW
-        part = F.interpolate(seen, (edges[2] - edges[0], edges[3] - edges[1]), mode="bilinear", align_corners=False)
+        part = F.interpolate(
+            seen, (edges[2] - edges[0], edges[3] - edges[1]), mode="bilinear", align_corners=False
+        )
         return _window(part, -edges[0], -edges[1], size, float("nan"))
 
 
@@ -125,7 +129,9 @@ def colour_pca(
     strength: the shift along a component, in its eigenvalues; Krizhevsky trained with draws of 0.1. Grey images get lighter and darker.
     """
     shifts = [
-        [255 * sign * strength * IMAGENET_VALUES[c] * row[c] for row in IMAGENET_VECTORS] for c in range(components) for sign in (1, -1)
+        [255 * sign * strength * IMAGENET_VALUES[c] * row[c] for row in IMAGENET_VECTORS]
+        for c in range(components)
+        for sign in (1, -1)
     ]
     return [PLAIN, *(View(pixels=(Lit(tuple(shift)),)) for shift in shifts)]
 
@@ -138,7 +144,12 @@ class Lit:
 
     def __call__(self, image: Tensor) -> Tensor:
         shift = torch.tensor(self.rgb)
-        return (image + (shift if image.shape[0] == 3 else shift.mean()).view(-1, 1, 1)).round_().clamp_(0, 255).to(torch.uint8)
+        return (
+            (image + (shift if image.shape[0] == 3 else shift.mean()).view(-1, 1, 1))
+            .round_()
+            .clamp_(0, 255)
+            .to(torch.uint8)
+        )
 
 
 def make_views(components: Sequence[Component], image: Image) -> tuple[View, ...]:
@@ -153,7 +164,9 @@ class Looking:
     def __init__(self, task: Task, recipe: Recipe, views: Sequence[View]) -> None:
         self.task, self.views, self.size = task, tuple(views), recipe.image.size
         self._wholes = [view.whole(self.size) for view in views]
-        self._fits = {size: task.transforms(_at_size(recipe, size), "test") for size in dict.fromkeys(self._wholes)}
+        self._fits = {
+            size: task.transforms(_at_size(recipe, size), "test") for size in dict.fromkeys(self._wholes)
+        }
 
     def samples(self, row: Row) -> Iterator[Sample]:
         for sample in self.task.samples(row):

@@ -73,7 +73,9 @@ class BoxesCsv(Manifest):
             raise RequestError(Fault(self._table.name, got, "pixels", fix))
         labels = {record.annotation["label"] for record in self}
         if not labels:
-            raise RequestError(Fault(self._table.name, "no image in one row alone", "images with exactly one object"))
+            raise RequestError(
+                Fault(self._table.name, "no image in one row alone", "images with exactly one object")
+            )
         if not classes:
             self.classes = tuple(name for i, name in enumerate(self.classes) if i in labels)
             self._index = {name: i for i, name in enumerate(self.classes)}
@@ -87,12 +89,23 @@ class BoxesCsv(Manifest):
             columns = {column.lower(): column for column in Table(tree, name).columns}
         except (RequestError, ValueError):  # no table, or several
             return None
-        found = {field: next((columns[name] for name in usual if name in columns), None) for field, usual in USUAL.items()}
-        return None if None in found.values() else {field: column for field, column in found.items() if column != field}
+        found = {
+            field: next((columns[name] for name in usual if name in columns), None)
+            for field, usual in USUAL.items()
+        }
+        return (
+            None
+            if None in found.values()
+            else {field: column for field, column in found.items() if column != field}
+        )
 
     def _first_of_its_kind(self, record: Record, row: TableRow, seen: dict[int, str]) -> Record | str:
         count = self._twice.get(keys_of(record)[0], 1)
-        return PassedOver(f"one of {count} objects in {record.path}") if count > 1 else super()._first_of_its_kind(record, row, seen)
+        return (
+            PassedOver(f"one of {count} objects in {record.path}")
+            if count > 1
+            else super()._first_of_its_kind(record, row, seen)
+        )
 
     def _more(self, cells: Mapping[str, str], path: str) -> Mapping[str, Any] | str:
         edges = [_number(cells[edge]) for edge in EDGES]
@@ -106,7 +119,11 @@ class BoxesCsv(Manifest):
         if min(box) < 0 or max(box) > 1:
             return f"a box {box}, outside 0 to 1"
         size = self._size(path)
-        return size if isinstance(size, str) else {"box": [edge * side for edge, side in zip(box, (*size, *size), strict=True)]}
+        return (
+            size
+            if isinstance(size, str)
+            else {"box": [edge * side for edge, side in zip(box, (*size, *size), strict=True)]}
+        )
 
     def _read_size(self, path: str) -> tuple[int, int] | str:
         try:

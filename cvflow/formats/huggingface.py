@@ -20,7 +20,9 @@ from cvflow.formats.record import Format, Record
 from cvflow.registry import register
 from cvflow.types import Split
 
-_WORD = re.compile(r"(?:^|[-_./ ])(train|training|validation|valid|val|dev|test|testing)(?=$|[-_./ 0-9])", re.IGNORECASE)
+_WORD = re.compile(
+    r"(?:^|[-_./ ])(train|training|validation|valid|val|dev|test|testing)(?=$|[-_./ 0-9])", re.IGNORECASE
+)
 _SPLITS: Mapping[str, Split] = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 
 
@@ -37,7 +39,13 @@ class HuggingFace(Format):
         self._base = self._files[0].parent if source is None or source.is_file() else source
         schema = _schema(self._files[0])
         features = _features(schema)
-        self._image = _column(schema, image, "image", [n for n in schema.names if _is_image(schema.field(n).type)], ("image", "img"))
+        self._image = _column(
+            schema,
+            image,
+            "image",
+            [n for n in schema.names if _is_image(schema.field(n).type)],
+            ("image", "img"),
+        )
         labelled = [n for n in schema.names if "names" in features.get(n, {})]
         whole = [n for n in schema.names if pa.types.is_integer(schema.field(n).type)]
         self._label = _column(schema, label, "label", labelled or whole, ("label", "labels", "fine_label"))
@@ -49,18 +57,27 @@ class HuggingFace(Format):
 
     @classmethod
     def guess(cls, source: Path) -> Mapping[str, Any] | None:
-        return {} if source.suffix == ".parquet" or (source.is_dir() and any(source.rglob("*.parquet"))) else None
+        return (
+            {}
+            if source.suffix == ".parquet" or (source.is_dir() and any(source.rglob("*.parquet")))
+            else None
+        )
 
     def __iter__(self) -> Iterator[Record]:
         for name, split, row, label, cursor in self._rows():
             if label is not None and 0 <= label < len(self.classes):
                 read = partial(_encoded, cursor, row, self._base)
-                yield Record(f"{name}:{row}", name, {"image": read}, {"label": label}, split, line=f"row {row + 1}")
+                yield Record(
+                    f"{name}:{row}", name, {"image": read}, {"label": label}, split, line=f"row {row + 1}"
+                )
 
     def skipped(self) -> Iterator[tuple[str, str]]:
         for name, _, row, label, _ in self._rows():
             if label is None or not 0 <= label < len(self.classes):
-                yield f"{name} row {row + 1}", "no label" if label in (None, -1) else f"label {label} of {len(self.classes)} classes"
+                yield (
+                    f"{name} row {row + 1}",
+                    "no label" if label in (None, -1) else f"label {label} of {len(self.classes)} classes",
+                )
 
     def _rows(self) -> Iterator[tuple[str, Split | None, int, int | None, BatchCursor]]:
         """(file, split, row, label, where its image comes from); labels alone are read here."""
@@ -78,7 +95,9 @@ class HuggingFace(Format):
         """Classes where the file names none: 0 to the greatest label."""
         greatest = max((label for *_, label, _ in self._rows() if label is not None), default=-1)
         if greatest < 1:
-            raise RequestError(Fault(str(self._files[0]), f"no two classes in '{self._label}'", "labels 0, 1, ..."))
+            raise RequestError(
+                Fault(str(self._files[0]), f"no two classes in '{self._label}'", "labels 0, 1, ...")
+            )
         return tuple(map(str, range(greatest + 1)))
 
 
@@ -97,7 +116,13 @@ def _encoded(cursor: BatchCursor, row: int, base: Path) -> bytes:
 
 
 def _parquet_files(source: Path | None) -> list[Path]:
-    found = [] if source is None else [source] if source.suffix == ".parquet" and source.is_file() else sorted(source.rglob("*.parquet"))
+    found = (
+        []
+        if source is None
+        else [source]
+        if source.suffix == ".parquet" and source.is_file()
+        else sorted(source.rglob("*.parquet"))
+    )
     if not found:
         got = (
             "nothing"
@@ -114,7 +139,9 @@ def _schema(path: Path) -> pa.Schema:
     try:
         return pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
-        raise RequestError(Fault(str(path), f"no readable Parquet ({error})", "a whole Parquet file")) from error
+        raise RequestError(
+            Fault(str(path), f"no readable Parquet ({error})", "a whole Parquet file")
+        ) from error
 
 
 def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
@@ -132,13 +159,21 @@ def _is_image(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _column(schema: pa.Schema, given: str | None, field: str, fitting: list[str], usual: tuple[str, ...]) -> str:
+def _column(
+    schema: pa.Schema, given: str | None, field: str, fitting: list[str], usual: tuple[str, ...]
+) -> str:
     if given is not None and given not in schema.names:
-        raise RequestError(Fault(f"data.format.{field}", f"'{given}'", one_of(schema.names), did_you_mean(given, schema.names)))
+        raise RequestError(
+            Fault(
+                f"data.format.{field}", f"'{given}'", one_of(schema.names), did_you_mean(given, schema.names)
+            )
+        )
     found = given or next((name for name in usual if name in fitting), fitting[0] if fitting else None)
     if found is None or (given and given not in fitting):
         what = f"no {field} column" if found is None else f"'{found}', which holds no {field}"
-        raise RequestError(Fault("data.source", f"{what} among {', '.join(schema.names)}", f"a column of each row's {field}"))
+        raise RequestError(
+            Fault("data.source", f"{what} among {', '.join(schema.names)}", f"a column of each row's {field}")
+        )
     return found
 
 

@@ -66,7 +66,10 @@ class IdentityFolder(ImageFolder):
             if is_image(entry):
                 name = self._identity(entry.path)
                 split = self._given.get(name, folder)
-                yield from ((name, entry.path, split, angle) for angle in (ANGLES if self._turned and split != "test" else (0,)))
+                yield from (
+                    (name, entry.path, split, angle)
+                    for angle in (ANGLES if self._turned and split != "test" else (0,))
+                )
 
     def _named(self, name: str, angle: int) -> str:
         return f"{name}@{angle}" if angle else name
@@ -81,7 +84,9 @@ class IdentityFolder(ImageFolder):
         if len(names) < 2:
             got = f"images of one identity, '{min(names)}'" if names else "no images in folders"
             fix = "Put the images into one folder per identity, or type another data.source=<path>."
-            raise RequestError(Fault(str(self.source), got, "a folder for each of two identities or more", fix))
+            raise RequestError(
+                Fault(str(self.source), got, "a folder for each of two identities or more", fix)
+            )
         return tuple(sorted(names))
 
     def _matched(self, patterns: Mapping[Split, Patterns]) -> dict[str, Split]:
@@ -94,14 +99,29 @@ class IdentityFolder(ImageFolder):
                 names = [name for name in self.classes if fnmatchcase(name, pattern)]
                 if not names:
                     fix = did_you_mean(pattern, self.classes)
-                    faults.append(Fault(where, f"'{pattern}'", f"an identity or a pattern of some: {one_of(self.classes, SHOWN)}", fix))
+                    faults.append(
+                        Fault(
+                            where,
+                            f"'{pattern}'",
+                            f"an identity or a pattern of some: {one_of(self.classes, SHOWN)}",
+                            fix,
+                        )
+                    )
                 if shared := [name for name in names if found.get(name, split) != split]:
                     faults.append(
-                        Fault(where, f"'{pattern}', which takes '{shared[0]}' that is in val as well", "splits without a common one")
+                        Fault(
+                            where,
+                            f"'{pattern}', which takes '{shared[0]}' that is in val as well",
+                            "splits without a common one",
+                        )
                     )
                 found |= dict.fromkeys(names, split)
         if not faults and len(found) == len(self.classes):
-            faults = [Fault("data.format.test", "patterns that take every identity", "some that are left for training")]
+            faults = [
+                Fault(
+                    "data.format.test", "patterns that take every identity", "some that are left for training"
+                )
+            ]
         if faults:
             raise RequestError(*faults)
         return found

@@ -31,7 +31,11 @@ class ImageFolder(Format):
     def guess(cls, source: Path) -> Mapping[str, Any] | None:
         """Folders of images and of masks, or of two views, look like two classes."""
         try:
-            return None if find(open_tree(source, "a folder of class folders")) or looks_like_pairs(source) else {}
+            return (
+                None
+                if find(open_tree(source, "a folder of class folders")) or looks_like_pairs(source)
+                else {}
+            )
         except RequestError:  # neither folder nor whole zip: its own fault says so
             return {}
 
@@ -65,24 +69,50 @@ class ImageFolder(Format):
             return {"": None}  # a lone "train" among other folders is a class: the railway kind
         if "train" not in given.values():
             got = "only " + ", ".join(f"'{name}'" for name in given)
-            raise RequestError(Fault(str(self.source), got, "a folder 'train' beside them", "Add it, or name the class folders otherwise."))
+            raise RequestError(
+                Fault(
+                    str(self.source),
+                    got,
+                    "a folder 'train' beside them",
+                    "Add it, or name the class folders otherwise.",
+                )
+            )
         return given
 
     def _checked_classes(self) -> tuple[str, ...]:
         if not any(is_image(entry) for entry, _, _ in self._class_files()):
             fix = "Put the images into one folder per class, or type another data.source=<path>."
-            raise RequestError(Fault(str(self.source), "no images in class folders", "<class>/<image file>", fix))
-        trained = {e.name for root, split in self.roots.items() if split in (None, "train") for e in self._folders(root)}
+            raise RequestError(
+                Fault(str(self.source), "no images in class folders", "<class>/<image file>", fix)
+            )
+        trained = {
+            e.name
+            for root, split in self.roots.items()
+            if split in (None, "train")
+            for e in self._folders(root)
+        }
         if len(trained) < 2:
             got = "one class: " + ", ".join(f"'{name}'" for name in trained)
-            raise RequestError(Fault(str(self.source), got, "at least two class folders", "Add the other classes."))
+            raise RequestError(
+                Fault(str(self.source), got, "at least two class folders", "Add the other classes.")
+            )
         filled = self._filled()
         if len(filled) < 2:
-            got = "".join(f"images in '{name}' alone, " for name in filled) + f"none in {', '.join(sorted(trained - filled))}"
+            got = (
+                "".join(f"images in '{name}' alone, " for name in filled)
+                + f"none in {', '.join(sorted(trained - filled))}"
+            )
             fix = "These may be another task's annotations; else put the images into one folder per class."
-            raise RequestError(Fault(str(self.source), got, "at least two class folders with training images", fix))
+            raise RequestError(
+                Fault(str(self.source), got, "at least two class folders with training images", fix)
+            )
         faults = [
-            Fault(str(self.source / e.path), f"class '{e.name}', not in train", one_of(trained), "Add it to train, or remove the folder.")
+            Fault(
+                str(self.source / e.path),
+                f"class '{e.name}', not in train",
+                one_of(trained),
+                "Add it to train, or remove the folder.",
+            )
             for root in self.roots
             for e in self._folders(root)
             if e.name not in trained
@@ -94,7 +124,12 @@ class ImageFolder(Format):
     def _filled(self) -> set[str]:
         """The classes with a training image; one look into each folder tells."""
         above = self._above()
-        trained = (folder for root, split in self.roots.items() if split in (None, "train") for folder in self._folders(root))
+        trained = (
+            folder
+            for root, split in self.roots.items()
+            if split in (None, "train")
+            for folder in self._folders(root)
+        )
         return {folder.name for folder in trained if any(map(is_image, self._files(folder.path, above)))}
 
     def _above(self) -> frozenset[str]:

@@ -27,11 +27,17 @@ NAMES = ("classes.txt", "class_names.txt")
 LISTS = "ImageSets/Segmentation"
 
 # The tags begin with "union-", which the faults of a recipe leave out of the field's path.
-Names = Annotated[tuple[Annotated[str, Field(coerce_numbers_to_str=True)], ...], Field(min_length=2), Tag("union-names")]
+Names = Annotated[
+    tuple[Annotated[str, Field(coerce_numbers_to_str=True)], ...], Field(min_length=2), Tag("union-names")
+]
 File = Annotated[str, Tag("union-file")]
-ClassNames = Annotated[File | Names, Discriminator(lambda value: "union-file" if isinstance(value, str) else "union-names")]
+ClassNames = Annotated[
+    File | Names, Discriminator(lambda value: "union-file" if isinstance(value, str) else "union-names")
+]
 Colours = Annotated[dict[str, Colour], Field(min_length=2), Tag("union-colours")]
-Key = Annotated[File | Colours, Discriminator(lambda value: "union-file" if isinstance(value, str) else "union-colours")]
+Key = Annotated[
+    File | Colours, Discriminator(lambda value: "union-file" if isinstance(value, str) else "union-colours")
+]
 IndexOrName = Annotated[
     Annotated[int, Tag("union-index")] | Annotated[str, Tag("union-name")],
     Discriminator(lambda value: "union-name" if isinstance(value, str) else "union-index"),
@@ -89,7 +95,9 @@ class ImageMask(Format):
                 path = pair.image.path
                 read = {"image": partial(self._tree.read, path)}
                 line = pair.mask.path if pair.mask else None
-                yield Record(path, path, read, {}, split, line=line, maps={"mask": partial(self._mask, pair.mask)})
+                yield Record(
+                    path, path, read, {}, split, line=line, maps={"mask": partial(self._mask, pair.mask)}
+                )
 
     def skipped(self) -> Iterator[tuple[str, str]]:
         for folders in self._folders:
@@ -98,13 +106,17 @@ class ImageMask(Format):
                     yield pair.mask.path, "a mask without an image"
                 elif pair.image and self._lists and stem(pair.image) not in self._lists:
                     yield pair.image.path, f"in no list of {LISTS}"
-        yield from ((path, "outside the folders of images and masks") for path in outside(self._tree, self._folders))
+        yield from (
+            (path, "outside the folders of images and masks") for path in outside(self._tree, self._folders)
+        )
 
     def _found(self, images: str | None, masks: str | None) -> list[Folders]:
         if (images is None) != (masks is None):
             got = "images alone" if masks is None else "masks alone"
             raise RequestError(Fault("data.format", got, "both images and masks, or none of them"))
-        found = named(self._tree, images, masks) if images is not None and masks is not None else find(self._tree)
+        found = (
+            named(self._tree, images, masks) if images is not None and masks is not None else find(self._tree)
+        )
         if not found:
             fix = "Type data.format.images=<folder> data.format.masks=<folder>."
             raise RequestError(Fault(str(self._tree.source), "no folders of images and masks", LAYOUT, fix))
@@ -124,15 +136,23 @@ class ImageMask(Format):
         except ImageFault as error:
             raise ImageFault(f"mask: {error}") from error
 
-    def _read_as(self, classes: Sequence[str] | str | None, legend: Legend | str | None, void: Sequence[int | str]) -> Reading:
+    def _read_as(
+        self, classes: Sequence[str] | str | None, legend: Legend | str | None, void: Sequence[int | str]
+    ) -> Reading:
         if classes is not None and legend is not None:
-            raise RequestError(Fault("data.format", "classes and a legend", "one of them: a legend names the classes itself"))
+            raise RequestError(
+                Fault("data.format", "classes and a legend", "one of them: a legend names the classes itself")
+            )
         legend = legend or (self._there(LEGENDS) if classes is None else None)
         if legend:
             colours = parse(self._lines(legend, "legend"), legend) if isinstance(legend, str) else legend
             return _usable(by_colour(colours, void), void)
         classes = classes or self._there(NAMES)
-        names = [line.strip() for line in self._lines(classes, "classes") if line.strip()] if isinstance(classes, str) else classes
+        names = (
+            [line.strip() for line in self._lines(classes, "classes") if line.strip()]
+            if isinstance(classes, str)
+            else classes
+        )
         if names:
             return _usable(by_index(range(len(names)), names, void), void)
         values = self._values()
@@ -147,15 +167,21 @@ class ImageMask(Format):
         try:
             return self._tree.read(name).decode("utf-8-sig", "replace").splitlines()
         except OSError as error:
-            raise RequestError(Fault(f"data.format.{field}", f"'{name}', which cannot be read", "a file below the source")) from error
+            raise RequestError(
+                Fault(f"data.format.{field}", f"'{name}', which cannot be read", "a file below the source")
+            ) from error
 
     def _values(self) -> list[int]:
         """The indices in all masks; RequestError where they are no indices. Masks that cannot be read are named later."""
         with ThreadPoolExecutor() as pool:
-            found = set().union(*pool.map(self._values_in, (pair.mask for pair, _ in self._wanted() if pair.mask)))
+            found = set().union(
+                *pool.map(self._values_in, (pair.mask for pair, _ in self._wanted() if pair.mask))
+            )
         if found == {0, mask.VOID}:
             fix = "Is 255 a class? Type 'data.format.legend={background: [0,0,0], object: [255,255,255]}'."
-            raise RequestError(Fault(str(self._tree.source), "masks of 0 and 255 alone, and 255 is void", "two classes", fix))
+            raise RequestError(
+                Fault(str(self._tree.source), "masks of 0 and 255 alone, and 255 is void", "two classes", fix)
+            )
         return sorted(found - {mask.VOID})
 
     def _values_in(self, entry: Entry) -> set[int]:
@@ -173,6 +199,15 @@ class ImageMask(Format):
 def _usable(reading: Reading, void: Sequence[int | str]) -> Reading:
     """RequestError where fewer than two classes, or more than a mask can hold, are left."""
     if not 2 <= len(reading.classes) <= mask.VOID:
-        got = f"{len(reading.classes)} classes" + (f" with {', '.join(map(str, void))} as void" if void else "")
-        raise RequestError(Fault("data.format.classes", got, f"2 to {mask.VOID}", "Name them with data.format.classes or .legend."))
+        got = f"{len(reading.classes)} classes" + (
+            f" with {', '.join(map(str, void))} as void" if void else ""
+        )
+        raise RequestError(
+            Fault(
+                "data.format.classes",
+                got,
+                f"2 to {mask.VOID}",
+                "Name them with data.format.classes or .legend.",
+            )
+        )
     return reading

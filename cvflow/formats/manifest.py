@@ -59,7 +59,15 @@ class Manifest(Format):
         self._tree, name = _find(source, file)
         self._table = Table(self._tree, name, encoding, delimiter)
         self._images = "" if images in (".", "") else f"{images.rstrip('/')}/"
-        wanted = {"path": path, "label": label, **self.more, "split": split, "weight": weight, "id": id, "group": group}
+        wanted = {
+            "path": path,
+            "label": label,
+            **self.more,
+            "split": split,
+            "weight": weight,
+            "id": id,
+            "group": group,
+        }
         self._columns = self._known(wanted)
         self.classes, self._given = classes, bool(classes)
         self._twice: dict[int, int] = {}
@@ -119,15 +127,27 @@ class Manifest(Format):
         self._twice = dict(zip(values[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True))
         self.classes = self.classes or tuple(sorted(labels, key=_in_order))
         self._index = {name: i for i, name in enumerate(self.classes)}
-        wrong = ((row, found) for row, found in self._checked() if isinstance(found, str) and _is_fault(found))
-        faults = [] if faulty_rows == "leave_out" else [(row.line, self._named(row, found)) for row, found in wrong]
+        wrong = (
+            (row, found) for row, found in self._checked() if isinstance(found, str) and _is_fault(found)
+        )
+        faults = (
+            []
+            if faulty_rows == "leave_out"
+            else [(row.line, self._named(row, found)) for row, found in wrong]
+        )
         if faults:
             fix = "Mend the rows, or type data.format.faulty_rows=leave_out."
-            more = [Fault(self._table.name, f"{len(faults) - SHOWN} more such rows", "none", fix)] if len(faults) > SHOWN else []
+            more = (
+                [Fault(self._table.name, f"{len(faults) - SHOWN} more such rows", "none", fix)]
+                if len(faults) > SHOWN
+                else []
+            )
             raise RequestError(*(Fault(line, got, "a sound row", fix) for line, got in faults[:SHOWN]), *more)
         if len(self.classes) < self.fewest:
             got = f"{len(self.classes)} classes in '{self._columns['label']}'"
-            raise RequestError(Fault(self._table.name, got, f"at least {'one' if self.fewest == 1 else 'two'}"))
+            raise RequestError(
+                Fault(self._table.name, got, f"at least {'one' if self.fewest == 1 else 'two'}")
+            )
 
     def _checked(self) -> Iterator[tuple[TableRow, Record | str]]:
         """Each row with its record, or why there is none."""
@@ -140,14 +160,18 @@ class Manifest(Format):
 
     def _named(self, row: TableRow, why: str) -> str:
         """Why the row gives no record; of a faulty one with its id, where it has one."""
-        cells = [_text(row.values.get(self._columns[field])) for field in ("id", "path") if field in self._columns]
+        cells = [
+            _text(row.values.get(self._columns[field])) for field in ("id", "path") if field in self._columns
+        ]
         id = next(filter(None, cells), "")
         return f"{why} (id {id})" if id and _is_fault(why) else why
 
     def _first_of_its_kind(self, record: Record, row: TableRow, seen: dict[int, str]) -> Record | str:
         for what, key in zip(("path", "id"), keys_of(record), strict=False):
             if key in seen:
-                return f"the {what} '{record.path if what == 'path' else record.id}' again: it is in {seen[key]}"
+                return (
+                    f"the {what} '{record.path if what == 'path' else record.id}' again: it is in {seen[key]}"
+                )
         seen.update((key, row.line) for key in keys_of(record) if key in self._twice)
         return record
 
@@ -175,7 +199,15 @@ class Manifest(Format):
             return more
         annotation = {"label": index(label), **({} if weight is None else {"weight": weight}), **more}
         read = {"image": partial(self._tree.read, path)}
-        return Record(cells.get("id") or cells["path"], path, read, annotation, split, cells.get("group") or None, row.line)
+        return Record(
+            cells.get("id") or cells["path"],
+            path,
+            read,
+            annotation,
+            split,
+            cells.get("group") or None,
+            row.line,
+        )
 
     def _more(self, cells: Mapping[str, str], path: str) -> Mapping[str, Any] | str:
         """What else the row's annotation holds, or what is wrong with it."""
@@ -205,7 +237,11 @@ def _find(source: Path | None, file: str | None) -> tuple[Tree, str]:
 
 
 def tables(tree: Tree) -> list[str]:
-    return [entry.path for entry in tree.entries("") if entry.kind == "file" and entry.name.lower().endswith(SUFFIXES)]
+    return [
+        entry.path
+        for entry in tree.entries("")
+        if entry.kind == "file" and entry.name.lower().endswith(SUFFIXES)
+    ]
 
 
 def _text(value: Any) -> str:
@@ -223,13 +259,20 @@ def _weight(text: str) -> float | str | None:
         value = float(text)
     except ValueError:
         return f"weight '{text}', not a number"
-    return value if math.isfinite(value) and value >= 0 else f"weight {text}, not a finite number of 0 or more"
+    return (
+        value if math.isfinite(value) and value >= 0 else f"weight {text}, not a finite number of 0 or more"
+    )
 
 
 def keys_of(record: Record) -> list[int]:
     """Hashes of path and id; one where they are the same thing."""
     kinds = [f"path {record.path}"] + ([f"id {record.id}"] if not record.path.endswith(record.id) else [])
-    return [int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big") for text in kinds]
+    return [
+        int.from_bytes(
+            hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big"
+        )
+        for text in kinds
+    ]
 
 
 def _in_order(name: str) -> tuple[bool, int, str]:

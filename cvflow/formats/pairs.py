@@ -16,7 +16,17 @@ from cvflow.annotations.files import arrays, flo, kitti, pfm
 from cvflow.annotations.image import ImageFault
 from cvflow.errors import Fault, RequestError
 from cvflow.formats.built_in.textured_layers import Pairs as Kind
-from cvflow.formats.reading.pair_files import FLOW, MAP_SUFFIXES, STEREO, Found, Layout, files_below, looks_like_pairs, pairs, recognised
+from cvflow.formats.reading.pair_files import (
+    FLOW,
+    MAP_SUFFIXES,
+    STEREO,
+    Found,
+    Layout,
+    files_below,
+    looks_like_pairs,
+    pairs,
+    recognised,
+)
 from cvflow.formats.reading.trees import Tree, open_tree
 from cvflow.formats.record import Format, Record
 from cvflow.registry import register
@@ -70,14 +80,20 @@ class Pairs(Format):
         for found in pairs(self._files, self.layout):
             first, second, *maps = self.layout
             images = {name: self._reader(found, name) for name in (first, second)}
-            read = {name: partial(self._map, found, name) for name in maps if found.files[name] or name == maps[0]}
+            read = {
+                name: partial(self._map, found, name) for name in maps if found.files[name] or name == maps[0]
+            }
             files = {name: path for name, path in found.files.items() if path}
             yield Record(found.id, files[first], images, {}, found.split, found.group, maps=read, files=files)
 
     def skipped(self) -> Iterator[tuple[str, str]]:
         used = {path for found in pairs(self._files, self.layout) for path in found.files.values()}
         folders = {path.rpartition("/")[0] for path in used if path}
-        yield from ((path, "belongs to no pair") for path in self._files if path not in used and path.rpartition("/")[0] in folders)
+        yield from (
+            (path, "belongs to no pair")
+            for path in self._files
+            if path not in used and path.rpartition("/")[0] in folders
+        )
 
     def _given(self, given: Layout, kind: Kind | None) -> Layout | None:
         """The patterns of the options, where there are any."""
@@ -86,15 +102,30 @@ class Pairs(Format):
         kind = kind or ("flow" if "flow" in given else "stereo")
         wanted = COLUMNS[kind]
         faults = [
-            *(Fault("data.format", f"no pattern for '{name}'", ", ".join(wanted[:3])) for name in wanted[:3] if name not in given),
-            *(Fault(f"data.format.{name}", f"a pattern in a layout of {kind}", ", ".join(wanted)) for name in given if name not in wanted),
+            *(
+                Fault("data.format", f"no pattern for '{name}'", ", ".join(wanted[:3]))
+                for name in wanted[:3]
+                if name not in given
+            ),
+            *(
+                Fault(f"data.format.{name}", f"a pattern in a layout of {kind}", ", ".join(wanted))
+                for name in given
+                if name not in wanted
+            ),
         ]
         if faults:
             raise RequestError(*faults)
         layout = {name: given[name] for name in wanted if name in given}
         if not any(True for _ in pairs(self._files, layout)):
             got = f"no file like {layout[wanted[0]]} among {len(self._files)}, the first of them {self._files[:3]}"
-            raise RequestError(Fault(str(self.tree.source), got, f"a {wanted[0]} image for each pair", f"Mend data.format.{wanted[0]}."))
+            raise RequestError(
+                Fault(
+                    str(self.tree.source),
+                    got,
+                    f"a {wanted[0]} image for each pair",
+                    f"Mend data.format.{wanted[0]}.",
+                )
+            )
         return layout
 
     def _recognised(self, kind: Kind | None) -> Layout:
@@ -102,7 +133,9 @@ class Pairs(Format):
         if layout is None:
             fix = "Or type patterns: data.format.left={id}_left.png data.format.right=... data.format.disparity=..."
             got = f"no two images with a map among {len(self._files)} files, the first of them {self._files[:3]}"
-            raise RequestError(Fault(str(self.tree.source), got, "left/, right/, disparity/, or first/, second/, flow/", fix))
+            raise RequestError(
+                Fault(str(self.tree.source), got, "left/, right/, disparity/, or first/, second/, flow/", fix)
+            )
         return layout
 
     def _reader(self, found: Found, name: str) -> Callable[[], bytes]:
@@ -115,7 +148,11 @@ class Pairs(Format):
         if path is None:
             return _absent(name, self.layout[name], found.id)
         data = self.tree.read(path)
-        return flow.encode(read_flow(path, data)) if name == "flow" else disparity.encode(read_disparity(path, data, self._scale))
+        return (
+            flow.encode(read_flow(path, data))
+            if name == "flow"
+            else disparity.encode(read_disparity(path, data, self._scale))
+        )
 
 
 def read_disparity(path: str, data: bytes, scale: float | None = None) -> NDArray[np.float32]:

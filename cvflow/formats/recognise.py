@@ -24,7 +24,11 @@ def recognise(
         raise RequestError(Fault(where, f"'{data}'", "a folder or file that exists"))
     objections: dict[bool, list[Fault]] = {True: [], False: []}
     formats = {name: cast(type[Format], get("format", name)) for name in names("format")}
-    tried = {k: v for k, v in formats.items() if not v.built_in and (needed(schema) <= v.gives if schema else not v.only_asked)}
+    tried = {
+        k: v
+        for k, v in formats.items()
+        if not v.built_in and (needed(schema) <= v.gives if schema else not v.only_asked)
+    }
     for name, builder in tried.items():
         guessed = builder.guess(data)
         if guessed is None:
@@ -35,7 +39,9 @@ def recognise(
             lacks = lacking(columns_in(reader), schema) if schema else ()
             if not lacks:
                 return component, reader
-            objections[builder.by_mark].append(Fault(where, f"'{data}', in which {name} finds no {' nor '.join(sorted(lacks))}", "it"))
+            objections[builder.by_mark].append(
+                Fault(where, f"'{data}', in which {name} finds no {' nor '.join(sorted(lacks))}", "it")
+            )
         except RequestError as error:
             objections[builder.by_mark] += error.faults
     nothing = Fault(where, f"'{data}'", f"data in one of the formats {', '.join(tried)}")
@@ -49,7 +55,12 @@ def needed(schema: Schema) -> frozenset[str]:
 
 def columns_in(reader: Format) -> frozenset[str]:
     """The images and annotations of the first record; empty where there is none."""
-    return frozenset(name for record in islice(reader, 1) for part in (record.images, record.annotation, record.maps) for name in part)
+    return frozenset(
+        name
+        for record in islice(reader, 1)
+        for part in (record.images, record.annotation, record.maps)
+        for name in part
+    )
 
 
 def lacking(columns: frozenset[str], schema: Schema) -> frozenset[str]:

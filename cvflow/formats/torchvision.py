@@ -50,7 +50,11 @@ class TorchVision(Format):
         self._name, self._splits = dataset, Splits(dataset, source, download, options)
         self._kind, self._who = self._splits.parts[0].kind, identities
         given = {"identities": (identities, "label"), "classes": (classes, "mask"), "void": (void, "mask")}
-        if strange := [key for key, (value, kind) in given.items() if value not in (None, False, ()) and kind != self._kind]:
+        if strange := [
+            key
+            for key, (value, kind) in given.items()
+            if value not in (None, False, ()) and kind != self._kind
+        ]:
             expected = f"no such option for items that are {SHAPES[self._kind]}"
             raise RequestError(*(Fault(f"data.format.{key}", "a value", expected) for key in strange))
         self._reading: Reading | None = None
@@ -67,18 +71,24 @@ class TorchVision(Format):
                 name = f"{part.split or self._name}-{i:06d}.png"
                 if named:
                     name = f"{part.split or ''}/{self._below(part.files[i][0])}".lstrip("/")
-                yield self._record(name, part, i, self._below(str(Path(part.files[i][0]).parent)) if in_folders else None)
+                yield self._record(
+                    name, part, i, self._below(str(Path(part.files[i][0]).parent)) if in_folders else None
+                )
 
     def skipped(self) -> Iterator[tuple[str, str]]:
         yield from self._splits.passed
 
     def _record(self, name: str, part: Part, i: int, folder: str | None) -> Record:
         columns = IMAGES[part.kind]
-        read: dict[str, Callable[[], bytes]] = {c: partial(image, part.items, i, k) for k, c in enumerate(columns)}
+        read: dict[str, Callable[[], bytes]] = {
+            c: partial(image, part.items, i, k) for k, c in enumerate(columns)
+        }
         if part.files:
             read = {c: Path(path).read_bytes for c, path in zip(columns, part.files[i], strict=True)}
         if part.kind != "label":
-            maps: Mapping[str, Callable[[], bytes]] = {part.kind: partial(map_of, part.items, i, part.kind, self._reading)}
+            maps: Mapping[str, Callable[[], bytes]] = {
+                part.kind: partial(map_of, part.items, i, part.kind, self._reading)
+            }
             return Record(name, name, read, {}, part.split, folder, maps=maps)
         label = int(part.labels[i])
         if self._who:
@@ -94,9 +104,13 @@ class TorchVision(Format):
             self._reading = mask_values(self._name, items, classes, void)
             found = self._reading.classes
         else:
-            found = class_names(items, 1 + max(int(max(part.labels)) for part in self._splits.parts), self._splits.options)
+            found = class_names(
+                items, 1 + max(int(max(part.labels)) for part in self._splits.parts), self._splits.options
+            )
         if len(found) < 2:
-            raise RequestError(Fault("data.format.dataset", f"{self._name} with {len(found)} classes", "at least two"))
+            raise RequestError(
+                Fault("data.format.dataset", f"{self._name} with {len(found)} classes", "at least two")
+            )
         return found
 
     def _below(self, path: str) -> str:

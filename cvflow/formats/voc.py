@@ -55,10 +55,16 @@ class Voc(Format):
         self._tree: Tree = open_tree(source, "a folder of images and of Pascal VOC's XML")
         self._places = _places(self._tree)
         if not self._places:
-            raise RequestError(Fault(str(source), "no images with XML", "JPEGImages/ and Annotations/, or images/ and annots/"))
+            raise RequestError(
+                Fault(
+                    str(source), "no images with XML", "JPEGImages/ and Annotations/, or images/ and annots/"
+                )
+            )
         self._lists = split_lists(self._tree, LISTS)
         self._only = frozenset(classes or ())
-        self.classes = classes or tuple(sorted({found.name for *_, found in self._checked() if isinstance(found, Object)}))
+        self.classes = classes or tuple(
+            sorted({found.name for *_, found in self._checked() if isinstance(found, Object)})
+        )
         if not any(isinstance(found, Object) for *_, found in self._checked()):
             raise self._nothing()
 
@@ -76,7 +82,14 @@ class Voc(Format):
                 split = place.split or self._lists.get(_stem(entry))
                 annotation = {"label": index[found.name], "box": list(found.box)}
                 line = f"{entry.path} object {found.number}"
-                yield Record(path, path, {"image": partial(self._image, path, found.size)}, annotation, split, line=line)
+                yield Record(
+                    path,
+                    path,
+                    {"image": partial(self._image, path, found.size)},
+                    annotation,
+                    split,
+                    line=line,
+                )
 
     def skipped(self) -> Iterator[tuple[str, str]]:
         with_xml = set()
@@ -91,7 +104,9 @@ class Voc(Format):
     def _checked(self) -> Iterator[tuple[Place, Entry, str, Object | str]]:
         """Each XML file with its image's path and the one object, or why there is none."""
         for place in self._places:
-            images = {_stem(entry): entry.path for entry in self._tree.entries(place.images) if is_image(entry)}
+            images = {
+                _stem(entry): entry.path for entry in self._tree.entries(place.images) if is_image(entry)
+            }
             for entry in self._tree.entries(place.annotations):
                 if entry.name.lower().endswith(".xml") and entry.kind == "file":
                     annotation = self._read(entry)
@@ -125,10 +140,21 @@ class Voc(Format):
 
     def _nothing(self) -> RequestError:
         reasons = Counter(found for *_, found in self._checked() if isinstance(found, str))
-        got = "no image with one object: " + ", ".join(f"{count} with {why}" for why, count in reasons.most_common(3))
+        got = "no image with one object: " + ", ".join(
+            f"{count} with {why}" for why, count in reasons.most_common(3)
+        )
         annotations = (self._read(entry) for _, entry, _, _ in self._checked())
-        names = {found.name for annotation in annotations if isinstance(annotation, Annotation) for found in annotation.objects}
-        fix = f"Count one kind of object alone, with data.format.classes=[<{one_of(names)}>]." if len(names) > 1 else ""
+        names = {
+            found.name
+            for annotation in annotations
+            if isinstance(annotation, Annotation)
+            for found in annotation.objects
+        }
+        fix = (
+            f"Count one kind of object alone, with data.format.classes=[<{one_of(names)}>]."
+            if len(names) > 1
+            else ""
+        )
         return RequestError(Fault(str(self._tree.source), got, "images with exactly one object", fix))
 
 

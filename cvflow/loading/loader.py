@@ -58,7 +58,14 @@ def seed_of(*parts: object) -> int:
 class BatchSet(Dataset[Batch]):
     """Plan -> batch of transformed samples. seed: None = the transform draws nothing. mix: for plans with partners."""
 
-    def __init__(self, task: Sampling, rows: Rows, transform: Callable[[Sample], Sample], seed: int | None, mix: Mix | None = None) -> None:
+    def __init__(
+        self,
+        task: Sampling,
+        rows: Rows,
+        transform: Callable[[Sample], Sample],
+        seed: int | None,
+        mix: Mix | None = None,
+    ) -> None:
         self._task, self._rows, self._transform, self._seed, self._mix = task, rows, transform, seed, mix
 
     def __getitem__(self, plan: Plan) -> Batch:
@@ -75,14 +82,19 @@ class BatchSet(Dataset[Batch]):
         rows = [self._rows[index] for _, index, _ in keys]
         decoded = [list(self._task.samples(row)) for row in rows]
         with drawing():
-            return {key: [self._transformed(key, s) for s in samples] for key, samples in zip(keys, decoded, strict=True)}
+            return {
+                key: [self._transformed(key, s) for s in samples]
+                for key, samples in zip(keys, decoded, strict=True)
+            }
 
     def _transformed(self, key: Key, sample: Sample) -> Sample:
         """A row may give several; each is seeded by its id, and by its number where the row comes again in the epoch."""
         epoch, _, again = key
         if self._seed is not None:
             # not torch.manual_seed: that reseeds the GPUs as well, at a thousand times the cost
-            torch.default_generator.manual_seed(seed_of(self._seed, epoch, sample.id, *([again] if again else [])))
+            torch.default_generator.manual_seed(
+                seed_of(self._seed, epoch, sample.id, *([again] if again else []))
+            )
         return self._transform(sample)
 
 
@@ -114,15 +126,28 @@ def train_batches(
     size = min(batch_size, len(order))
     if size < world_size:
         fix = "Type a greater train.batch_size or fewer compute.workers."
-        raise RequestError(Fault("train.batch_size", f"batches of {size}", f"a sample or more for each of {world_size} workers", fix))
+        raise RequestError(
+            Fault(
+                "train.batch_size",
+                f"batches of {size}",
+                f"a sample or more for each of {world_size} workers",
+                fix,
+            )
+        )
     firsts = range(start, len(order) - size + 1, size)
     keys = _keys(order, epoch)
     own = slice(rank, size, world_size)
-    plans = [Plan(batch[own], *_mixing(batch, own, seed, epoch, first, mix)) for first in firsts for batch in [keys[first : first + size]]]
+    plans = [
+        Plan(batch[own], *_mixing(batch, own, seed, epoch, first, mix))
+        for first in firsts
+        for batch in [keys[first : first + size]]
+    ]
     return _load(BatchSet(task, rows, transform, seed, mix), plans, loader_workers)
 
 
-def row_alone(row: int, order: Sequence[int], batch_size: int, epoch: int, seed: int, mix: Mix | None = None) -> Plan:
+def row_alone(
+    row: int, order: Sequence[int], batch_size: int, epoch: int, seed: int, mix: Mix | None = None
+) -> Plan:
     """A row as it first comes in the batches of an epoch, mixed with the same partner by the same draw; one left out is unmixed."""
     size, keys = min(batch_size, len(order)), _keys(order, epoch)
     place = next((i for i, (_, index, _) in enumerate(keys) if index == row), len(keys))
@@ -145,7 +170,9 @@ def _keys(order: Sequence[int], epoch: int) -> list[Key]:
     return keys
 
 
-def _mixing(batch: Sequence[Key], own: slice, seed: int, epoch: int, first: int, mix: Mix | None) -> tuple[Sequence[Key], int]:
+def _mixing(
+    batch: Sequence[Key], own: slice, seed: int, epoch: int, first: int, mix: Mix | None
+) -> tuple[Sequence[Key], int]:
     """(partners of this rank's part of a global batch, the seed of the mixing): the same permutation and seed on every rank."""
     if mix is None:
         return (), 0
@@ -173,9 +200,18 @@ def _load(batches: BatchSet, plans: Sequence[Plan], loader_workers: int) -> Iter
     if not loader_workers:
         return ahead(map(batches.__getitem__, plans))
     own = torch.Generator()  # the loader draws a number for its workers; from here it changes nothing else
-    one: dict[str, Any] = {"batch_size": None, "sampler": plans, "collate_fn": _as_it_is}  # a plan is a whole batch
+    one: dict[str, Any] = {
+        "batch_size": None,
+        "sampler": plans,
+        "collate_fn": _as_it_is,
+    }  # a plan is a whole batch
     loader: DataLoader[Batch] = DataLoader(
-        batches, **one, num_workers=loader_workers, generator=own, worker_init_fn=worker.start, timeout=STALLED
+        batches,
+        **one,
+        num_workers=loader_workers,
+        generator=own,
+        worker_init_fn=worker.start,
+        timeout=STALLED,
     )
     return iter(loader)
 

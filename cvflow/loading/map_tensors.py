@@ -59,7 +59,9 @@ F.register_kernel(F.get_size, Flow)(_get_size)
 @_kernel("resize", Disparity, Flow)
 def _resize(map_CHW: Tensor, size: Sequence[int], **_: Any) -> Tensor:
     """As many pixels more or less as the image has; u and disparity by the ratio of widths, v of heights."""
-    ratios = [new / old for new, old in zip(reversed(size), (map_CHW.shape[2], map_CHW.shape[1]), strict=True)]
+    ratios = [
+        new / old for new, old in zip(reversed(size), (map_CHW.shape[2], map_CHW.shape[1]), strict=True)
+    ]
     placed = nn.interpolate(map_CHW[None], tuple(size), mode="nearest-exact")[0]
     return placed * map_CHW.new_tensor(ratios[: len(map_CHW)]).view(-1, 1, 1)
 
@@ -99,7 +101,13 @@ def _turn_flow_over(map_2HW: Tensor) -> Tensor:
 
 @_kernel("affine", Flow)
 def _affine_flow(
-    map_2HW: Tensor, angle: float, translate: list[float], scale: float, shear: list[float], center: list[float] | None = None, **_: Any
+    map_2HW: Tensor,
+    angle: float,
+    translate: list[float],
+    scale: float,
+    shear: list[float],
+    center: list[float] | None = None,
+    **_: Any,
 ) -> Tensor:
     """angle: clockwise, degrees. The vectors are turned and stretched as the pixels are."""
     placed = F.affine(map_2HW, angle, translate, scale, shear, InterpolationMode.NEAREST, NAN, center)
@@ -110,7 +118,13 @@ def _affine_flow(
 
 @_kernel("affine", Disparity)
 def _affine_disparity(
-    map_1HW: Tensor, angle: float, translate: list[float], scale: float, shear: list[float], center: list[float] | None = None, **_: Any
+    map_1HW: Tensor,
+    angle: float,
+    translate: list[float],
+    scale: float,
+    shear: list[float],
+    center: list[float] | None = None,
+    **_: Any,
 ) -> Tensor:
     """Enlarged or shifted only: what turns would leave the rows, along which the views are compared."""
     if angle or any(shear):
@@ -132,4 +146,8 @@ def _rotate_disparity(map_1HW: Tensor, angle: float, **_: Any) -> Tensor:
 
 def off_the_rows() -> RequestError:
     """The error of a transform that would take a stereo pair off its rows."""
-    return RequestError(Fault("train.augment", "a rotation of a stereo pair", "changes that keep its rows", "Leave rotate out."))
+    return RequestError(
+        Fault(
+            "train.augment", "a rotation of a stereo pair", "changes that keep its rows", "Leave rotate out."
+        )
+    )

@@ -57,7 +57,9 @@ class CutMix:
             return own
         side = (1 - draw.beta(self.alpha, self.alpha)) ** 0.5
         centre = draw.random(), draw.random()
-        images = {name: patched(image, partners.images[name], centre, side) for name, image in own.images.items()}
+        images = {
+            name: patched(image, partners.images[name], centre, side) for name, image in own.images.items()
+        }
         height, width = next(iter(own.images.values())).shape[-2:]
         rows, columns = span(height, centre[0], side), span(width, centre[1], side)
         return mixed(own, images, partners, 1 - len(rows) * len(columns) / (height * width))
@@ -84,4 +86,6 @@ def span(length: int, centre: float, side: float) -> range:
 
 
 def mixed(own: Batch, images: Mapping[str, Tensor], partners: Batch, share: float) -> Batch:
-    return replace(own, images=dict(images), mixed=Mixed(partners.targets, torch.tensor(share, dtype=torch.float32)))
+    return replace(
+        own, images=dict(images), mixed=Mixed(partners.targets, torch.tensor(share, dtype=torch.float32))
+    )

@@ -51,15 +51,22 @@ class Balanced:
         classes, labels = np.unique(rows.column(self.column), return_inverse=True)
         least, more = divmod(len(rows), len(classes))
         with_more = set(torch.randperm(len(classes), generator=generator)[:more].tolist())
-        drawn = [_drawn(np.flatnonzero(labels == c), least + (c in with_more), generator) for c in range(len(classes))]
+        drawn = [
+            _drawn(np.flatnonzero(labels == c), least + (c in with_more), generator)
+            for c in range(len(classes))
+        ]
         together = torch.cat(drawn)
         return together[torch.randperm(len(together), generator=generator)].tolist()
 
 
-def _drawn(members: np.ndarray[Any, np.dtype[np.intp]], count: int, generator: torch.Generator) -> torch.Tensor:
+def _drawn(
+    members: np.ndarray[Any, np.dtype[np.intp]], count: int, generator: torch.Generator
+) -> torch.Tensor:
     """``count`` of the members: all of them as often as it goes, then some."""
     rounds = [torch.randperm(len(members), generator=generator) for _ in range(-(-count // len(members)))]
-    return torch.from_numpy(members)[torch.cat(rounds)[:count]] if rounds else torch.empty(0, dtype=torch.int64)
+    return (
+        torch.from_numpy(members)[torch.cat(rounds)[:count]] if rounds else torch.empty(0, dtype=torch.int64)
+    )
 
 
 @register("sampler", "identities")
@@ -69,7 +76,9 @@ class Identities:
     images: K; P = train.batch_size / K. Identities come in turns, and so do the images of each; one with fewer than K gives some again.
     """
 
-    def __init__(self, stratify: str | None, batch_size: int, *, images: Annotated[int, Field(ge=2)] = 4) -> None:
+    def __init__(
+        self, stratify: str | None, batch_size: int, *, images: Annotated[int, Field(ge=2)] = 4
+    ) -> None:
         self.column, self.images = required(stratify, "train.sampler", "identities"), images
         self.identities, rest = divmod(batch_size, images)
         if rest or self.identities < 2:
@@ -87,7 +96,12 @@ class Identities:
         decks = [Deck(np.flatnonzero(labels == name), generator) for name in range(len(names))]
         turns = Deck(np.arange(len(names)), generator)
         batches = max(1, len(rows) // (self.identities * self.images))
-        return [row for _ in range(batches) for name in turns.draw(self.identities) for row in decks[name].draw(self.images)]
+        return [
+            row
+            for _ in range(batches)
+            for name in turns.draw(self.identities)
+            for row in decks[name].draw(self.images)
+        ]
 
 
 class Deck:
@@ -101,7 +115,10 @@ class Deck:
         hand: list[int] = []
         while len(hand) < count:
             if not self._left:
-                self._left = [self._cards[i] for i in torch.randperm(len(self._cards), generator=self._generator).tolist()]
+                self._left = [
+                    self._cards[i]
+                    for i in torch.randperm(len(self._cards), generator=self._generator).tolist()
+                ]
             fresh = next((i for i, card in enumerate(self._left) if card not in hand), None)
             hand.append(self._left.pop(0 if fresh is None else fresh))
         return hand

@@ -22,7 +22,9 @@ class Pairs(NamedTuple):
     impostor_BM: Tensor
 
 
-def pairs_of(anchors_BD: Tensor, others_MD: Tensor, identity_B: Tensor, identity_M: Tensor, first: int = 0) -> Pairs:
+def pairs_of(
+    anchors_BD: Tensor, others_MD: Tensor, identity_B: Tensor, identity_M: Tensor, first: int = 0
+) -> Pairs:
     """Every anchor with every other. The anchors are among the others, from place ``first`` on."""
     same_BM = identity_B[:, None] == identity_M[None]
     places = torch.arange(len(identity_M), device=identity_M.device)

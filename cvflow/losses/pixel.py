@@ -29,7 +29,12 @@ def dice(logits_BCHW: Tensor, mask_BHW: Tensor) -> Loss:
     al. 2016, arXiv 1606.04797): a small class counts as much as a large one.
     """  # fmt: skip
     known_B1HW = (mask_BHW != VOID)[:, None]
-    truth = F.one_hot(mask_BHW.long().clamp(max=logits_BCHW.shape[1] - 1), logits_BCHW.shape[1]).permute(0, 3, 1, 2) * known_B1HW
+    truth = (
+        F.one_hot(mask_BHW.long().clamp(max=logits_BCHW.shape[1] - 1), logits_BCHW.shape[1]).permute(
+            0, 3, 1, 2
+        )
+        * known_B1HW
+    )
     said = logits_BCHW.float().softmax(1) * known_B1HW
     common, sizes = (said * truth).sum((2, 3)), (said + truth).sum((2, 3))
     there_BC = truth.any(3).any(2)

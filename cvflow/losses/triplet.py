@@ -30,7 +30,10 @@ class Triplet:
     """
 
     def __init__(
-        self, *, margin: Annotated[float, Field(gt=0, le=2)] | Literal["soft"] = 0.2, mining: Literal["hard", "semi_hard"] = "semi_hard"
+        self,
+        *,
+        margin: Annotated[float, Field(gt=0, le=2)] | Literal["soft"] = 0.2,
+        mining: Literal["hard", "semi_hard"] = "semi_hard",
     ) -> None:
         self.margin, self.mining = margin, mining
 

@@ -27,7 +27,9 @@ class Calibration:
         return [list(found) for found in self._bins]
 
     def merge(self, state: Sequence[Sequence[int]]) -> None:
-        self._bins = [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(self._bins, state, strict=True)]
+        self._bins = [
+            [a + b for a, b in zip(*pair, strict=True)] for pair in zip(self._bins, state, strict=True)
+        ]
 
     def bins(self) -> list[list[float | None]]:
         """[samples, mean confidence, accuracy] of each bin; None where it is empty."""
@@ -36,4 +38,6 @@ class Calibration:
     def error(self) -> float | None:
         """The expected calibration error: the gap between confidence and accuracy, averaged over all samples."""
         count = sum(n for n, *_ in self._bins)
-        return math.fsum(abs(right - total / UNIT) for _, right, total in self._bins) / count if count else None
+        return (
+            math.fsum(abs(right - total / UNIT) for _, right, total in self._bins) / count if count else None
+        )

@@ -25,7 +25,9 @@ class ClassificationMetric:
 
     def __init__(self, classes: Sequence[str], topk: Sequence[int] = (1, 5)) -> None:
         self.classes = tuple(classes)
-        self.topk = tuple(k for k in topk if k == 1 or k < len(self.classes))  # top 5 of 5 classes is always 1
+        self.topk = tuple(
+            k for k in topk if k == 1 or k < len(self.classes)
+        )  # top 5 of 5 classes is always 1
         self._index = {name: i for i, name in enumerate(self.classes)}
         self._confusion = [[0] * len(self.classes) for _ in self.classes]  # [true][predicted]
         self._hits = [0] * len(self.topk)
@@ -48,9 +50,13 @@ class ClassificationMetric:
     def _check(self, prediction: Prediction, label: int, given: int) -> None:
         said, count = prediction.values["class"], len(self.classes)
         if said not in self._index:
-            raise CvflowError(f"{prediction.id}: got the class {said!r}, expected one of the dataset's {count} classes")
+            raise CvflowError(
+                f"{prediction.id}: got the class {said!r}, expected one of the dataset's {count} classes"
+            )
         if not 0 <= label < count or given != count:
-            raise CvflowError(f"{prediction.id}: got label {label} and {given} probabilities, expected a label below {count} and {count}")
+            raise CvflowError(
+                f"{prediction.id}: got label {label} and {given} probabilities, expected a label below {count} and {count}"
+            )
 
     def state(self) -> dict[str, Any]:
         return {
@@ -61,7 +67,10 @@ class ClassificationMetric:
         }
 
     def merge(self, state: Mapping[str, Any]) -> None:
-        self._confusion = [[a + b for a, b in zip(*rows, strict=True)] for rows in zip(self._confusion, state["confusion"], strict=True)]
+        self._confusion = [
+            [a + b for a, b in zip(*rows, strict=True)]
+            for rows in zip(self._confusion, state["confusion"], strict=True)
+        ]
         self._hits = [a + b for a, b in zip(self._hits, state["hits"], strict=True)]
         self._losses += state["losses"]
         self._calibration.merge(state["calibration"])
@@ -69,16 +78,26 @@ class ClassificationMetric:
     def compute(self) -> dict[str, float]:
         """accuracy, top<k>_accuracy, macro_f1, calibration_error (all 0..1) and log_loss (nats a sample)."""
         total = len(self._losses)
-        hits = {"accuracy" if k == 1 else f"top{k}_accuracy": _ratio(n, total) for k, n in zip(self.topk, self._hits, strict=True)}
+        hits = {
+            "accuracy" if k == 1 else f"top{k}_accuracy": _ratio(n, total)
+            for k, n in zip(self.topk, self._hits, strict=True)
+        }
         f1 = [row[3] for row in self._per_class() if row[3] is not None]
-        means = {"macro_f1": _ratio(math.fsum(f1), len(f1)), "log_loss": _ratio(math.fsum(self._losses), total)}
+        means = {
+            "macro_f1": _ratio(math.fsum(f1), len(f1)),
+            "log_loss": _ratio(math.fsum(self._losses), total),
+        }
         means["calibration_error"] = self._calibration.error()
         return {name: math.nan if value is None else value for name, value in (hits | means).items()}
 
     def details(self) -> dict[str, Any]:
         """Confusion matrix (rows true, columns predicted), table per class, reliability; None where a ratio has no denominator."""
         return {
-            "confusion": {"figure": "matrix", "classes": list(self.classes), "values": [list(row) for row in self._confusion]},
+            "confusion": {
+                "figure": "matrix",
+                "classes": list(self.classes),
+                "values": [list(row) for row in self._confusion],
+            },
             "per_class": {
                 "figure": "table",
                 "columns": ["class", "precision", "recall", "F1", "support"],
@@ -86,7 +105,11 @@ class ClassificationMetric:
                 "order": "F1",
                 "bars": ["precision", "recall", "F1", "support"],
             },
-            "reliability": {"figure": "reliability", "bins": self._calibration.bins(), "error": self._calibration.error()},
+            "reliability": {
+                "figure": "reliability",
+                "bins": self._calibration.bins(),
+                "error": self._calibration.error(),
+            },
         }
 
     def _per_class(self) -> Iterator[list[Any]]:
@@ -94,7 +117,11 @@ class ClassificationMetric:
         predicted = [sum(column) for column in zip(*self._confusion, strict=True)]
         for i, name in enumerate(self.classes):
             right, support = self._confusion[i][i], sum(self._confusion[i])
-            ratios = _ratio(right, predicted[i]), _ratio(right, support), _ratio(2 * right, predicted[i] + support)
+            ratios = (
+                _ratio(right, predicted[i]),
+                _ratio(right, support),
+                _ratio(2 * right, predicted[i] + support),
+            )
             yield [name, *ratios, support]
 
 

@@ -84,7 +84,9 @@ class EmbeddingMetric:
         """All 0..1 but ``eer_threshold``, a similarity."""
         found = self._all_pairs()
         strangers, rivals = found.strangers_N[found.strangers_N >= 0], found.rivals_N[found.rivals_N >= 0]
-        ranked = {f"recall_at_{k}": _mean(strangers < k) for k in RANKS} | {f"rank_{k}": _mean(rivals < k) for k in RANKS}
+        ranked = {f"recall_at_{k}": _mean(strangers < k) for k in RANKS} | {
+            f"rank_{k}": _mean(rivals < k) for k in RANKS
+        }
         identities = len(set(self._identity))
         if identities >= WAYS:
             ranked[f"one_shot_{WAYS}_way"] = _mean(chances(rivals, identities - 1, WAYS - 1))
@@ -107,7 +109,11 @@ class EmbeddingMetric:
 
     def _all_pairs(self) -> Found:
         if self._found is None:
-            self._found = all_pairs(*self._sorted()) if self._ids else Found(*(np.zeros(0, np.int64),) * 2, Verification())
+            self._found = (
+                all_pairs(*self._sorted())
+                if self._ids
+                else Found(*(np.zeros(0, np.int64),) * 2, Verification())
+            )
         return self._found
 
     def _neighbours(self, found: Found) -> dict[str, Any]:
@@ -115,19 +121,30 @@ class EmbeddingMetric:
         vectors, identity = self._sorted()
         ids = [self._ids[i] for i in self._order()]
         wrong, right = np.flatnonzero(found.strangers_N > 0), np.flatnonzero(found.strangers_N == 0)
-        shown = [*spread(wrong, max(PROBES // 2, PROBES - len(right))), *spread(right, max(PROBES // 2, PROBES - len(wrong)))]
+        shown = [
+            *spread(wrong, max(PROBES // 2, PROBES - len(right))),
+            *spread(right, max(PROBES // 2, PROBES - len(wrong))),
+        ]
         rows = []
         for probe in shown[:PROBES]:
             similarity = vectors @ vectors[probe] / UNIT**2
             similarity[probe] = -np.inf
             nearest = np.argsort(-similarity, kind="stable")[:NEAREST]
             items = [
-                {"id": ids[i], "caption": f"{self.identities[identity[i]]} {similarity[i]:.2f}", "tone": "good" if own else "bad"}
+                {
+                    "id": ids[i],
+                    "caption": f"{self.identities[identity[i]]} {similarity[i]:.2f}",
+                    "tone": "good" if own else "bad",
+                }
                 for i in nearest.tolist()
                 for own in (identity[i] == identity[probe],)
             ]
             rows.append([{"id": ids[probe], "caption": self.identities[identity[probe]], "tone": ""}, *items])
-        return {"figure": "lineups", "columns": ["image", *(str(i + 1) for i in range(NEAREST))], "rows": rows}
+        return {
+            "figure": "lineups",
+            "columns": ["image", *(str(i + 1) for i in range(NEAREST))],
+            "rows": rows,
+        }
 
 
 def whole_numbers(embedding: Sequence[float]) -> Floats:
@@ -177,7 +194,11 @@ def chances(rivals: Ints, others: int, drawn: int) -> Floats:
 
 def spread(places: Ints, count: int) -> list[int]:
     """Up to ``count`` of the places, evenly over them."""
-    picked: list[int] = places[[i * len(places) // count for i in range(min(count, len(places)))]].tolist() if len(places) else []
+    picked: list[int] = (
+        places[[i * len(places) // count for i in range(min(count, len(places)))]].tolist()
+        if len(places)
+        else []
+    )
     return picked
 
 

@@ -45,17 +45,26 @@ class EndpointMetric:
         for prediction, target in zip(predictions, targets, strict=True):
             answer, truth = self.decode(prediction.values[self.name]), target[self.name]
             if answer.shape != truth.shape:
-                raise CvflowError(f"{prediction.id}: got a {self.name} of shape {answer.shape}, expected {truth.shape}")
+                raise CvflowError(
+                    f"{prediction.id}: got a {self.name} of shape {answer.shape}, expected {truth.shape}"
+                )
             errors, lengths = errors_of(answer, truth)
             self._sums.append(float(errors.sum()))
             self._known += len(errors)
             for i, bad in enumerate(self.shares.values()):
-                self._bad[i] += int(np.count_nonzero(~(errors <= bad.pixels) & ~(errors <= bad.fraction * lengths)))
+                self._bad[i] += int(
+                    np.count_nonzero(~(errors <= bad.pixels) & ~(errors <= bad.fraction * lengths))
+                )
             for i, step in enumerate(STEPS):
                 self._above[i] += int(np.count_nonzero(~(errors <= step)))
 
     def state(self) -> dict[str, Any]:
-        return {"sums": list(self._sums), "known": self._known, "bad": list(self._bad), "above": list(self._above)}
+        return {
+            "sums": list(self._sums),
+            "known": self._known,
+            "bad": list(self._bad),
+            "above": list(self._above),
+        }
 
     def merge(self, state: Mapping[str, Any]) -> None:
         self._sums += state["sums"]
@@ -66,12 +75,24 @@ class EndpointMetric:
     def compute(self) -> dict[str, float]:
         """epe: pixels. The shares by their names: 0..1."""
         count = self._known or math.nan
-        return {"epe": math.fsum(self._sums) / count, **{name: bad / count for name, bad in zip(self.shares, self._bad, strict=True)}}
+        return {
+            "epe": math.fsum(self._sums) / count,
+            **{name: bad / count for name, bad in zip(self.shares, self._bad, strict=True)},
+        }
 
     def details(self) -> dict[str, Any]:
         """What share of the pixels is off by more than so many pixels."""
-        points = [[step, above / self._known] for step, above in zip(STEPS, self._above, strict=True)] if self._known else []
-        curve = {"figure": "curves", "title": "Errors", "series": {"share of pixels off by more": points}, "x_label": "error, px"}
+        points = (
+            [[step, above / self._known] for step, above in zip(STEPS, self._above, strict=True)]
+            if self._known
+            else []
+        )
+        curve = {
+            "figure": "curves",
+            "title": "Errors",
+            "series": {"share of pixels off by more": points},
+            "x_label": "error, px",
+        }
         return {"errors": {**curve, "y_label": "share of pixels", "x_log": True}}
 
 

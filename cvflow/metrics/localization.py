@@ -50,7 +50,13 @@ class LocalizationMetric:
         counts = [[sum(said == j for _, said, _ in own) for j in range(count)] for own in by_class]
         columns = ["class", "images", "accuracy", "box accuracy", "class accuracy", "mean iou"]
         return {
-            "per_class": {"figure": "table", "columns": columns, "rows": rows, "order": "accuracy", "bars": columns[2:]},
+            "per_class": {
+                "figure": "table",
+                "columns": columns,
+                "rows": rows,
+                "order": "accuracy",
+                "bars": columns[2:],
+            },
             "confusion": {"figure": "matrix", "classes": list(self.classes), "values": counts},
         }
 
@@ -68,7 +74,9 @@ def _figures(rows: Sequence[tuple[int, int, float]]) -> dict[str, float]:
 
 def iou(a: Sequence[float], b: Sequence[float]) -> float:
     """Of two boxes xyxy; 0 where either has no area."""
-    width, height = (max(0.0, min(float(a[i + 2]), float(b[i + 2])) - max(float(a[i]), float(b[i]))) for i in (0, 1))
+    width, height = (
+        max(0.0, min(float(a[i + 2]), float(b[i + 2])) - max(float(a[i]), float(b[i]))) for i in (0, 1)
+    )
     areas = (max(0.0, float(x[2]) - float(x[0])) * max(0.0, float(x[3]) - float(x[1])) for x in (a, b))
     union = sum(areas) - width * height
     return width * height / union if union > 0 else 0.0

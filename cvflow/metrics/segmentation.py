@@ -36,7 +36,9 @@ class SegmentationMetric:
         for prediction, target in zip(predictions, targets, strict=True):
             said, true = self._decode(prediction.values["mask"]), target["mask"]
             if said.shape != true.shape:
-                raise CvflowError(f"{prediction.id}: got a mask of {said.shape} pixels, expected {true.shape}")
+                raise CvflowError(
+                    f"{prediction.id}: got a mask of {said.shape} pixels, expected {true.shape}"
+                )
             try:
                 self._confusion += confusion(true, said, len(self.classes))
             except ValueError as error:
@@ -60,19 +62,37 @@ class SegmentationMetric:
 
     def _per_class(self) -> list[tuple[int, float | None, float | None]]:
         """(pixels, IoU, accuracy) of each class; None where there is nothing to divide by."""
-        there, said, both = self._confusion.sum(1).tolist(), self._confusion.sum(0).tolist(), np.diag(self._confusion).tolist()
+        there, said, both = (
+            self._confusion.sum(1).tolist(),
+            self._confusion.sum(0).tolist(),
+            np.diag(self._confusion).tolist(),
+        )
         return [
-            (t, both / (t + s - both) if t + s else None, both / t if t else None) for t, s, both in zip(there, said, both, strict=True)
+            (t, both / (t + s - both) if t + s else None, both / t if t else None)
+            for t, s, both in zip(there, said, both, strict=True)
         ]
 
     def details(self) -> dict[str, Any]:
         """IoU by class, and which class is taken for which (pixels)."""
         total = int(self._confusion.sum()) or 1
-        rows = [[name, t, t / total, iou, accuracy] for name, (t, iou, accuracy) in zip(self.classes, self._per_class(), strict=True)]
+        rows = [
+            [name, t, t / total, iou, accuracy]
+            for name, (t, iou, accuracy) in zip(self.classes, self._per_class(), strict=True)
+        ]
         columns = ["class", "pixels", "share", "iou", "accuracy"]
         return {
-            "per_class": {"figure": "table", "columns": columns, "rows": rows, "order": "iou", "bars": ["iou", "accuracy"]},
-            "confusion": {"figure": "matrix", "classes": list(self.classes), "values": self._confusion.tolist()},
+            "per_class": {
+                "figure": "table",
+                "columns": columns,
+                "rows": rows,
+                "order": "iou",
+                "bars": ["iou", "accuracy"],
+            },
+            "confusion": {
+                "figure": "matrix",
+                "classes": list(self.classes),
+                "values": self._confusion.tolist(),
+            },
         }
 
 

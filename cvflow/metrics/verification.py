@@ -46,18 +46,27 @@ class Verification:
 
     def _roc(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(FAR, TAR), each LEVELS + 1: at no acceptance, then with one more level accepted each time."""
-        accepted = [np.concatenate([[0], np.cumsum(counts[::-1])]) for counts in (self.impostor, self.genuine)]
+        accepted = [
+            np.concatenate([[0], np.cumsum(counts[::-1])]) for counts in (self.impostor, self.genuine)
+        ]
         far, tar = (counts / counts[-1] for counts in accepted)
         return far, tar
 
     def compute(self) -> dict[str, float]:
         if not self.has_both:
-            return dict.fromkeys([*(f"tar_at_far_{f}" for f in FARS), "equal_error_rate", "eer_threshold", "auc"], math.nan)
+            return dict.fromkeys(
+                [*(f"tar_at_far_{f}" for f in FARS), "equal_error_rate", "eer_threshold", "auc"], math.nan
+            )
         far, tar = self._roc()
         rate, place = equal_error(far, tar)
         impostors = int(self.impostor.sum())
         return {
-            **{f"tar_at_far_{f}": float(tar[np.searchsorted(far, f, side="right") - 1]) if f * impostors >= 1 else math.nan for f in FARS},
+            **{
+                f"tar_at_far_{f}": float(tar[np.searchsorted(far, f, side="right") - 1])
+                if f * impostors >= 1
+                else math.nan
+                for f in FARS
+            },
             "equal_error_rate": rate,
             "eer_threshold": (LEVELS - place) / STEP - 1,
             "auc": float(np.sum(np.diff(far) * (tar[1:] + tar[:-1])) / 2),

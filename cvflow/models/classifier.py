@@ -26,7 +26,8 @@ class PixelStats(BaseModel):
 
 # The tags begin with "union-", which the faults of a recipe leave out of the field's path.
 Statistics = Annotated[
-    Annotated[Literal["auto", "dataset", "imagenet"], Tag("union-named")] | Annotated[PixelStats, Tag("union-given")],
+    Annotated[Literal["auto", "dataset", "imagenet"], Tag("union-named")]
+    | Annotated[PixelStats, Tag("union-given")],
     Discriminator(lambda value: "union-given" if isinstance(value, (dict, PixelStats)) else "union-named"),
 ]
 
@@ -66,7 +67,9 @@ class Classifier(nn.Module):
         return self.backbone.embed(self.normalize(images_BCHW))
 
 
-def pixel_stats(normalize: str | PixelStats, backbone: Backbone, info: DatasetInfo) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def pixel_stats(
+    normalize: str | PixelStats, backbone: Backbone, info: DatasetInfo
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(mean, std) by the recipe's choice."""
     if isinstance(normalize, PixelStats):
         return normalize.mean, normalize.std

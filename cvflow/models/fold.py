@@ -38,7 +38,13 @@ def folded(model: nn.Module, answers: Answers) -> nn.Module:
     norms = set()
     for convolution, norm in pairs:
         convolution.weight, convolution.bias = fuse_conv_bn_weights(
-            convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            convolution.weight,
+            convolution.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight,
+            norm.bias,
         )
         norms.add(norm)
     for parent in list(lean.modules()):
@@ -52,9 +58,13 @@ def _same(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> bool:
     """Within the tolerance; NaN is the same as nothing."""
 
     def close(one: Tensor, other: Tensor) -> bool:
-        return one.shape == other.shape and (one.numel() == 0 or bool((one - other).abs().max() <= TOLERANCE * one.abs().max()))
+        return one.shape == other.shape and (
+            one.numel() == 0 or bool((one - other).abs().max() <= TOLERANCE * one.abs().max())
+        )
 
-    return expected.keys() == got.keys() and all(close(value.float(), got[name].float()) for name, value in expected.items())
+    return expected.keys() == got.keys() and all(
+        close(value.float(), got[name].float()) for name, value in expected.items()
+    )
 
 
 def _hidden(model: nn.Module, pairs: list[tuple[Any, Any]], answers: Answers) -> Mapping[str, Tensor]:
@@ -66,7 +76,10 @@ def _hidden(model: nn.Module, pairs: list[tuple[Any, Any]], answers: Answers) ->
         return torch.full_like(output, float("nan"))
 
     handles = [convolution.register_forward_hook(hide) for convolution, _ in pairs]
-    handles += [norm.register_forward_pre_hook(lambda _, inputs, source=source: (maps[source],)) for source, norm in pairs]
+    handles += [
+        norm.register_forward_pre_hook(lambda _, inputs, source=source: (maps[source],))
+        for source, norm in pairs
+    ]
     found = answers(model)
     for handle in handles:
         handle.remove()
@@ -78,7 +91,9 @@ def _feeding(model: nn.Module, answers: Answers) -> tuple[list[tuple[Any, Any]],
 
     Subclasses of the two may compute something else.
     """
-    made: dict[int, tuple[nn.Module, Tensor, int]] = {}  # by the tensor's id, which is its own as long as it is kept
+    made: dict[
+        int, tuple[nn.Module, Tensor, int]
+    ] = {}  # by the tensor's id, which is its own as long as it is kept
     calls: Counter[nn.Module] = Counter()  # of a convolution by the model, and of norms by it
     found = []
 
@@ -93,8 +108,14 @@ def _feeding(model: nn.Module, answers: Answers) -> tuple[list[tuple[Any, Any]],
             calls[source] += 1
             found.append((source, layer))
 
-    handles = [part.register_forward_hook(convolved) for part in model.modules() if type(part) in CONVOLUTIONS]
-    norms = [part for part in model.modules() if type(part) in NORMS and part.running_mean is not None and not part.training]
+    handles = [
+        part.register_forward_hook(convolved) for part in model.modules() if type(part) in CONVOLUTIONS
+    ]
+    norms = [
+        part
+        for part in model.modules()
+        if type(part) in NORMS and part.running_mean is not None and not part.training
+    ]
     handles += [part.register_forward_pre_hook(normed) for part in norms]
     expected = answers(model)
     for handle in handles:

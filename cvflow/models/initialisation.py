@@ -38,14 +38,18 @@ def glorot_uniform(model: nn.Module, *, activation: Activation = "linear", bias:
 
 
 @register("init", "he_normal")
-def he_normal(model: nn.Module, *, activation: Activation = "relu", fan: Literal["in", "out"] = "in", bias: float = 0.0) -> None:
+def he_normal(
+    model: nn.Module, *, activation: Activation = "relu", fan: Literal["in", "out"] = "in", bias: float = 0.0
+) -> None:
     """Normal, variance gain^2 / inputs, or outputs by ``fan`` (He et al. 2015, arXiv 1502.01852)."""
     mode: Literal["fan_in", "fan_out"] = "fan_in" if fan == "in" else "fan_out"
     fill(model, partial(nn.init.kaiming_normal_, mode=mode, nonlinearity=activation), bias)
 
 
 @register("init", "he_uniform")
-def he_uniform(model: nn.Module, *, activation: Activation = "relu", fan: Literal["in", "out"] = "in", bias: float = 0.0) -> None:
+def he_uniform(
+    model: nn.Module, *, activation: Activation = "relu", fan: Literal["in", "out"] = "in", bias: float = 0.0
+) -> None:
     """Uniform, variance gain^2 / inputs, or outputs by ``fan`` (He et al. 2015, arXiv 1502.01852)."""
     mode: Literal["fan_in", "fan_out"] = "fan_in" if fan == "in" else "fan_out"
     fill(model, partial(nn.init.kaiming_uniform_, mode=mode, nonlinearity=activation), bias)

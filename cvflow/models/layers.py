@@ -5,9 +5,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 
-def conv_bn_relu(inner: int, outer: int, kernel: int = 3, dilation: int = 1, bias: bool = False) -> nn.Sequential:
+def conv_bn_relu(
+    inner: int, outer: int, kernel: int = 3, dilation: int = 1, bias: bool = False
+) -> nn.Sequential:
     """Of the same size, for an odd kernel."""
-    return nn.Sequential(SameConv2d(inner, outer, kernel, dilation, bias), nn.BatchNorm2d(outer), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        SameConv2d(inner, outer, kernel, dilation, bias), nn.BatchNorm2d(outer), nn.ReLU(inplace=True)
+    )
 
 
 class SameConv2d(nn.Conv2d):
@@ -27,4 +31,6 @@ class SameConv2d(nn.Conv2d):
             return super().forward(x_BCHW)
         rows, columns = (slice(kernel // 2 - reach, kernel // 2 + reach + 1) for reach in reaches)
         padding = tuple(dilation * reach for reach in reaches)
-        return nn.functional.conv2d(x_BCHW, self.weight[:, :, rows, columns], self.bias, padding=padding, dilation=dilation)
+        return nn.functional.conv2d(
+            x_BCHW, self.weight[:, :, rows, columns], self.bias, padding=padding, dilation=dilation
+        )

@@ -64,6 +64,9 @@ class Localizer(nn.Module):
 
 def places(where_B4HW: Tensor) -> Tensor:
     """The mean column of the first and third map, the mean row of the others: B x 4, from 0 at one border to 1 at the other."""
-    across, down = (torch.linspace(0, 1, length, device=where_B4HW.device) for length in (where_B4HW.shape[3], where_B4HW.shape[2]))
+    across, down = (
+        torch.linspace(0, 1, length, device=where_B4HW.device)
+        for length in (where_B4HW.shape[3], where_B4HW.shape[2])
+    )
     columns_B4, rows_B4 = where_B4HW.sum(2) @ across, where_B4HW.sum(3) @ down
     return torch.stack([columns_B4[:, 0], rows_B4[:, 1], columns_B4[:, 2], rows_B4[:, 3]], 1)

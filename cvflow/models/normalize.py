@@ -40,5 +40,9 @@ def fit(values: tuple[float, ...], channels: int) -> Tensor:
     elif len(values) == 1:
         stats = stats.repeat(channels)
     if len(stats) != channels:
-        raise RequestError(Fault("model.normalize", f"{len(values)} values of mean or std", f"1 or {channels}, one a channel"))
+        raise RequestError(
+            Fault(
+                "model.normalize", f"{len(values)} values of mean or std", f"1 or {channels}, one a channel"
+            )
+        )
     return stats.view(-1, 1, 1)

@@ -21,7 +21,9 @@ class Pyramid(nn.Module):
     def __init__(self, channels: int, widths: Sequence[int]) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
-            nn.Sequential(halving(inner, outer), conv_bn_relu(outer, outer), nn.Conv2d(outer, outer, 3, padding=1))
+            nn.Sequential(
+                halving(inner, outer), conv_bn_relu(outer, outer), nn.Conv2d(outer, outer, 3, padding=1)
+            )
             for inner, outer in zip((channels, *widths), widths, strict=False)
         )
 
@@ -35,7 +37,11 @@ class Pyramid(nn.Module):
 
 def halving(inner: int, outer: int) -> nn.Sequential:
     """Half the size."""
-    return nn.Sequential(nn.Conv2d(inner, outer, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(outer), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(inner, outer, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(outer),
+        nn.ReLU(inplace=True),
+    )
 
 
 class TwoImages(nn.Module):
@@ -55,7 +61,9 @@ class TwoImages(nn.Module):
         """uint8 images, 0..255, of one size -> maps of that size, in its pixels, from the coarsest to the last, which is the answer."""
         height, width = first_BCHW.shape[2:]
         border = (0, -width % self.stride, 0, -height % self.stride)
-        first, second = (F.pad(self.normalize(x), border, mode="replicate") for x in (first_BCHW, second_BCHW))
+        first, second = (
+            F.pad(self.normalize(x), border, mode="replicate") for x in (first_BCHW, second_BCHW)
+        )
         return [answer[:, :, :height, :width] for answer in self.matched(first, second)]
 
     def matched(self, first_BCHW: Tensor, second_BCHW: Tensor) -> list[Tensor]:

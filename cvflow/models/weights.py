@@ -48,7 +48,9 @@ def load_weights(model: nn.Module, path: Path) -> WeightsReport:
     tensors, own = read(path), model.state_dict()
     head_keys = getattr(getattr(model, "backbone", model), "head_keys", ())
     found = {key: place(key, head_keys, own) for key in tensors}
-    fits = {key: name for key, name in found.items() if name is not None and own[name].shape == tensors[key].shape}
+    fits = {
+        key: name for key, name in found.items() if name is not None and own[name].shape == tensors[key].shape
+    }
     with torch.no_grad():
         for key, name in fits.items():
             own[name].copy_(tensors[key])
@@ -57,11 +59,20 @@ def load_weights(model: nn.Module, path: Path) -> WeightsReport:
         missing=tuple(name for name in own if name not in found.values() and not name.endswith(OPTIONAL)),
         unexpected=tuple(key for key, name in found.items() if name is None),
         mismatched=tuple(
-            f"{name} {shape(own[name])}, in the file {shape(tensors[key])}" for key, name in found.items() if name and key not in fits
+            f"{name} {shape(own[name])}, in the file {shape(tensors[key])}"
+            for key, name in found.items()
+            if name and key not in fits
         ),
     )
     if not fits:
-        raise RequestError(Fault("model.weights", f"'{path}', in which nothing fits", "weights of this model", explain(tensors, own)))
+        raise RequestError(
+            Fault(
+                "model.weights",
+                f"'{path}', in which nothing fits",
+                "weights of this model",
+                explain(tensors, own),
+            )
+        )
     return report
 
 
@@ -76,11 +87,18 @@ def place(key: str, head_keys: Sequence[str], own: dict[str, Tensor]) -> str | N
 def read(path: Path) -> dict[str, Tensor]:
     """Every tensor of a safetensors file, on the CPU."""
     if not path.is_file():
-        raise RequestError(Fault("model.weights", f"'{path}', which is no file", "a safetensors file", "Check the path."))
+        raise RequestError(
+            Fault("model.weights", f"'{path}', which is no file", "a safetensors file", "Check the path.")
+        )
     if path.suffix.lower() in PICKLES:
         command = CONVERT.format(path, path.with_suffix(".safetensors"))
         raise RequestError(
-            Fault("model.weights", f"'{path}', a pickle, which may run code", "a safetensors file", f"Convert it, type: {command}")
+            Fault(
+                "model.weights",
+                f"'{path}', a pickle, which may run code",
+                "a safetensors file",
+                f"Convert it, type: {command}",
+            )
         )
     try:
         return load_file(path)

@@ -18,7 +18,9 @@ def disparity_volume(left_BCHW: Tensor, right_BCHW: Tensor, disparities: int, gr
     batch, channels, height, width = left_BCHW.shape
     left = left_BCHW.view(batch, groups, channels // groups, height, width)
     shifted = F.pad(right_BCHW, (disparities - 1, 0)).view(batch, groups, channels // groups, height, -1)
-    slices = [(left * shifted[..., start : start + width]).mean(2) for start in range(disparities - 1, -1, -1)]
+    slices = [
+        (left * shifted[..., start : start + width]).mean(2) for start in range(disparities - 1, -1, -1)
+    ]
     return torch.stack(slices, 2)
 
 
@@ -30,7 +32,9 @@ def flow_volume(first_BCHW: Tensor, second_BCHW: Tensor, radius: int) -> Tensor:
     height, width = first_BCHW.shape[2:]
     padded = F.pad(second_BCHW, (radius, radius, radius, radius))
     shifts = range(2 * radius + 1)
-    slices = [(first_BCHW * padded[:, :, v : v + height, u : u + width]).mean(1) for v in shifts for u in shifts]
+    slices = [
+        (first_BCHW * padded[:, :, v : v + height, u : u + width]).mean(1) for v in shifts for u in shifts
+    ]
     return torch.stack(slices, 1)
 
 

@@ -17,7 +17,9 @@ def over_ranks(values_BD: Tensor) -> tuple[Tensor, int]:
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return values_BD, 0
-    counts = [torch.zeros(1, dtype=torch.int64, device=values_BD.device) for _ in range(dist.get_world_size())]
+    counts = [
+        torch.zeros(1, dtype=torch.int64, device=values_BD.device) for _ in range(dist.get_world_size())
+    ]
     dist.all_gather(counts, torch.tensor([len(values_BD)], device=values_BD.device))
     lengths = [int(count) for count in counts]
     whole: Tensor = _Gathered.apply(values_BD, lengths)

@@ -29,12 +29,26 @@ class Placement:
         Where a crop cut the original off, the nearest edge goes on; borders that were padded are gone.
         """
         if not map_CHW.is_floating_point():
-            centres = ((torch.arange(n) + 0.5) * s + o for n, s, o in zip(self.size, self.scale, self.offset, strict=True))
-            rows, columns = (_within(c.floor(), length) for c, length in zip(centres, map_CHW.shape[1:], strict=True))
+            centres = (
+                (torch.arange(n) + 0.5) * s + o
+                for n, s, o in zip(self.size, self.scale, self.offset, strict=True)
+            )
+            rows, columns = (
+                _within(c.floor(), length) for c, length in zip(centres, map_CHW.shape[1:], strict=True)
+            )
             return map_CHW[:, rows][:, :, columns]
-        edges = [(round(o), round(o + n * s)) for n, s, o in zip(self.size, self.scale, self.offset, strict=True)]
-        rows, columns = (_within(torch.arange(*pair), length) for pair, length in zip(edges, map_CHW.shape[1:], strict=True))
-        part = map_CHW if edges == [(0, length) for length in map_CHW.shape[1:]] else map_CHW[:, rows][:, :, columns]
+        edges = [
+            (round(o), round(o + n * s)) for n, s, o in zip(self.size, self.scale, self.offset, strict=True)
+        ]
+        rows, columns = (
+            _within(torch.arange(*pair), length)
+            for pair, length in zip(edges, map_CHW.shape[1:], strict=True)
+        )
+        part = (
+            map_CHW
+            if edges == [(0, length) for length in map_CHW.shape[1:]]
+            else map_CHW[:, rows][:, :, columns]
+        )
         same = part.shape[1:] == self.size
         return part if same else F.interpolate(part[None], self.size, mode="bilinear", align_corners=False)[0]
 
@@ -58,12 +72,16 @@ class Placement:
 
     def scaled(self, y: float, x: float) -> Placement:
         """In what the model sees, made taller and wider by these factors."""
-        return Placement(self.size, (self.scale[0] * y, self.scale[1] * x), (self.offset[0] * y, self.offset[1] * x))
+        return Placement(
+            self.size, (self.scale[0] * y, self.scale[1] * x), (self.offset[0] * y, self.offset[1] * x)
+        )
 
     def box_back(self, boxes_N4: Tensor) -> Tensor:
         """Boxes xyxy in model pixels, as they lie in the original; cut off at its border."""
         (height, width), (sy, sx), (top, left) = self.size, self.scale, self.offset
-        boxes = (boxes_N4 - boxes_N4.new_tensor([left, top, left, top])) / boxes_N4.new_tensor([sx, sy, sx, sy])
+        boxes = (boxes_N4 - boxes_N4.new_tensor([left, top, left, top])) / boxes_N4.new_tensor(
+            [sx, sy, sx, sy]
+        )
         return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
 
 

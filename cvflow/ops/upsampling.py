@@ -13,7 +13,11 @@ from torch.nn import functional as F
 def nearest(x_BCHW: Tensor, factor: int = 2) -> Tensor:
     """Every value fills a square."""
     B, C, H, W = x_BCHW.shape
-    return x_BCHW[:, :, :, None, :, None].expand(B, C, H, factor, W, factor).reshape(B, C, H * factor, W * factor)
+    return (
+        x_BCHW[:, :, :, None, :, None]
+        .expand(B, C, H, factor, W, factor)
+        .reshape(B, C, H * factor, W * factor)
+    )
 
 
 def bed_of_nails(x_BCHW: Tensor, factor: int = 2) -> Tensor:

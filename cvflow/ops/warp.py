@@ -12,10 +12,15 @@ def warp(x_BCHW: Tensor, flow_B2HW: Tensor) -> Tensor:
     Gathers, for grid_sample's backward has no reproducible kernel on CUDA.
     """
     height, width = x_BCHW.shape[2:]
-    rows, columns = torch.meshgrid(torch.arange(height, device=x_BCHW.device), torch.arange(width, device=x_BCHW.device), indexing="ij")
+    rows, columns = torch.meshgrid(
+        torch.arange(height, device=x_BCHW.device), torch.arange(width, device=x_BCHW.device), indexing="ij"
+    )
     x = (columns + flow_B2HW[:, 0]).clamp(0, width - 1)
     y = (rows + flow_B2HW[:, 1]).clamp(0, height - 1)
-    left, top = x.detach().floor().clamp(max=max(width - 2, 0)), y.detach().floor().clamp(max=max(height - 2, 0))
+    left, top = (
+        x.detach().floor().clamp(max=max(width - 2, 0)),
+        y.detach().floor().clamp(max=max(height - 2, 0)),
+    )
     across, down = (x - left)[:, None], (y - top)[:, None]
     left, top = left.long(), top.long()
     right, bottom = (left + 1).clamp(max=width - 1), (top + 1).clamp(max=height - 1)

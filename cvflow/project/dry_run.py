@@ -27,7 +27,9 @@ def plan(name: str, layered: Layered) -> list[Step]:
     recipe = yaml.safe_load(cached.read_text()) if cached.exists() else resolve_layers(layered).recipe
     locked = yaml.safe_load(Path("dvc.lock").read_text())["stages"] if Path("dvc.lock").exists() else {}
     ran = [stage for stage in STAGES if f"{stage.name}@{name}" in locked]
-    changed = dvc.changed_files([f"{stage.name}@{name}" for stage in ran]) if ran and name in read_runs() else {}
+    changed = (
+        dvc.changed_files([f"{stage.name}@{name}" for stage in ran]) if ran and name in read_runs() else {}
+    )
     steps: dict[str, str] = {}
     for stage in STAGES:
         address = f"{stage.name}@{name}"
@@ -35,7 +37,11 @@ def plan(name: str, layered: Layered) -> list[Step]:
             steps[stage.name] = "never ran"
             continue
         recorded = locked[address].get("params", {}).get(str(Run(name).path("recipe.yaml")), {})
-        why = [*changed_keys(stage, recorded, recipe), *changed.get(address, ()), *(f"after {s}" for s in makers(stage) if steps[s])]
+        why = [
+            *changed_keys(stage, recorded, recipe),
+            *changed.get(address, ()),
+            *(f"after {s}" for s in makers(stage) if steps[s]),
+        ]
         steps[stage.name] = ", ".join(why)
     return [Step(stage, why) for stage, why in steps.items()]
 

@@ -39,19 +39,42 @@ class Stage:
 
 STAGES = (
     Stage("prepare", 4, ("task.name", "data"), (), ("data", "validation.json", "data.html")),
-    Stage("train", 2, ("task", "image", "model", "train", "seed", "cvflow.weights"), ("data",), ("model", "history.jsonl")),
+    Stage(
+        "train",
+        2,
+        ("task", "image", "model", "train", "seed", "cvflow.weights"),
+        ("data",),
+        ("model", "history.jsonl"),
+    ),
     Stage("evaluate", 3, ("evaluate",), ("data", "model"), ("evaluation",)),
-    Stage("register", 2, ("register", "evaluate"), ("validation.json", "model", "evaluation"), ("registered.json", "card.md")),
+    Stage(
+        "register",
+        2,
+        ("register", "evaluate"),
+        ("validation.json", "model", "evaluation"),
+        ("registered.json", "card.md"),
+    ),
     Stage("predict", 1, ("predict",), ("data", "model", "registered.json"), ("predictions",)),
     Stage(
         "report",
         4,
         ("description",),
-        ("data", "validation.json", "data.html", "model", "history.jsonl", "evaluation", "registered.json", "predictions"),
+        (
+            "data",
+            "validation.json",
+            "data.html",
+            "model",
+            "history.jsonl",
+            "evaluation",
+            "registered.json",
+            "predictions",
+        ),
         ("report.html",),
     ),  # fmt: skip
 )
-TUNE = Stage("tune", 1, ("search", "task", "image", "model", "train", "seed", "cvflow.weights"), ("data",), ("search",))
+TUNE = Stage(
+    "tune", 1, ("search", "task", "image", "model", "train", "seed", "cvflow.weights"), ("data",), ("search",)
+)
 """Of the runs that ``params.yaml`` lists under ``searches`` too."""
 BY_NAME = {stage.name: stage for stage in (*STAGES, TUNE)}
 NAMES = ("resolve", *BY_NAME)
@@ -80,7 +103,11 @@ class Run:
         """``runs/<name>/recipe.yaml`` as data, with what cvflow adds under ``cvflow``."""
         path = self.path("recipe.yaml")
         if not path.exists():
-            raise RequestError(Fault(str(path), "no file", "the resolved recipe", f"Type 'cvflow stage resolve {self.name}'."))
+            raise RequestError(
+                Fault(
+                    str(path), "no file", "the resolved recipe", f"Type 'cvflow stage resolve {self.name}'."
+                )
+            )
         content: dict[str, Any] = yaml.safe_load(path.read_text())
         return content
 
@@ -95,13 +122,19 @@ class Run:
         made: dict[str, Any] = json.loads((self.path("model") / "model.json").read_text())["recipe"]
         made["data"] = json.loads(self.path("validation.json").read_text())["data"]
         now = self.portable
-        return {**self.resolved, **{section: value for section, value in made.items() if value != now[section]}}
+        return {
+            **self.resolved,
+            **{section: value for section, value in made.items() if value != now[section]},
+        }
 
     @property
     def portable(self) -> dict[str, Any]:
         """``resolved`` as a model keeps it: the weights that it started from by their content, not by their path."""
         digest = self.resolved["cvflow"]["weights"]
-        return {**self.resolved, "model": {**self.resolved["model"], "weights": digest and f"sha256:{digest}"}}
+        return {
+            **self.resolved,
+            "model": {**self.resolved["model"], "weights": digest and f"sha256:{digest}"},
+        }
 
     def needs(self, stage: str) -> None:
         """Raise RequestError where an input of the stage is missing, naming the stage that makes it."""
@@ -149,10 +182,19 @@ def read_runs() -> dict[str, dict[str, Any]]:
     runs = (read_layer(path).data.get("runs") if path.exists() else None) or {}
     if not isinstance(runs, dict):
         raise RequestError(Fault("params.yaml runs", f"a {type(runs).__name__}", "a mapping of runs"))
-    wrong = [name for name, entry in runs.items() if not isinstance(entry, dict) or not {"recipe", "source"} <= entry.keys()]
+    wrong = [
+        name
+        for name, entry in runs.items()
+        if not isinstance(entry, dict) or not {"recipe", "source"} <= entry.keys()
+    ]
     if wrong:
         fix = "Remove it, and type 'cvflow run RECIPE --name {}'."
-        raise RequestError(*(Fault(f"params.yaml runs.{n}", f"{runs[n]}", "{recipe, source, overrides}", fix.format(n)) for n in wrong))
+        raise RequestError(
+            *(
+                Fault(f"params.yaml runs.{n}", f"{runs[n]}", "{recipe, source, overrides}", fix.format(n))
+                for n in wrong
+            )
+        )
     return runs
 
 

@@ -171,7 +171,10 @@ def outcome(run: Run) -> Outcome:
     """The results of a finished run, read from its files."""
     said = json.loads(run.path("registered.json").read_text())
     measured = json.loads((run.path("evaluation") / "metrics.json").read_text())
-    paths = {key: str(run.path(name)) for key, name in (("model_dir", "model"), ("report", "report.html"), ("predictions", "predictions"))}
+    paths = {
+        key: str(run.path(name))
+        for key, name in (("model_dir", "model"), ("report", "report.html"), ("predictions", "predictions"))
+    }
     standing = champion_version(tracking_uri(), said["model"])
     is_champion = standing == said["version"]
     reason = (

@@ -41,11 +41,15 @@ def locate(recipe: str) -> Path:
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
-            raise RequestError(Fault("RECIPE", f"'{recipe}'", "a YAML file that exists, or a name that 'cvflow list' shows"))
+            raise RequestError(
+                Fault("RECIPE", f"'{recipe}'", "a YAML file that exists, or a name that 'cvflow list' shows")
+            )
         return Path(os.path.relpath(path)) if not path.is_absolute() else path
     known = recipes()
     if recipe not in known:
-        raise RequestError(Fault("RECIPE", f"'{recipe}'", f"{one_of(known)}, or a YAML path", did_you_mean(recipe, known)))
+        raise RequestError(
+            Fault("RECIPE", f"'{recipe}'", f"{one_of(known)}, or a YAML path", did_you_mean(recipe, known))
+        )
     return known[recipe]
 
 
@@ -65,7 +69,11 @@ def adopt(recipe: Path) -> Path:
 
 def parse_overrides(arguments: list[str]) -> dict[str, Any]:
     """``key=value`` arguments as dotted keys with YAML values; every malformed one is named."""
-    wrong = [(a, "no key" if a.startswith("=") else "no '='") for a in arguments if "=" not in a or a.startswith("=")]
+    wrong = [
+        (a, "no key" if a.startswith("=") else "no '='")
+        for a in arguments
+        if "=" not in a or a.startswith("=")
+    ]
     faults = [Fault(f"'{argument}'", got, "key=value, as in train.epochs=3") for argument, got in wrong]
     if faults:
         raise RequestError(*faults)
@@ -74,7 +82,9 @@ def parse_overrides(arguments: list[str]) -> dict[str, Any]:
         try:
             parsed[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise RequestError(Fault(f"'{key}={text}'", "a value that is not YAML", "a number, a word or {a: b}")) from error
+            raise RequestError(
+                Fault(f"'{key}={text}'", "a value that is not YAML", "a number, a word or {a: b}")
+            ) from error
     return parsed
 
 
@@ -100,7 +110,11 @@ def make_entry(recipe: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """A run's entry for params.yaml."""
     data = load(recipe, overrides).data.get("data")
     source = data.get("source") if isinstance(data, dict) else None
-    return {"recipe": str(recipe), "source": str(Path(str(source))) if source else str(recipe), "overrides": dict(overrides)}
+    return {
+        "recipe": str(recipe),
+        "source": str(Path(str(source))) if source else str(recipe),
+        "overrides": dict(overrides),
+    }
 
 
 def write_entry(name: str, entry: Mapping[str, Any]) -> None:
@@ -153,14 +167,23 @@ def check_name_is_free(name: str, recipe: Path) -> None:
     old = read_runs().get(name)
     if old is not None and old["recipe"] != str(recipe):
         fix = f"Type --name {name}-2, or remove runs.{name} from params.yaml."
-        raise RequestError(Fault("--name", f"'{name}', the run of {old['recipe']}", "a name of this recipe's own", fix))
+        raise RequestError(
+            Fault("--name", f"'{name}', the run of {old['recipe']}", "a name of this recipe's own", fix)
+        )
 
 
 def check_pipeline_is_ours() -> None:
     """A dvc.yaml of somebody else's is refused, before anything is written."""
     path = Path("dvc.yaml")
     if path.exists() and not path.read_text().startswith("# Written by cvflow"):
-        raise RequestError(Fault("dvc.yaml", "a pipeline of your own", "none, or cvflow's", "Run cvflow in a directory of its own."))
+        raise RequestError(
+            Fault(
+                "dvc.yaml",
+                "a pipeline of your own",
+                "none, or cvflow's",
+                "Run cvflow in a directory of its own.",
+            )
+        )
 
 
 def write_pipeline() -> None:

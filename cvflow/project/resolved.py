@@ -18,7 +18,15 @@ from cvflow.config import Recipe
 from cvflow.errors import Fault, RequestError
 from cvflow.plugins import load_plugins
 from cvflow.project.graph import STAGES, STATE, TUNE
-from cvflow.recipe.check import file_digest, located, missing_files, option_faults, plugin_paths, reader_faults, without
+from cvflow.recipe.check import (
+    file_digest,
+    located,
+    missing_files,
+    option_faults,
+    plugin_paths,
+    reader_faults,
+    without,
+)
 from cvflow.recipe.layers import Layered, load
 from cvflow.registry import faults_of
 
@@ -52,7 +60,11 @@ def load_entry(entry: Mapping[str, Any]) -> Layered:
     """The layers of a run's entry in params.yaml."""
     path = Path(entry["recipe"])
     if not path.is_file():
-        raise RequestError(Fault("params.yaml", f"recipe {path}", "a recipe file", "Type 'cvflow list' for the shipped ones."))
+        raise RequestError(
+            Fault(
+                "params.yaml", f"recipe {path}", "a recipe file", "Type 'cvflow list' for the shipped ones."
+            )
+        )
     return load(path, entry.get("overrides") or {})
 
 
@@ -111,4 +123,11 @@ def check_source(name: str, entry: Mapping[str, Any], recipe: Mapping[str, Any])
     expected = source_of(recipe, Path(entry["recipe"]))
     if entry.get("source") != expected:
         fix = f"Type 'cvflow run {entry['recipe']} --name {name}'."
-        raise RequestError(Fault(f"params.yaml runs.{name}.source", f"'{entry.get('source')}'", f"'{expected}', as in the recipe", fix))
+        raise RequestError(
+            Fault(
+                f"params.yaml runs.{name}.source",
+                f"'{entry.get('source')}'",
+                f"'{expected}', as in the recipe",
+                fix,
+            )
+        )

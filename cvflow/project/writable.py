@@ -11,7 +11,9 @@ from cvflow.errors import Fault, RequestError
 def check_file(out: Path) -> None:
     """RequestError where no file can be written at ``out``. Folders that are missing on the way to it can be made."""
     if out.is_dir():
-        raise RequestError(Fault("--out", f"'{out}', a folder", "a file to write", f"Type --out {out / 'NAME'}."))
+        raise RequestError(
+            Fault("--out", f"'{out}', a folder", "a file to write", f"Type --out {out / 'NAME'}.")
+        )
     check_folder(out.absolute().parent, out)
 
 

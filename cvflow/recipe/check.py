@@ -36,7 +36,9 @@ def worker_faults(recipe: Recipe, images: int | None = None) -> list[Fault]:
     if size >= most:
         return []
     fix = "Type a greater train.batch_size or fewer compute.workers."
-    return [Fault("train.batch_size", f"batches of {size}", f"a sample or more for each of {most} workers", fix)]
+    return [
+        Fault("train.batch_size", f"batches of {size}", f"a sample or more for each of {most} workers", fix)
+    ]
 
 
 def task_faults(recipe: Recipe) -> list[Fault]:
@@ -103,16 +105,27 @@ def missing_files(recipe: Recipe) -> list[Fault]:
         ("model.weights", weights, "a file that exists", weights is None or weights.is_file()),
     ]
     fix = "Paths are relative to the recipe file. Type {}=PATH."
-    return [Fault(key, f"'{path}'", expected, fix.format(key)) for key, path, expected, there in absent if not there]
+    return [
+        Fault(key, f"'{path}'", expected, fix.format(key))
+        for key, path, expected, there in absent
+        if not there
+    ]
 
 
 def reader_faults(recipe: Recipe) -> list[Fault]:
     """What the format objects to in the source, and the task in what is there. Formats look at names here, and open no image."""
     try:
         reader = build("format", recipe.data.format, recipe.data.source)
-        faults: list[Fault] = [] if check("task", recipe.task, "task")[1] else build("task", recipe.task).data_faults(recipe, reader)
+        faults: list[Fault] = (
+            []
+            if check("task", recipe.task, "task")[1]
+            else build("task", recipe.task).data_faults(recipe, reader)
+        )
     except RequestError as error:
-        return [f if f.where.startswith("data.") else replace(f, where=f"data.source {f.where}") for f in error.faults]
+        return [
+            f if f.where.startswith("data.") else replace(f, where=f"data.source {f.where}")
+            for f in error.faults
+        ]
     except Exception as error:  # a user's format can raise anything
         got = f"{type(error).__name__}: {error}"
         return [Fault("data.source", got, f"what the format '{recipe.data.format.name}' reads")]

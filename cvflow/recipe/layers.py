@@ -92,7 +92,7 @@ def load(path: Path, overrides: Mapping[str, Any]) -> Layered:
     nested: dict[str, Any] = {}
     for key, value in sorted(overrides.items(), key=lambda item: item[0].count(".")):
         nested = merge(nested, nest(key.split("."), value))
-    top = Layer(None, nested, {key: "override" for key in _keys_above(overrides)})
+    top = Layer(None, nested, dict.fromkeys(_keys_above(overrides), "override"))
     return Layered([*_chain(path, ()), top])
 
 
@@ -134,7 +134,9 @@ def read_layer(path: Path) -> Layer:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise RequestError(Fault(where, getattr(error, "problem", None) or str(error), "YAML", "Look at the indentation.")) from error
+        raise RequestError(
+            Fault(where, getattr(error, "problem", None) or str(error), "YAML", "Look at the indentation.")
+        ) from error
     if not isinstance(data, dict):
         raise RequestError(Fault(str(path), f"a {type(data).__name__}", "a mapping"))
     for key in PATH_KEYS:
@@ -148,7 +150,9 @@ def _lines(node: yaml.Node | None, prefix: str, file: str) -> Iterator[tuple[str
         for key, value in node.value:
             dotted = f"{prefix}{key.value}"
             if dotted in seen:
-                raise RequestError(Fault(f"{file}:{key.start_mark.line + 1} {dotted}", "the key twice", "each key once"))
+                raise RequestError(
+                    Fault(f"{file}:{key.start_mark.line + 1} {dotted}", "the key twice", "each key once")
+                )
             seen.add(dotted)
             yield dotted, key.start_mark.line + 1
             yield from _lines(value, dotted + ".", file)
@@ -165,7 +169,9 @@ def _rebase(data: Any, keys: list[str], folder: Path) -> None:
     if isinstance(data, dict) and isinstance(data.get(keys[-1]), (str, list)):
         value = data[keys[-1]]
         items = [value] if isinstance(value, str) else value
-        moved = [os.path.normpath(folder / item) if isinstance(item, str) else item for item in items]  # what is no path is refused later
+        moved = [
+            os.path.normpath(folder / item) if isinstance(item, str) else item for item in items
+        ]  # what is no path is refused later
         data[keys[-1]] = moved[0] if isinstance(value, str) else moved
 
 

@@ -32,9 +32,25 @@ another recipe as the base: mappings merge, lists replace, and a component with 
 A *component* is written `{{name: sgd, lr: 0.1}}`, or just `sgd`. Paths are relative to the recipe file. On the command line, keys are
 written with dots: `cvflow run digits train.epochs=3 train.optimizer.lr=0.1`. `cvflow show RECIPE --sources` prints a whole recipe.
 """
-PLAIN = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path", type(None): "`null`", dict: "mapping"}
-SIGNS: Mapping[type, tuple[str, str]] = {Ge: ("ge", "≥ {}"), Gt: ("gt", "> {}"), Le: ("le", "≤ {}"), Lt: ("lt", "< {}")}
-LENGTHS: Mapping[type, tuple[str, str]] = {MinLen: ("min_length", "at least {} long"), MaxLen: ("max_length", "at most {} long")}
+PLAIN = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Path: "path",
+    type(None): "`null`",
+    dict: "mapping",
+}
+SIGNS: Mapping[type, tuple[str, str]] = {
+    Ge: ("ge", "≥ {}"),
+    Gt: ("gt", "> {}"),
+    Le: ("le", "≤ {}"),
+    Lt: ("lt", "< {}"),
+}
+LENGTHS: Mapping[type, tuple[str, str]] = {
+    MinLen: ("min_length", "at least {} long"),
+    MaxLen: ("max_length", "at most {} long"),
+}
 
 
 def page() -> str:
@@ -68,13 +84,21 @@ def components(kind: str) -> str:
     lines = [f"## {kind.capitalize()} components", "", f"For {places}.", ""]
     for name, builder in own(kind):
         options = [row(key, info) for key, info in keys(options_model(builder))]
-        lines += [f"### {name}", "", about(kind, builder), "", *(table(options) if options else ["No options.", ""])]
+        lines += [
+            f"### {name}",
+            "",
+            about(kind, builder),
+            "",
+            *(table(options) if options else ["No options.", ""]),
+        ]
     return "\n".join(lines)
 
 
 def own(kind: str) -> list[tuple[str, Callable[..., Any]]]:
     """The components of cvflow's own, plugins left out."""
-    return [(name, get(kind, name)) for name in names(kind) if get(kind, name).__module__.startswith("cvflow.")]
+    return [
+        (name, get(kind, name)) for name in names(kind) if get(kind, name).__module__.startswith("cvflow.")
+    ]
 
 
 def about(kind: str, builder: Callable[..., Any]) -> str:
@@ -91,12 +115,16 @@ def used_at(kind: str) -> Iterator[str]:
         places = [("", info), *(keys(section) if section else [])]
         yield from (f"{key}.{inner}".rstrip(".") for inner, found in places if kind in kinds_in(found))
     for _, builder in own("model"):
-        yield from (f"model.{option}" for option, info in keys(options_model(builder)) if kind in kinds_in(info))
+        yield from (
+            f"model.{option}" for option, info in keys(options_model(builder)) if kind in kinds_in(info)
+        )
 
 
 def kinds_in(info: FieldInfo) -> set[str | None]:
     """The component kinds that a field takes, as it is or in a list."""
-    inner = [kind_of(a.__metadata__) for a in typing.get_args(info.annotation) if typing.get_origin(a) is Annotated]
+    inner = [
+        kind_of(a.__metadata__) for a in typing.get_args(info.annotation) if typing.get_origin(a) is Annotated
+    ]
     return {kind_of(info.metadata), *inner} - {None}
 
 
@@ -114,7 +142,11 @@ def section_of(info: FieldInfo) -> type[BaseModel] | None:
 
 def table(found: Iterable[list[str]]) -> list[str]:
     """Markdown, a bar within a cell escaped; without the last column where it says nothing."""
-    lines = [["key", "type", "default", "what"], ["---"] * 4, *([cell.replace("|", "\\|") for cell in line] for line in found)]
+    lines = [
+        ["key", "type", "default", "what"],
+        ["---"] * 4,
+        *([cell.replace("|", "\\|") for cell in line] for line in found),
+    ]
     width = 4 if any(line[3] for line in lines[2:]) else 3
     return [*(f"| {' | '.join(line[:width])} |" for line in lines), ""]
 
@@ -157,7 +189,9 @@ def type_text(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     elif origin is tuple:
         words = "[" + ", ".join(map(type_text, arguments)) + "]"
     elif inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        words = "{" + ", ".join(f"{k}: {type_text(i.annotation, i.metadata)}" for k, i in keys(annotation)) + "}"
+        words = (
+            "{" + ", ".join(f"{k}: {type_text(i.annotation, i.metadata)}" for k, i in keys(annotation)) + "}"
+        )
     else:
         words = PLAIN.get(origin or annotation, getattr(annotation, "__name__", str(annotation)))
     limits = ", ".join(ranges(found))

@@ -52,7 +52,12 @@ def roll_back(model: str) -> tuple[int, int]:
     client = connect()
     with locked("champion"):
         goes, comes = former(model)
-        _crown(client, model, _reigns(client, model), Reign(comes, _now(), f"rolled back from version {goes}", rollback=True))
+        _crown(
+            client,
+            model,
+            _reigns(client, model),
+            Reign(comes, _now(), f"rolled back from version {goes}", rollback=True),
+        )
     return goes, comes
 
 
@@ -62,8 +67,19 @@ def former(model: str) -> tuple[int, int]:
     here = {v.version for v in versions(model)} or {find_version(f"models:/{model}@{ALIAS}").version}
     line = succession(_reigns(connect(), model), here)
     if len(line) < 2:
-        got = f"'{model}', whose only champion was version {line[0]}" if line else f"'{model}', which never had a champion"
-        raise RequestError(Fault("--rollback", got, "a model with a former champion", f"Type 'cvflow models {model}' for its history."))
+        got = (
+            f"'{model}', whose only champion was version {line[0]}"
+            if line
+            else f"'{model}', which never had a champion"
+        )
+        raise RequestError(
+            Fault(
+                "--rollback",
+                got,
+                "a model with a former champion",
+                f"Type 'cvflow models {model}' for its history.",
+            )
+        )
     return line[-1], line[-2]
 
 

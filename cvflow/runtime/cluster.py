@@ -38,14 +38,20 @@ def _start(compute: Compute) -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     local: dict[str, Any] = {} if compute.address else {"num_cpus": cores(), "include_dashboard": False}
     if local:
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process less to start; nobody drains this node
+        os.environ.setdefault(
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
+        )  # a process less to start; nobody drains this node
     atexit.register(ray.shutdown)  # before Ray's own, which would wait for messages that nobody prints
     try:
         with stderr_kept_unless_it_fails():
-            ray.init(address=compute.address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
+            ray.init(
+                address=compute.address or "local", logging_level=logging.ERROR, log_to_driver=False, **local
+            )
     except ConnectionError as error:
         fix = "Type 'ray start --head' on the head node, or compute.address=null for a local Ray."
-        raise RequestError(Fault("compute.address", f"'{compute.address}' ({error})", "a running Ray cluster", fix)) from error
+        raise RequestError(
+            Fault("compute.address", f"'{compute.address}' ({error})", "a running Ray cluster", fix)
+        ) from error
 
 
 @contextmanager
@@ -80,4 +86,8 @@ def check_resources(compute: Compute) -> None:
     have = int(resources().get(need, 0))
     if have < compute.least:
         fix = f"Type compute.workers={have}, or add nodes." if have else "Type compute.device=cpu."
-        raise RequestError(Fault("compute.workers", str(compute.least), f"at most {have}, the {need}s of the Ray cluster", fix))
+        raise RequestError(
+            Fault(
+                "compute.workers", str(compute.least), f"at most {have}, the {need}s of the Ray cluster", fix
+            )
+        )

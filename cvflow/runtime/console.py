@@ -58,7 +58,9 @@ class Console:
 
 def words(metrics: Mapping[str, float]) -> str:
     """``loss 0.1234  val_accuracy 0.9876``."""
-    return "  ".join(f"{name} {value:.4g}" if value < 1e-3 else f"{name} {value:.4f}" for name, value in metrics.items())
+    return "  ".join(
+        f"{name} {value:.4g}" if value < 1e-3 else f"{name} {value:.4f}" for name, value in metrics.items()
+    )
 
 
 class Pace:

@@ -33,4 +33,6 @@ def compute_on(count: int) -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
-        any(libc.mallopt(_M_MMAP_THRESHOLD, size) for size in (KEPT_BYTES, 2**25))  # older ones take no more than 32 MiB
+        any(
+            libc.mallopt(_M_MMAP_THRESHOLD, size) for size in (KEPT_BYTES, 2**25)
+        )  # older ones take no more than 32 MiB

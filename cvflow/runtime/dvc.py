@@ -49,7 +49,11 @@ def initialise() -> None:
     environment()
     from dvc.cli import main
 
-    settings = (("core.analytics", "false"), ("core.check_update", "false"), ("cache.type", "reflink,hardlink,symlink,copy"))
+    settings = (
+        ("core.analytics", "false"),
+        ("core.check_update", "false"),
+        ("cache.type", "reflink,hardlink,symlink,copy"),
+    )
     with held_back():  # half a set-up would be taken for a whole one
         _must(main(["init", "-q", *options]), "dvc init")
         for key, value in settings:
@@ -83,7 +87,14 @@ def _git(*arguments: str) -> str | None:
     return found.stdout.strip() or None if found.returncode == 0 else None
 
 
-def repro(targets: Sequence[str], *, force_one: bool = False, quiet: bool = False, verbose: bool = False, patience: float = 600.0) -> int:
+def repro(
+    targets: Sequence[str],
+    *,
+    force_one: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+    patience: float = 600.0,
+) -> int:
     """``dvc repro TARGETS`` in this process; DVC's exit status. force_one: just those stages, up to date or not.
 
     Where another program holds DVC's lock, or works on the same files, it waits ``patience`` seconds at most; then CvflowError.
@@ -136,8 +147,13 @@ class Heard(logging.Filter):
         error = getattr(raised, "__cause__", None) or raised
         if isinstance(error, LockError):
             holders = re.findall(r"\(PID (\d+)\): (.*)", str(error))
-            self.busy = ", ".join(f"process {pid} ({command})" for pid, command in holders) or str(error).splitlines()[0]
-        return not isinstance(error, (LockError, StageCmdFailedError))  # a stage that failed has said itself why
+            self.busy = (
+                ", ".join(f"process {pid} ({command})" for pid, command in holders)
+                or str(error).splitlines()[0]
+            )
+        return not isinstance(
+            error, (LockError, StageCmdFailedError)
+        )  # a stage that failed has said itself why
 
 
 class Queue:
@@ -190,7 +206,9 @@ def running_stages() -> list[int]:
             words = child.cmdline()
             if "stage" in words and any(Path(word).name == "cvflow" for word in words):
                 found[child.pid] = child.ppid()
-    return [pid for pid, parent in found.items() if parent not in found]  # a forked loader process has its parent's words
+    return [
+        pid for pid, parent in found.items() if parent not in found
+    ]  # a forked loader process has its parent's words
 
 
 def changed_files(stages: Sequence[str]) -> dict[str, list[str]]:
@@ -202,7 +220,9 @@ def changed_files(stages: Sequence[str]) -> dict[str, list[str]]:
     found = {stage: [str(item) for item in items if isinstance(item, str)] for stage, items in status.items()}
     for stage, items in status.items():
         kinds = [files for item in items if isinstance(item, dict) for files in item.values()]
-        found[stage] += [f"{file} {how}" for files in kinds for file, how in files.items() if isinstance(how, str)]
+        found[stage] += [
+            f"{file} {how}" for files in kinds for file, how in files.items() if isinstance(how, str)
+        ]
     return found
 
 

@@ -35,12 +35,18 @@ def explained(error: Exception, who: str = "") -> CvflowError | None:
     if {"MemoryError", "OutOfMemoryError"} & _kinds(error) or any(words in text for words in NO_MEMORY):
         return CvflowError(f"{who}out of memory ({first}). {LESS_MEMORY}")
     if isinstance(error, OSError) and (error.errno in NO_ROOM or "No space left" in text):
-        return CvflowError(f"{who}no room left on the disk ({first}). 'df -h' says where; make room, then type the same command.")
+        return CvflowError(
+            f"{who}no room left on the disk ({first}). 'df -h' says where; make room, then type the same command."
+        )
     if "DataLoader timed out" in text:
-        return CvflowError(f"{who}a loader process does not answer ({first}). Is the disk with the data there? The same command goes on.")
+        return CvflowError(
+            f"{who}a loader process does not answer ({first}). Is the disk with the data there? The same command goes on."
+        )
     if "DataLoader worker" in text and ("killed" in text or "exited unexpectedly" in text):
         fix = "Type fewer compute.loader_workers, or compute.loader_workers=0 to see what it does; the same command goes on."
-        return CvflowError(f"{who}a loader process was killed, as the kernel does where memory ends ({first}). {fix}")
+        return CvflowError(
+            f"{who}a loader process was killed, as the kernel does where memory ends ({first}). {fix}"
+        )
     return None
 
 
@@ -49,7 +55,9 @@ def of_a_rank(error: Exception, rank: int, world_size: int) -> Exception:
     text = str(error)
     if {"DistError", "RayError"} & _kinds(error) or "gloo" in text or "NCCL" in text:
         return OthersGoneError(text, rank, world_size)
-    return explained(error, f"rank {rank}: ") or CvflowError(f"rank {rank} failed\n{''.join(traceback.format_exception(error)).rstrip()}")
+    return explained(error, f"rank {rank}: ") or CvflowError(
+        f"rank {rank} failed\n{''.join(traceback.format_exception(error)).rstrip()}"
+    )
 
 
 def _kinds(error: Exception) -> set[str]:

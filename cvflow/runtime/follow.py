@@ -14,7 +14,10 @@ from cvflow.runtime.console import Console
 
 @contextmanager
 def follow(
-    history: Path | None, news: Callable[[], tuple[Progress | None, list[str]]], console: Console, every: float = 0.5
+    history: Path | None,
+    news: Callable[[], tuple[Progress | None, list[str]]],
+    console: Console,
+    every: float = 0.5,
 ) -> Iterator[None]:
     """While the body runs, points that come to ``history`` and news (progress, lines to say) go to the console. every: seconds."""
     if history is None:

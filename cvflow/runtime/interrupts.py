@@ -69,7 +69,9 @@ class Interrupts:
     Python hands signals to its main thread alone; elsewhere nothing is heard.
     """
 
-    def __init__(self, said: str = "stopping: a checkpoint is written; again to stop at once without one") -> None:
+    def __init__(
+        self, said: str = "stopping: a checkpoint is written; again to stop at once without one"
+    ) -> None:
         self.asked = False
         self._said = said
         self._pid = os.getpid()
@@ -80,7 +82,9 @@ class Interrupts:
             self._before = {number: signal.signal(number, self._heard) for number in SIGNALS}
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -13,7 +13,13 @@ from cvflow.runtime.console import Console
 from cvflow.runtime.interrupts import Interrupts
 
 
-def launch(work: Callable[..., Any], compute: Compute, checkpoints: Path, history: Path | None = None, **arguments: Any) -> Any:
+def launch(
+    work: Callable[..., Any],
+    compute: Compute,
+    checkpoints: Path,
+    history: Path | None = None,
+    **arguments: Any,
+) -> Any:
     """``work(session, **arguments)`` on every rank; gives rank 0's return value. Ctrl-C and SIGTERM ask it to stop.
 
     work: a module-level function; arguments and return value are plain data. checkpoints, history: absolute paths.
@@ -26,5 +32,7 @@ def launch(work: Callable[..., Any], compute: Compute, checkpoints: Path, histor
     from cvflow.runtime.local import LocalSession
 
     with Interrupts() as interrupts:
-        session = LocalSession(compute, CheckpointStore(checkpoints), History(history) if history else None, console, interrupts)
+        session = LocalSession(
+            compute, CheckpointStore(checkpoints), History(history) if history else None, console, interrupts
+        )
         return work(session, **arguments)

@@ -61,7 +61,9 @@ def pick_device(compute: Compute) -> torch.device:
     """The device asked for; auto = the first GPU where there is one."""
     available = torch.cuda.is_available()
     if compute.device == "cuda" and not available:
-        raise RequestError(Fault("compute.device", "cuda", "a machine with a CUDA device", "Type compute.device=cpu."))
+        raise RequestError(
+            Fault("compute.device", "cuda", "a machine with a CUDA device", "Type compute.device=cpu.")
+        )
     return torch.device("cuda" if available and compute.device != "cpu" else "cpu")
 
 

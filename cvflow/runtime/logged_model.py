@@ -24,7 +24,9 @@ def log_model(client: Any, run_id: str, model_dir: Path, card: Path) -> str:
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
     from mlflow.models import Model
 
-    logged = client.create_logged_model(client.get_run(run_id).info.experiment_id, name="model", source_run_id=run_id)
+    logged = client.create_logged_model(
+        client.get_run(run_id).info.experiment_id, name="model", source_run_id=run_id
+    )
     described = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
     with tempfile.TemporaryDirectory() as scratch:
         save(Path(scratch) / "model", model_dir, card, described)

@@ -41,14 +41,24 @@ class VersionInfo:
 
 @plain_errors()
 def register_version(
-    model: str, run_id: str, model_dir: Path, fingerprint: str, tags: Mapping[str, str], metrics: Mapping[str, float], card: Path
+    model: str,
+    run_id: str,
+    model_dir: Path,
+    fingerprint: str,
+    tags: Mapping[str, str],
+    metrics: Mapping[str, float],
+    card: Path,
 ) -> int:
     """The version with this fingerprint, made where there is none; its tags are brought up to date, it is ``challenger``.
 
     card: Markdown; it goes with the model's files and with the run, and describes the version.
     """
     client = connect()
-    wanted = {**tags, **{f"{METRIC}{k}": repr(float(v)) for k, v in metrics.items()}, FINGERPRINT: fingerprint}
+    wanted = {
+        **tags,
+        **{f"{METRIC}{k}": repr(float(v)) for k, v in metrics.items()},
+        FINGERPRINT: fingerprint,
+    }
     with locked("registry"):
         found = client.search_model_versions(f"name = '{model}' and tags.`{FINGERPRINT}` = '{fingerprint}'")
         version = int(found[0].version) if found else _create(client, model, run_id, model_dir, wanted, card)
@@ -66,7 +76,9 @@ def described_by(card: Path) -> str:
     text = card.read_text(encoding="utf-8")
     if len(text) <= DESCRIPTION:
         return text
-    whole = text[: DESCRIPTION - 100].rpartition("\n## ")[0] or text[: DESCRIPTION - 100]  # no heading is cut in two
+    whole = (
+        text[: DESCRIPTION - 100].rpartition("\n## ")[0] or text[: DESCRIPTION - 100]
+    )  # no heading is cut in two
     return f"{whole.rstrip()}\n\nThe rest is in card.md, among the files of the run and of the model.\n"
 
 
@@ -76,7 +88,11 @@ def _create(client: Any, model: str, run_id: str, model_dir: Path, tags: dict[st
     if not client.search_registered_models(f"name = '{model}'"):
         client.create_registered_model(model)
     source = f"models:/{logged}"
-    return int(client.create_model_version(model, source, run_id=run_id, tags=tags, model_id=logged, await_creation_for=0).version)
+    return int(
+        client.create_model_version(
+            model, source, run_id=run_id, tags=tags, model_id=logged, await_creation_for=0
+        ).version
+    )
 
 
 @plain_errors()
@@ -86,7 +102,11 @@ def versions(model: str | None = None) -> list[VersionInfo]:
         return []
     client = connect()
     models = _pages(client.search_registered_models, f"name = '{model}'" if model else None)
-    return [_info(v, m.aliases) for m in models for v in sorted(_versions(client, m.name), key=lambda v: -int(v.version))]
+    return [
+        _info(v, m.aliases)
+        for m in models
+        for v in sorted(_versions(client, m.name), key=lambda v: -int(v.version))
+    ]
 
 
 def _versions(client: Any, model: str) -> list[Any]:
@@ -138,13 +158,26 @@ def find_version(uri: str) -> VersionInfo:
     """The version behind ``models:/name@alias`` or ``models:/name/3``. Raises RequestError naming what there is."""
     parts = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if parts is None:
-        raise RequestError(Fault("model", f"'{uri}'", "models:/NAME@ALIAS or models:/NAME/VERSION", "Type 'cvflow models' for names."))
+        raise RequestError(
+            Fault(
+                "model",
+                f"'{uri}'",
+                "models:/NAME@ALIAS or models:/NAME/VERSION",
+                "Type 'cvflow models' for names.",
+            )
+        )
     name, alias, number = parts.groups()
     found = versions(name)
     if not found:
         known = sorted({v.name for v in versions()})
-        expected = f"a registered model: {one_of(known)}" if known else "a registered model, and there is none yet"
-        raise RequestError(Fault("model", f"'{name}'", expected, did_you_mean(name, known) or "Type 'cvflow models' for names."))
+        expected = (
+            f"a registered model: {one_of(known)}" if known else "a registered model, and there is none yet"
+        )
+        raise RequestError(
+            Fault(
+                "model", f"'{name}'", expected, did_you_mean(name, known) or "Type 'cvflow models' for names."
+            )
+        )
     match = [v for v in found if (alias in v.aliases if alias else v.version == int(number))]
     if not match:
         known = sorted({a for v in found for a in v.aliases})
@@ -172,7 +205,9 @@ def download(uri: str) -> Path:
     local = _local_path(location) or _fetch(location)
     found = sorted(local.glob("artifacts/*/model.json"))
     if not found:
-        raise RequestError(Fault("model", f"'{uri}', kept at {location}", "the files of a model that cvflow registered"))
+        raise RequestError(
+            Fault("model", f"'{uri}', kept at {location}", "the files of a model that cvflow registered")
+        )
     return found[0].parent
 
 
@@ -187,9 +222,13 @@ def _location_of_run(uri: str) -> str:
     try:
         outputs = client.get_run(run_id).outputs
     except MlflowException:
-        raise RequestError(Fault("model", f"'{uri}'", "runs:/RUN_ID/model of a run", "Type 'cvflow ui' to see the runs.")) from None
+        raise RequestError(
+            Fault("model", f"'{uri}'", "runs:/RUN_ID/model of a run", "Type 'cvflow ui' to see the runs.")
+        ) from None
     if not outputs or not outputs.model_outputs:
-        raise RequestError(Fault("model", f"'{uri}'", "a run with a registered model", "Type 'cvflow models' for those."))
+        raise RequestError(
+            Fault("model", f"'{uri}'", "a run with a registered model", "Type 'cvflow models' for those.")
+        )
     return str(client.get_logged_model(outputs.model_outputs[-1].model_id).artifact_location)
 
 

@@ -21,21 +21,32 @@ class CvflowModel(PythonModel):
 
         self.model = cvflow.load(context.artifacts["model"])
 
-    def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         """One mapping a row: ``class``, ``probabilities``, ...; ``error`` alone where an image cannot be read, or is not there.
 
         What is a file (the PNG of a mask) is base64 text.
         """
-        columns: dict[str, Any] = {name: map(decoded, column(model_input, name)) for name in self.model.images}
-        rows: list[dict[str, Any]] = [dict(zip(columns, row, strict=True)) for row in zip_longest(*columns.values())]
+        columns: dict[str, Any] = {
+            name: map(decoded, column(model_input, name)) for name in self.model.images
+        }
+        rows: list[dict[str, Any]] = [
+            dict(zip(columns, row, strict=True)) for row in zip_longest(*columns.values())
+        ]
         whole = [None not in row.values() for row in rows]
-        answers = map(as_text, self.model.predict([row for row, good in zip(rows, whole, strict=True) if good]))
+        answers = map(
+            as_text, self.model.predict([row for row, good in zip(rows, whole, strict=True) if good])
+        )
         return [next(answers) if good else {"error": NOT_TEXT} for good in whole]
 
 
 def as_text(answer: dict[str, Any]) -> dict[str, Any]:
     """The answer, its bytes as base64 text: JSON has none."""
-    return {name: base64.b64encode(value).decode() if isinstance(value, bytes) else value for name, value in answer.items()}
+    return {
+        name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
+        for name, value in answer.items()
+    }
 
 
 def column(model_input: pd.DataFrame, name: str) -> list[Any]:

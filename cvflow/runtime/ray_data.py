@@ -43,7 +43,9 @@ class RowRanges(Datasource):
     def estimate_inmemory_data_size(self) -> int | None:
         return None
 
-    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None) -> list[ReadTask]:
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
         return [self._task(start, stop) for start, stop in self._ranges]
 
     def _task(self, start: int, stop: int) -> ReadTask:
@@ -61,7 +63,9 @@ class RowRanges(Datasource):
 class PredictorActor:
     """Holds the model; called with one batch as an Arrow table."""
 
-    def __init__(self, model: str, compute: dict[str, Any], plugins: dict[str, str], views: Sequence[Component]) -> None:
+    def __init__(
+        self, model: str, compute: dict[str, Any], plugins: dict[str, str], views: Sequence[Component]
+    ) -> None:
         load_texts(plugins)
         settings = Compute.model_validate(compute)
         compute_on(threads(settings))
@@ -74,7 +78,12 @@ class PredictorActor:
 
 
 def predict(
-    source: RowSource, model: Path, compute: Compute, batch_size: int, first: int = 0, views: Sequence[Component] = ()
+    source: RowSource,
+    model: Path,
+    compute: Compute,
+    batch_size: int,
+    first: int = 0,
+    views: Sequence[Component] = (),
 ) -> Iterator[pa.Table]:
     """The answers of a model directory to the rows of the source from ``first`` on, in their order: tables of ``answer_schema``."""
     connect(compute)
@@ -95,7 +104,9 @@ def predict(
     try:
         yield from answers.iter_batches(batch_size=None, batch_format="pyarrow")
     except Exception as error:  # RayError, or Ray Data's own
-        raise own_error(reversed(list(causes(error)))) or CvflowError(f"Ray Data failed: {str(error).splitlines()[-1]}") from error
+        raise own_error(reversed(list(causes(error)))) or CvflowError(
+            f"Ray Data failed: {str(error).splitlines()[-1]}"
+        ) from error
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

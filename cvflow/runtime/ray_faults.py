@@ -37,19 +37,27 @@ class Watch(ray.train.UserCallback):
             raise own  # in the controller, where nothing is retried
         self.failures += 1
         if self.failures <= MAX_FAILURES:
-            self.mailbox.say.remote(f"{described(worker_exceptions)}; the workers are started again from the last checkpoint")
+            self.mailbox.say.remote(
+                f"{described(worker_exceptions)}; the workers are started again from the last checkpoint"
+            )
 
 
 def unwrap(error: ray.train.TrainingFailedError) -> Exception:
     """The worker's own error where it is one of ours, else one that says which were lost and how."""
-    own = own_error([getattr(error, "controller_failure", None), *getattr(error, "worker_failures", {}).values()])
+    own = own_error(
+        [getattr(error, "controller_failure", None), *getattr(error, "worker_failures", {}).values()]
+    )
     if own is not None:
         return own
     failures = getattr(error, "worker_failures", {})
     if not failures:
         fate = _fate(getattr(error, "controller_failure", None))
-        return CvflowError(f"a process of Ray Train's {fate}. {KEPT}" if fate else f"The Ray Train workers failed: {error}")
-    return CvflowError(f"{described(failures)}, after {MAX_FAILURES} times that workers were started again. {KEPT}")
+        return CvflowError(
+            f"a process of Ray Train's {fate}. {KEPT}" if fate else f"The Ray Train workers failed: {error}"
+        )
+    return CvflowError(
+        f"{described(failures)}, after {MAX_FAILURES} times that workers were started again. {KEPT}"
+    )
 
 
 def own_error(failures: Iterable[Any]) -> CvflowError | None:
@@ -71,7 +79,9 @@ def described(failures: Mapping[int, Any]) -> str:
     first = next(cause for cause in causes.values() if isinstance(cause, OthersGoneError))
     silent = [rank for rank in range(first.world_size) if rank not in causes]
     if first.waited:
-        return f"rank {_listed(silent)} did not answer for compute.hang_minutes: rank {_listed(causes)} waited"
+        return (
+            f"rank {_listed(silent)} did not answer for compute.hang_minutes: rank {_listed(causes)} waited"
+        )
     return f"rank {_listed(causes)} lost the connection to the others ({first.text.splitlines()[0][:200]})"
 
 
@@ -83,7 +93,9 @@ def _fate(error: Any) -> str:
     if type(error).__name__ == "WorkerHealthCheckTimeoutError":
         return "did not answer for compute.hang_minutes"
     if isinstance(cause, ray.exceptions.RayError):
-        return "was lost: killed (SIGKILL, as by the kernel where memory ends), or crashed, or its node is gone"
+        return (
+            "was lost: killed (SIGKILL, as by the kernel where memory ends), or crashed, or its node is gone"
+        )
     return ""
 
 

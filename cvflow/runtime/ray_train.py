@@ -127,8 +127,12 @@ def fit(
         "mailbox": mailbox,
         "plugins": loaded_plugins(),
     }
-    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(60 * compute.hang_minutes)  # Ray takes it to the controller
-    name = uuid.uuid4().hex  # new each time: Ray would answer an old one with its old result. Our own checkpoints resume.
+    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(
+        60 * compute.hang_minutes
+    )  # Ray takes it to the controller
+    name = (
+        uuid.uuid4().hex
+    )  # new each time: Ray would answer an old one with its old result. Our own checkpoints resume.
     with tempfile.TemporaryDirectory(prefix="cvflow-ray-") as scratch:
         trainer = ray.train.torch.TorchTrainer(
             _worker,
@@ -163,7 +167,9 @@ def _fit(trainer: Any, asked: Callable[[], bool], mailbox: Any) -> Any:
         except BaseException as error:
             fitting.set_exception(error)
 
-    threading.Thread(target=fit, name="ray-train-fit", daemon=True).start()  # a second signal leaves it behind
+    threading.Thread(
+        target=fit, name="ray-train-fit", daemon=True
+    ).start()  # a second signal leaves it behind
     while not wait([fitting], timeout=0.2).done:
         if not told and asked():
             told = True

@@ -78,7 +78,9 @@ class Asker(HereOnly, Searcher):
             return {"params": trial.params}
         return Searcher.FINISHED
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         if error or result is None:
             return  # Lost takes it down, which knows why
         end = result.get("end", "done")
@@ -96,7 +98,9 @@ class Population(HereOnly, SearchAlgorithm):
     """The same for population-based training, which Tune lets nothing ask that it knows for a searcher, and draws for itself."""
 
     def __init__(self, asker: Asker) -> None:
-        random.seed(asker.conductor.search.seed)  # whose params are taken, and how they change, Tune draws from this generator
+        random.seed(
+            asker.conductor.search.seed
+        )  # whose params are taken, and how they change, Tune draws from this generator
         self._inner = SearchGenerator(asker)
         self._inner.set_search_properties(SCORE, "max", {})
 
@@ -106,7 +110,9 @@ class Population(HereOnly, SearchAlgorithm):
     def next_trial(self) -> Any:
         return self._inner.next_trial()  # type: ignore[no-untyped-call]
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         self._inner.on_trial_complete(trial_id, result, error)
 
     def is_finished(self) -> bool:
@@ -122,11 +128,17 @@ class Listener(HereOnly, tune.Callback):
     def __init__(self, asker: Asker, sign: float) -> None:
         self._asker, self._sign = asker, sign
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         if EPOCH not in result:
             return
         number = self._asker.numbers[trial.trial_id]
-        trial_now, params, source = self._asker.conductor.trials[number], result["config"]["params"], result.get(SOURCE)
+        trial_now, params, source = (
+            self._asker.conductor.trials[number],
+            result["config"]["params"],
+            result.get(SOURCE),
+        )
         if params != trial_now.params or source not in (None, trial_now.source):
             self._asker.conductor.journal.changed(number, params, source)
         self._asker.conductor.saw(number, result[EPOCH], self._sign * result[SCORE])
@@ -151,7 +163,10 @@ class Gentle(HereOnly, TrialScheduler):
         conductor = self._asker.conductor
         stand_in: Any = Before(f"before{number}")
         nobody: Any = None
-        results = [{EPOCH: epoch, SCORE: sign * metrics[conductor.score_name]} for epoch, metrics in conductor.scores(number).items()]
+        results = [
+            {EPOCH: epoch, SCORE: sign * metrics[conductor.score_name]}
+            for epoch, metrics in conductor.scores(number).items()
+        ]
         if not (results and ended):
             return
         self._inner.on_trial_add(nobody, stand_in)
@@ -230,10 +245,14 @@ def run_trials(
             max_concurrent_trials=None if exploits else room,
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(storage_path=str(scratch), name=name, verbose=0, callbacks=[Listener(asker, sign)]),
+        run_config=tune.RunConfig(
+            storage_path=str(scratch), name=name, verbose=0, callbacks=[Listener(asker, sign)]
+        ),
     )
     try:
-        with Interrupts("stopping: the trials that run write a checkpoint; again to stop at once without one") as interrupts:
+        with Interrupts(
+            "stopping: the trials that run write a checkpoint; again to stop at once without one"
+        ) as interrupts:
             _fit(tuner, interrupts, conductor)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -272,11 +291,18 @@ def at_once(search: Search, compute: Compute) -> int:
     if compute.most > 1:
         unit = "GPU" if uses_gpu(compute) else "CPU"
         room = int(have.get(unit, 0) // compute.least)
-        wanted = Fault("compute.workers", str(compute.most), f"at most {have.get(unit, 0):g}, the {unit}s there are")
-    else:
-        room = int(min(have.get(name.upper(), 0) // amount for name, amount in needs(search, compute).items()))
         wanted = Fault(
-            "search.cpus", f"{search.cpus:g} a trial", f"at most {have.get('CPU', 0):g}, the CPUs there are", "Type search.cpus=1."
+            "compute.workers", str(compute.most), f"at most {have.get(unit, 0):g}, the {unit}s there are"
+        )
+    else:
+        room = int(
+            min(have.get(name.upper(), 0) // amount for name, amount in needs(search, compute).items())
+        )
+        wanted = Fault(
+            "search.cpus",
+            f"{search.cpus:g} a trial",
+            f"at most {have.get('CPU', 0):g}, the CPUs there are",
+            "Type search.cpus=1.",
         )
     if room < 1:
         raise RequestError(wanted)

@@ -36,8 +36,14 @@ def asha(
     """
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
-    limits: dict[str, Any] = {"max_t": max(epochs, grace), "grace_period": grace, "reduction_factor": reduction}
-    return AsyncHyperBandScheduler(time_attr=EPOCH, metric=SCORE, mode="max", stop_last_trials=False, **limits)
+    limits: dict[str, Any] = {
+        "max_t": max(epochs, grace),
+        "grace_period": grace,
+        "reduction_factor": reduction,
+    }
+    return AsyncHyperBandScheduler(
+        time_attr=EPOCH, metric=SCORE, mode="max", stop_last_trials=False, **limits
+    )
 
 
 @register("scheduler", "median")
@@ -77,7 +83,9 @@ def pbt(
         return {**config, "params": params}
 
     mutations = {
-        key: list(dimension.values) if dimension.kind == "choice" else (lambda dimension=dimension: dimension.at(random.random()))
+        key: list(dimension.values)
+        if dimension.kind == "choice"
+        else (lambda dimension=dimension: dimension.at(random.random()))
         for key, dimension in space.items()
     }
     return PopulationBasedTraining(

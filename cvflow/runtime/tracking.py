@@ -22,7 +22,15 @@ from typing import Any
 
 import cvflow
 from cvflow.errors import Fault, RequestError
-from cvflow.runtime.tracking_uri import FINGERPRINT, artifact_location, connect, first_line, locked, plain_errors, without_password
+from cvflow.runtime.tracking_uri import (
+    FINGERPRINT,
+    artifact_location,
+    connect,
+    first_line,
+    locked,
+    plain_errors,
+    without_password,
+)
 from cvflow.runtime.tracking_uri import tracking_uri as tracking_uri
 
 METRICS_A_CALL = 1000
@@ -38,7 +46,11 @@ def find_run(experiment: str, fingerprint: str) -> str | None:
     """The id of the training's run, if there is one that is not deleted."""
     client = connect()
     found = client.get_experiment_by_name(experiment)
-    return _search(client, found.experiment_id, fingerprint) if found and found.lifecycle_stage == "active" else None
+    return (
+        _search(client, found.experiment_id, fingerprint)
+        if found and found.lifecycle_stage == "active"
+        else None
+    )
 
 
 @plain_errors()
@@ -69,7 +81,14 @@ def _experiment(client: Any, name: str) -> str:
         return str(client.create_experiment(name, artifact_location=artifact_location(tracking_uri())))
     if found.lifecycle_stage != "active":
         fix = f"Type 'mlflow experiments restore -x {found.experiment_id}', or name another."
-        raise RequestError(Fault("tracking.experiment", f"'{name}', which is deleted", "an experiment in use or a new name", fix))
+        raise RequestError(
+            Fault(
+                "tracking.experiment",
+                f"'{name}', which is deleted",
+                "an experiment in use or a new name",
+                fix,
+            )
+        )
     return str(found.experiment_id)
 
 
@@ -114,7 +133,9 @@ def _dataset_input(name: str, digest: str, source: str, counts: Mapping[str, int
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     where = json.dumps({"uri": source})
-    dataset = Dataset(name=name, digest=digest, source_type="local", source=where, profile=json.dumps(dict(counts)))
+    dataset = Dataset(
+        name=name, digest=digest, source_type="local", source=where, profile=json.dumps(dict(counts))
+    )
     return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "training")])
 
 
@@ -127,7 +148,10 @@ def flatten(data: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         for index, item in enumerate(data):
             yield from flatten(item, f"{prefix}{index}.")
     else:
-        yield _name(prefix.rstrip(".")), _short(data if isinstance(data, str) else json.dumps(data, default=str))
+        yield (
+            _name(prefix.rstrip(".")),
+            _short(data if isinstance(data, str) else json.dumps(data, default=str)),
+        )
 
 
 def _name(key: str) -> str:
@@ -144,13 +168,18 @@ def _short(value: str, most: int = 6000) -> str:
 def environment() -> dict[str, str]:
     """Versions as tags."""
     versions = {name: metadata.version(name) for name in PACKAGES}
-    return {f"cvflow.version.{k}": v for k, v in {"python": platform.python_version(), "cvflow": cvflow.__version__, **versions}.items()}
+    return {
+        f"cvflow.version.{k}": v
+        for k, v in {"python": platform.python_version(), "cvflow": cvflow.__version__, **versions}.items()
+    }
 
 
 @cache
 def installed() -> str:
     """Every installed package, as ``name==version`` lines."""
-    return "\n".join(sorted({f"{d.name}=={d.version}" for d in metadata.distributions()}, key=str.lower)) + "\n"
+    return (
+        "\n".join(sorted({f"{d.name}=={d.version}" for d in metadata.distributions()}, key=str.lower)) + "\n"
+    )
 
 
 def log_results(run_id: str, metrics: Mapping[str, float]) -> None:
@@ -160,7 +189,10 @@ def log_results(run_id: str, metrics: Mapping[str, float]) -> None:
     client = connect()
     known = client.get_run(run_id).data.metrics
     now = int(time.time() * 1000)
-    client.log_batch(run_id, metrics=[Metric(k, v, now, 0) for k, v in metrics.items() if known.get(k) != v and not math.isnan(v)])
+    client.log_batch(
+        run_id,
+        metrics=[Metric(k, v, now, 0) for k, v in metrics.items() if known.get(k) != v and not math.isnan(v)],
+    )
 
 
 def log_files(run_id: str, texts: Mapping[str, str]) -> None:
@@ -193,7 +225,9 @@ class Tail:
     primary key, and drops exact repeats.
     """
 
-    def __init__(self, history: Path, run: str | Callable[[], str], *, every: float = 2.0, patience: float = 20.0) -> None:
+    def __init__(
+        self, history: Path, run: str | Callable[[], str], *, every: float = 2.0, patience: float = 20.0
+    ) -> None:
         self.history = history.absolute()
         self.run_id = run if isinstance(run, str) else None
         self._run, self._every, self._patience = run, every, patience
@@ -205,7 +239,9 @@ class Tail:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._done.set()
         self._thread.join(self._patience)
         if self.behind:
@@ -265,7 +301,11 @@ def metrics_in(lines: bytes) -> list[Any]:
     from mlflow.entities import Metric
 
     points = [json.loads(line) for line in lines.splitlines()]
-    return [Metric(_name(k), float(v), round(1000 * p["time"]), p["step"]) for p in points for k, v in p["metrics"].items()]
+    return [
+        Metric(_name(k), float(v), round(1000 * p["time"]), p["step"])
+        for p in points
+        for k, v in p["metrics"].items()
+    ]
 
 
 def _replace(path: Path, text: str) -> None:
@@ -276,4 +316,6 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _warn(consequence: str, error: Exception) -> None:
-    sys.stderr.write(f"warning: MLflow at {without_password(tracking_uri())} does not answer: {consequence} ({first_line(error)})\n")
+    sys.stderr.write(
+        f"warning: MLflow at {without_password(tracking_uri())} does not answer: {consequence} ({first_line(error)})\n"
+    )

@@ -54,7 +54,9 @@ def connect() -> MlflowClient:
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # its INFO lines (and with them Alembic's) are no news to a user
+    logging.getLogger("mlflow").setLevel(
+        logging.WARNING
+    )  # its INFO lines (and with them Alembic's) are no news to a user
     uri = tracking_uri()
     with locked("schema"):  # two processes that both create the tables break each other
         file = database(uri)

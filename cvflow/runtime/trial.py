@@ -36,7 +36,9 @@ class TrialSession:
     world_size = 1
     report_seconds = 0.0
 
-    def __init__(self, compute: Compute, folder: Path, reporter: Reporter, cpus: float, params: Mapping[str, Any]) -> None:
+    def __init__(
+        self, compute: Compute, folder: Path, reporter: Reporter, cpus: float, params: Mapping[str, Any]
+    ) -> None:
         self.device = pick_device(compute)
         self.loader_workers = compute.loader_workers
         self.checkpoint_seconds = 60 * compute.checkpoint_minutes
@@ -75,7 +77,11 @@ class Reporter:
 
     def take(self, metrics: Mapping[str, float]) -> None:
         if EPOCH in metrics and self._metric in metrics:
-            self._waiting = {EPOCH: round(metrics[EPOCH]), SCORE: self._sign * metrics[self._metric], **self.source}
+            self._waiting = {
+                EPOCH: round(metrics[EPOCH]),
+                SCORE: self._sign * metrics[self._metric],
+                **self.source,
+            }
 
     def send(self, checkpoint: Path | None = None) -> None:
         if self._waiting is None:
@@ -100,7 +106,9 @@ class ReportingStore(CheckpointStore):
         self._reporter, self._params = reporter, dict(params)
 
     def save(self, step: int, checkpoint: Checkpoint, best: bool = False) -> Path:
-        own = Checkpoint({**checkpoint.state, SOURCE: int(self.root.parent.name), PARAMS: self._params}, checkpoint.tensors)
+        own = Checkpoint(
+            {**checkpoint.state, SOURCE: int(self.root.parent.name), PARAMS: self._params}, checkpoint.tensors
+        )
         path = super().save(step, own, best)
         self._reporter.send(path)
         return path
@@ -138,7 +146,9 @@ def run_trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
         return
     if given := tune.get_checkpoint():
         source = adopt(Path(given.path), folder, config["params"])
-        reporter.source = {SOURCE: source} if source != int(folder.name) else {}  # its own, where it was only paused
+        reporter.source = (
+            {SOURCE: source} if source != int(folder.name) else {}
+        )  # its own, where it was only paused
     session = TrialSession(compute, folder, reporter, shared["cpus"], config["params"])
     reporter.end(ended(folder, lambda: shared["work"](session, **arguments)))
 
@@ -152,13 +162,23 @@ def own_folder(folder: Path, trial_id: str, number: int | None = None) -> Path:
     return folder / "trials" / note.read_text()
 
 
-def nested(work: Callable[..., Any], compute: Compute, folder: Path, reporter: Reporter, arguments: dict[str, Any]) -> None:
+def nested(
+    work: Callable[..., Any], compute: Compute, folder: Path, reporter: Reporter, arguments: dict[str, Any]
+) -> None:
     """The trial as a Ray Train run of its own, which ends its workers itself when it is asked to stop."""
     from cvflow.runtime.ray_train import fit  # torch's distributed part is loaded only where it is used
 
     with (folder / "log.txt").open("a") as log:
         console = NestedConsole(reporter, log)
-        fit(work, compute, folder / "checkpoints", folder / "history.jsonl", console, arguments, lambda: asked_to_stop(folder))
+        fit(
+            work,
+            compute,
+            folder / "checkpoints",
+            folder / "history.jsonl",
+            console,
+            arguments,
+            lambda: asked_to_stop(folder),
+        )
 
 
 def ended(folder: Path, work: Callable[[], Any]) -> dict[str, str]:
@@ -183,7 +203,11 @@ def adopt(directory: Path, folder: Path, params: Mapping[str, Any]) -> int:
     """
     checkpoint = read_checkpoint(directory)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    options = {key.removeprefix("train.optimizer."): value for key, value in params.items() if key.startswith("train.optimizer.")}
+    options = {
+        key.removeprefix("train.optimizer."): value
+        for key, value in params.items()
+        if key.startswith("train.optimizer.")
+    }
     for group in checkpoint.state.get("optimizer", {}).get("param_groups", ()):
         group |= {key: value for key, value in options.items() if group.get(key)}
     taken = Checkpoint({**checkpoint.state, PARAMS: dict(params)}, checkpoint.tensors)

@@ -33,11 +33,15 @@ class TrialsConsole:
         if self._before:
             self._write(f"going on: {self._before} of {self._conductor.samples} trials have ended")
         if self._stream.isatty() and not self._conductor.finished:
-            self._live = Live(console=Console(file=self._stream), get_renderable=self.table, refresh_per_second=2)
+            self._live = Live(
+                console=Console(file=self._stream), get_renderable=self.table, refresh_per_second=2
+            )
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live is not None:
             self._live.stop()
 
@@ -45,13 +49,21 @@ class TrialsConsole:
         """News of a trial."""
         if self._live is None and trial.ended:
             so_far = f"{self._ended()}/{self._conductor.samples}"
-            self._write("  ".join([f"trial {trial.number:3}", so_far, outcome(trial), words(trial.params), self.standing()]))
+            self._write(
+                "  ".join(
+                    [f"trial {trial.number:3}", so_far, outcome(trial), words(trial.params), self.standing()]
+                )
+            )
 
     def standing(self) -> str:
         """The best so far, and how long it may still take."""
         left = self._conductor.samples - self._ended()
         done = self._ended() - self._before
-        eta = f"ETA {timedelta(seconds=round((time.monotonic() - self._began) / done * left))}" if done and left else ""
+        eta = (
+            f"ETA {timedelta(seconds=round((time.monotonic() - self._began) / done * left))}"
+            if done and left
+            else ""
+        )
         best = ranked(self._conductor.trials, self._conductor.objective)[:1]
         said = [f"best {trial.score:.4f} (trial {trial.number})" for trial in best]
         return "  ".join(filter(None, [*said, eta]))
@@ -60,12 +72,29 @@ class TrialsConsole:
         """The trials that run, then the best of those that ended."""
         conductor = self._conductor
         running = [trial for trial in conductor.trials if not trial.ended]
-        best = [trial for trial in ranked(conductor.trials, conductor.objective) if trial.ended][: max(1, SHOWN - len(running))]
+        best = [trial for trial in ranked(conductor.trials, conductor.objective) if trial.ended][
+            : max(1, SHOWN - len(running))
+        ]
         title = f"{self._ended()} of {conductor.samples} trials  {self.standing()}"
-        table = Table("trial", "state", conductor.score_name, "epochs", "params", title=title, title_justify="left", box=None)
+        table = Table(
+            "trial",
+            "state",
+            conductor.score_name,
+            "epochs",
+            "params",
+            title=title,
+            title_justify="left",
+            box=None,
+        )
         for trial in [*running, *best]:
             score = "" if trial.score is None else f"{trial.score:.4f}"
-            table.add_row(str(trial.number), "runs" if not trial.ended else trial.state, score, str(trial.epochs), words(trial.params))
+            table.add_row(
+                str(trial.number),
+                "runs" if not trial.ended else trial.state,
+                score,
+                str(trial.epochs),
+                words(trial.params),
+            )
         return table
 
     def _ended(self) -> int:

@@ -16,5 +16,10 @@ def serve(port: int) -> None:
         return
     sys.stderr.write(f"MLflow UI of {uri}\nopen http://127.0.0.1:{port}  (Ctrl-C ends it)\n")
     sys.stderr.flush()
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # seven processes that a tracking UI does not need
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)])
+    os.environ.setdefault(
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false"
+    )  # seven processes that a tracking UI does not need
+    os.execv(
+        sys.executable,
+        [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)],
+    )

@@ -35,12 +35,16 @@ def evaluate(run: Run) -> None:
     rule = run.recipe.evaluate
     dataset = PreparedDataset(run.path("data"))
     compute = here_if_few(run.recipe.compute, dataset.info.counts[rule.split])
-    result = measure(run.path("model"), run.path("data"), rule.split, rule.batch_size, compute, run.state, rule.views)
+    result = measure(
+        run.path("model"), run.path("data"), rule.split, rule.batch_size, compute, run.state, rule.views
+    )
     out = run.path("evaluation")
     out.mkdir(parents=True, exist_ok=True)
     digest = dataset.digest
     views = [view.model_dump(mode="json") for view in rule.views]
-    (out / "metrics.json").write_text(to_json({"split": rule.split, "data_digest": digest, "metrics": result.metrics, "views": views}))
+    (out / "metrics.json").write_text(
+        to_json({"split": rule.split, "data_digest": digest, "metrics": result.metrics, "views": views})
+    )
     (out / "details.json").write_text(to_json(result.details))
     answers = zip(result.predictions, result.quality, result.right, strict=True)
     rows = [{"id": p.id, "quality": quality, "right": right, **p.values} for p, quality, right in answers]
@@ -60,7 +64,9 @@ def measure(
     return result
 
 
-def evaluate_worker(session: Session, model: str, dataset: str, split: str, batch_size: int, views: list[dict[str, Any]]) -> Evaluation:
+def evaluate_worker(
+    session: Session, model: str, dataset: str, split: str, batch_size: int, views: list[dict[str, Any]]
+) -> Evaluation:
     """On each rank: the whole evaluation of the model directory, predictions kept."""
     trained = read_model(Path(model), session.device)
     if trained.recipe.train.deterministic:
@@ -73,7 +79,11 @@ def evaluate_worker(session: Session, model: str, dataset: str, split: str, batc
 def measured_on(measured: Mapping[str, Any]) -> str:
     """Of what a metric was measured on: the data's digest, and the views where there are some. Equal ones can be compared."""
     views = measured.get("views")
-    return f"{measured['data_digest']}-{hashlib.sha256(json.dumps(views).encode()).hexdigest()[:8]}" if views else measured["data_digest"]
+    return (
+        f"{measured['data_digest']}-{hashlib.sha256(json.dumps(views).encode()).hexdigest()[:8]}"
+        if views
+        else measured["data_digest"]
+    )
 
 
 def to_json(value: Any) -> str:

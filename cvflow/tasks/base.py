@@ -176,10 +176,14 @@ class BaseTask:
         if type(self).features is BaseTask.features:
             faults += no_head(cfg)
         if kinds:
-            faults += unfit(cfg, "images_alone", "which changes the images alone", "changes that annotations follow")
+            faults += unfit(
+                cfg, "images_alone", "which changes the images alone", "changes that annotations follow"
+            )
             faults += unmixable(cfg, " or ".join(kinds))
         if len(self.schema.images) > 1:
-            faults += unfit(cfg, "one_image", "which hides the same place in each image", "changes that make up no match")
+            faults += unfit(
+                cfg, "one_image", "which hides the same place in each image", "changes that make up no match"
+            )
         return faults
 
     def data_faults(self, cfg: Recipe, reader: Format) -> list[Fault]:
@@ -212,7 +216,11 @@ class BaseTask:
     def transforms(self, cfg: Recipe, split: str) -> Transform:
         """The recipe's random transforms for train, then (or before: see Fit) the model's size."""
         augment = cfg.train.augment if split == "train" else ()
-        return compose(cfg.image, [build("transform", component, cfg.image) for component in augment], told=split != "train")
+        return compose(
+            cfg.image,
+            [build("transform", component, cfg.image) for component in augment],
+            told=split != "train",
+        )
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Stack images; stack tensor targets, keep the others as lists."""
@@ -236,8 +244,14 @@ class BaseTask:
     def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
         """Averaged; a map BCHW is first put where the view saw it, and averaged over those that saw the place."""
         maps = {k for k in raws[0] if raws[0][k].ndim == 4}
-        seen = {k: [view.undo(raw[k]) if k in maps else raw[k] for raw, view in zip(raws, views, strict=True)] for k in raws[0]}
-        return {k: torch.stack(values).nanmean(0) if k in maps else torch.stack(values).mean(0) for k, values in seen.items()}
+        seen = {
+            k: [view.undo(raw[k]) if k in maps else raw[k] for raw, view in zip(raws, views, strict=True)]
+            for k in raws[0]
+        }
+        return {
+            k: torch.stack(values).nanmean(0) if k in maps else torch.stack(values).mean(0)
+            for k, values in seen.items()
+        }
 
 
 def objective_by(task: Task, cfg: Recipe, info: DatasetInfo, metric: str | None) -> Objective:
@@ -260,7 +274,9 @@ def writes_files(task: Task) -> bool:
 
 def sampled(cfg: Recipe, default: str, column: str | None) -> Sampler:
     """The recipe's sampler, or the one named. column: what a row's class or identity is in, if rows have one."""
-    sampler: Sampler = build("sampler", cfg.train.sampler or Component(name=default), column, cfg.train.batch_size)
+    sampler: Sampler = build(
+        "sampler", cfg.train.sampler or Component(name=default), column, cfg.train.batch_size
+    )
     count = cfg.train.images_per_class
     return sampler if count is None else FirstOfEach(sampler, count, column)
 

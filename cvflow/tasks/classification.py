@@ -38,12 +38,22 @@ class Classification(BaseTask):
     over its rows; or a weight by name, 1 for those not named.
     """
 
-    schema = Schema(images=("image",), annotations={"label": "int32", "weight": "float32"}, stratify="label", defaults={"weight": 1.0})
+    schema = Schema(
+        images=("image",),
+        annotations={"label": "int32", "weight": "float32"},
+        stratify="label",
+        defaults={"weight": 1.0},
+    )
     answers: Mapping[str, str] = {"class": "string", "probabilities": "list<float>"}
     answer, usual_model = "class", "classifier"
     quality_name = "the truth's share"
 
-    def __init__(self, *, label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0, class_weights: ClassWeights = "none") -> None:
+    def __init__(
+        self,
+        *,
+        label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        class_weights: ClassWeights = "none",
+    ) -> None:
         self.label_smoothing, self.class_weights = label_smoothing, class_weights
         self.weight_C: Tensor | None = None
 
@@ -56,7 +66,11 @@ class Classification(BaseTask):
 
     def samples(self, row: Row) -> Iterable[Sample]:
         image = torch.from_numpy(decode(row["image"], max_megapixels=self.max_megapixels)).permute(2, 0, 1)
-        yield Sample(row["id"], {"image": image}, {name: torch.tensor(row[name]) for name in ("label", "weight") if name in row})
+        yield Sample(
+            row["id"],
+            {"image": image},
+            {name: torch.tensor(row[name]) for name in ("label", "weight") if name in row},
+        )
 
     def build(self, cfg: Recipe, info: DatasetInfo) -> nn.Module:
         model: nn.Module = build("model", cfg.model, cfg.image, info)
@@ -66,7 +80,9 @@ class Classification(BaseTask):
         return self._losses(model(batch.images["image"]), batch)
 
     def _losses(self, logits_BC: Tensor, batch: Batch) -> dict[str, Loss]:
-        each_B = F.cross_entropy(logits_BC, batch.targets["label"].long(), reduction="none", label_smoothing=self.label_smoothing)
+        each_B = F.cross_entropy(
+            logits_BC, batch.targets["label"].long(), reduction="none", label_smoothing=self.label_smoothing
+        )
         weight_B = self.weights(batch)
         return {"loss": Loss((weight_B * each_B).sum(), weight_B.sum())}
 
@@ -143,10 +159,22 @@ def weights_by_class(chosen: str | Mapping[str, float], info: DatasetInfo, count
     counts: what the dataset's ``extra`` has them under, how often each class is in each split.
     """
     if isinstance(chosen, str):
-        return None if chosen == "none" else balanced([info.extra[counts]["train"][name] for name in info.classes])
+        return (
+            None
+            if chosen == "none"
+            else balanced([info.extra[counts]["train"][name] for name in info.classes])
+        )
     unknown = [name for name in chosen if name not in info.classes]
     if unknown:
-        faults = (Fault("task.class_weights", f"'{n}'", f"a class: {one_of(info.classes)}", did_you_mean(n, info.classes)) for n in unknown)
+        faults = (
+            Fault(
+                "task.class_weights",
+                f"'{n}'",
+                f"a class: {one_of(info.classes)}",
+                did_you_mean(n, info.classes),
+            )
+            for n in unknown
+        )
         raise RequestError(*faults)
     return torch.tensor([chosen.get(name, 1.0) for name in info.classes])
 

@@ -60,7 +60,11 @@ class Embedding(BaseTask):
 
     def samples(self, row: Row) -> Iterable[Sample]:
         image = torch.from_numpy(decode(row["image"], max_megapixels=self.max_megapixels)).permute(2, 0, 1)
-        yield Sample(row["id"], {"image": image}, {"identity": torch.tensor(row["identity"])} if "identity" in row else {})
+        yield Sample(
+            row["id"],
+            {"image": image},
+            {"identity": torch.tensor(row["identity"])} if "identity" in row else {},
+        )
 
     def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler:
         return sampled(cfg, SAMPLER, IDENTITY)
@@ -72,7 +76,9 @@ class Embedding(BaseTask):
         identity_M, _ = over_ranks(batch.targets["identity"][:, None])
         return self._losses(own_BD, all_MD, batch.targets["identity"], identity_M[:, 0], first)
 
-    def _losses(self, own_BD: Tensor, all_MD: Tensor, identity_B: Tensor, identity_M: Tensor, first: int) -> dict[str, Loss]:
+    def _losses(
+        self, own_BD: Tensor, all_MD: Tensor, identity_B: Tensor, identity_M: Tensor, first: int
+    ) -> dict[str, Loss]:
         losses: dict[str, Loss] = self.loss(pairs_of(own_BD, all_MD, identity_B, identity_M, first))
         return losses
 
@@ -90,7 +96,10 @@ class Embedding(BaseTask):
         return {"embedding": F.normalize(super().merge(raws, views)["embedding"], dim=1)}
 
     def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
-        return [Prediction(id, {"embedding": v}) for id, v in zip(batch.ids, raw["embedding"].float().cpu().tolist(), strict=True)]
+        return [
+            Prediction(id, {"embedding": v})
+            for id, v in zip(batch.ids, raw["embedding"].float().cpu().tolist(), strict=True)
+        ]
 
     def metric(self, info: DatasetInfo) -> Metric:
         return EmbeddingMetric(info.classes)
@@ -110,7 +119,9 @@ class Embedding(BaseTask):
 
     def guess(self, train: Iterable[Row]) -> Callable[[Sample], Mapping[str, Any]]:
         """A direction for each image, drawn by its id: neighbours are found by chance."""
-        return lambda sample: {"embedding": np.random.default_rng(seed_of(sample.id)).standard_normal(CHANCE_DIM).tolist()}
+        return lambda sample: {
+            "embedding": np.random.default_rng(seed_of(sample.id)).standard_normal(CHANCE_DIM).tolist()
+        }
 
     def quality(self, prediction: Prediction, target: Mapping[str, Any]) -> float:
         """NaN: one vector alone is neither good nor bad."""

@@ -30,12 +30,19 @@ class Localization(BaseTask):
     The loss is joint: cross-entropy, and box_weight times that of the box: ``giou``, or ``smooth_l1`` of its edges.
     """
 
-    schema = Schema(images=("image",), annotations={"label": "int32", "box": "list<float>"}, stratify="label", kinds={"box": "box"})
+    schema = Schema(
+        images=("image",),
+        annotations={"label": "int32", "box": "list<float>"},
+        stratify="label",
+        kinds={"box": "box"},
+    )
     answers: Mapping[str, str] = {"class": "string", "probabilities": "list<float>", "box": "list<float>"}
     answer, usual_model = "box", "localizer"
     quality_name = "IoU"
 
-    def __init__(self, *, box_loss: BoxLoss = "giou", box_weight: Annotated[float, Field(ge=0)] = 1.0) -> None:
+    def __init__(
+        self, *, box_loss: BoxLoss = "giou", box_weight: Annotated[float, Field(ge=0)] = 1.0
+    ) -> None:
         self.box_loss: BoxLoss = box_loss
         self.box_weight = box_weight
 
@@ -43,7 +50,9 @@ class Localization(BaseTask):
         return Objective("accuracy", "max")
 
     def samples(self, row: Row) -> Iterable[Sample]:
-        from torchvision.tv_tensors import BoundingBoxes  # torchvision takes two seconds, and half of the stages read no sample
+        from torchvision.tv_tensors import (
+            BoundingBoxes,  # torchvision takes two seconds, and half of the stages read no sample
+        )
 
         image = torch.from_numpy(decode(row["image"], max_megapixels=self.max_megapixels)).permute(2, 0, 1)
         sample = Sample(row["id"], {"image": image})
@@ -64,9 +73,14 @@ class Localization(BaseTask):
         height, width = batch.images["image"].shape[2:]
         label_B, box_B4 = batch.targets["label"].long(), batch.targets["box"][:, 0]
         named = F.cross_entropy(outputs["logits"].float(), label_B, reduction="sum")
-        placed = box_loss(self.box_loss, outputs["boxes"], box_B4 / box_B4.new_tensor([width, height, width, height]))
+        placed = box_loss(
+            self.box_loss, outputs["boxes"], box_B4 / box_B4.new_tensor([width, height, width, height])
+        )
         count = torch.full_like(named.detach(), len(label_B))
-        return {"class_loss": Loss(named, count), "box_loss": Loss(self.box_weight * placed.sum, placed.count)}
+        return {
+            "class_loss": Loss(named, count),
+            "box_loss": Loss(self.box_weight * placed.sum, placed.count),
+        }
 
     def forward(self, model: nn.Module, batch: Batch) -> Raw:
         """``probabilities`` B x classes; ``boxes`` B x 4, xyxy in 0..1 of what the model sees."""
@@ -82,14 +96,27 @@ class Localization(BaseTask):
     def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
         """Averaged, the boxes as they lie in the whole image."""
         boxes = [whole(raw["boxes"], view.box, view.mirrored) for raw, view in zip(raws, views, strict=True)]
-        return {"probabilities": torch.stack([raw["probabilities"] for raw in raws]).mean(0), "boxes": torch.stack(boxes).mean(0)}
+        return {
+            "probabilities": torch.stack([raw["probabilities"] for raw in raws]).mean(0),
+            "boxes": torch.stack(boxes).mean(0),
+        }
 
     def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
         height, width = batch.images["image"].shape[2:]
-        probabilities, boxes = raw["probabilities"].cpu(), raw["boxes"].cpu() * torch.tensor([width, height, width, height])
+        probabilities, boxes = (
+            raw["probabilities"].cpu(),
+            raw["boxes"].cpu() * torch.tensor([width, height, width, height]),
+        )
         found = zip(batch.ids, probabilities.tolist(), boxes, batch.placed, strict=True)
         return [
-            Prediction(id, {"class": self.info.classes[int(np.argmax(p))], "probabilities": p, "box": at.box_back(b[None])[0].tolist()})
+            Prediction(
+                id,
+                {
+                    "class": self.info.classes[int(np.argmax(p))],
+                    "probabilities": p,
+                    "box": at.box_back(b[None])[0].tolist(),
+                },
+            )
             for id, p, b, at in found
         ]
 
@@ -100,7 +127,9 @@ class Localization(BaseTask):
         return iou(prediction.values["box"], target["box"])
 
     def right(self, prediction: Prediction, target: Mapping[str, Any]) -> bool:
-        return self.caption(target) == prediction.values["class"] and self.quality(prediction, target) >= FOUND
+        return (
+            self.caption(target) == prediction.values["class"] and self.quality(prediction, target) >= FOUND
+        )
 
     def caption(self, values: Mapping[str, Any]) -> str:
         if "label" in values:
@@ -123,9 +152,16 @@ class Localization(BaseTask):
             (sample,) = self.samples(row)
             labels[int(row["label"])] += 1
             boxes.append(box.decode(row["box"]) / edges_of(sample))
-        share, mean = [labels[i] / labels.total() for i in range(len(self.info.classes))], np.mean(boxes, axis=0)
+        share, mean = (
+            [labels[i] / labels.total() for i in range(len(self.info.classes))],
+            np.mean(boxes, axis=0),
+        )
         name = self.info.classes[int(np.argmax(share))]
-        return lambda sample: {"class": name, "probabilities": share, "box": (mean * edges_of(sample)).tolist()}
+        return lambda sample: {
+            "class": name,
+            "probabilities": share,
+            "box": (mean * edges_of(sample)).tolist(),
+        }
 
 
 def edges_of(sample: Sample) -> box.Box:

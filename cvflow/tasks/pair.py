@@ -45,28 +45,56 @@ class PairTask(BaseTask):
         if not unfit(cfg, "mirrors", "", ""):
             return []
         for record in reader:
-            lacking = [other for name, other in self.swaps.items() if name in record.maps and other not in record.maps]
+            lacking = [
+                other
+                for name, other in self.swaps.items()
+                if name in record.maps and other not in record.maps
+            ]
             if lacking and record.split in (None, "train"):
-                return unfit(cfg, "mirrors", f"without '{lacking[0]}' of '{record.id}'", f"'{lacking[0]}', which a mirrored pair needs")
+                return unfit(
+                    cfg,
+                    "mirrors",
+                    f"without '{lacking[0]}' of '{record.id}'",
+                    f"'{lacking[0]}', which a mirrored pair needs",
+                )
         return []
 
     def samples(self, row: Row) -> Iterable[Sample]:
         """The images and, where the row has them, its maps. Raises ImageFault where the images differ in size."""
-        from cvflow.loading.map_tensors import TENSORS  # torchvision takes two seconds, and half of the stages read no sample
+        from cvflow.loading.map_tensors import (
+            TENSORS,  # torchvision takes two seconds, and half of the stages read no sample
+        )
 
         pixels = {name: decode(row[name], max_megapixels=self.max_megapixels) for name in self.schema.images}
         sizes = {image.shape[:2] for image in pixels.values()}
         if len(sizes) > 1:
-            raise ImageFault(f"{' and '.join(pixels)} of different sizes: " + ", ".join(f"{w}x{h}" for h, w in sorted(sizes)))
+            raise ImageFault(
+                f"{' and '.join(pixels)} of different sizes: "
+                + ", ".join(f"{w}x{h}" for h, w in sorted(sizes))
+            )
         images = {name: torch.from_numpy(image).permute(2, 0, 1) for name, image in pixels.items()}
-        maps = {name: KINDS[kind].decode(row[name]) for name, kind in self.schema.kinds.items() if row.get(name) is not None}
-        tensors = {name: torch.from_numpy(np.atleast_3d(array)).permute(2, 0, 1) for name, array in maps.items()}
+        maps = {
+            name: KINDS[kind].decode(row[name])
+            for name, kind in self.schema.kinds.items()
+            if row.get(name) is not None
+        }
+        tensors = {
+            name: torch.from_numpy(np.atleast_3d(array)).permute(2, 0, 1) for name, array in maps.items()
+        }
         target = {name: TENSORS[self.schema.kinds[name]](tensor) for name, tensor in tensors.items()}
-        yield Sample(row["id"], images, target, {self.answer: maps[self.answer]} if maps else {}, swaps=self.swaps if maps else {})
+        yield Sample(
+            row["id"],
+            images,
+            target,
+            {self.answer: maps[self.answer]} if maps else {},
+            swaps=self.swaps if maps else {},
+        )
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """The map alone: what else a mirrored sample needed has been of use."""
-        return super().collate([s.but(target={k: v for k, v in s.target.items() if k == self.answer}) for s in samples])
+        return super().collate(
+            [s.but(target={k: v for k, v in s.target.items() if k == self.answer}) for s in samples]
+        )
 
     def _answers(self, model: nn.Module, batch: Batch) -> list[Tensor]:
         """BCHW each, from the coarsest to the last."""
@@ -80,7 +108,12 @@ class PairTask(BaseTask):
         truth = batch.targets[self.answer]
         each = [self.loss(answer.float(), truth) for answer in answers]
         weights = [COARSER**i for i in reversed(range(len(each)))]
-        return {"loss": Loss(torch.stack([w * loss.sum for w, loss in zip(weights, each, strict=True)]).sum(), each[-1].count)}
+        return {
+            "loss": Loss(
+                torch.stack([w * loss.sum for w, loss in zip(weights, each, strict=True)]).sum(),
+                each[-1].count,
+            )
+        }
 
     def forward(self, model: nn.Module, batch: Batch) -> Raw:
         """The map, BCHW, in pixels of the model's size."""
@@ -93,24 +126,37 @@ class PairTask(BaseTask):
     def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
         """Averaged, each in the pixels of the whole image and not in those of what the view enlarged or mirrored."""
         return super().merge(
-            [{k: _as_whole(map_BCHW, view) for k, map_BCHW in raw.items()} for raw, view in zip(raws, views, strict=True)], views
+            [
+                {k: _as_whole(map_BCHW, view) for k, map_BCHW in raw.items()}
+                for raw, view in zip(raws, views, strict=True)
+            ],
+            views,
         )
 
     def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
         """At the originals' size, in their pixels."""
         maps = zip(batch.ids, raw[self.answer].cpu(), batch.placed, strict=True)
-        return [Prediction(id, {self.answer: self.encode(placed.map_back(m) / _scale(m, placed.scale))}) for id, m, placed in maps]
+        return [
+            Prediction(id, {self.answer: self.encode(placed.map_back(m) / _scale(m, placed.scale))})
+            for id, m, placed in maps
+        ]
 
     def encode(self, map_CHW: Tensor) -> bytes:
         """The canonical bytes."""
         array = map_CHW.permute(1, 2, 0).numpy()
-        data: bytes = KINDS[self.schema.kinds[self.answer]].encode(array[..., 0] if array.shape[2] == 1 else array)
+        data: bytes = KINDS[self.schema.kinds[self.answer]].encode(
+            array[..., 0] if array.shape[2] == 1 else array
+        )
         return data
 
     def array(self, values: Mapping[str, Any]) -> NDArray[Any]:
         """The map in a prediction's values, a row's or a truth."""
         value = values[self.answer]
-        return KINDS[self.schema.kinds[self.answer]].decode(value) if isinstance(value, bytes) else np.asarray(value)
+        return (
+            KINDS[self.schema.kinds[self.answer]].decode(value)
+            if isinstance(value, bytes)
+            else np.asarray(value)
+        )
 
     def metric(self, info: DatasetInfo) -> Metric:
         return EndpointMetric(self.answer, KINDS[self.schema.kinds[self.answer]].decode, self.shares)

@@ -18,7 +18,9 @@ def other_model(cfg: Recipe, answer: str, usual: str) -> list[Fault]:
 
 def gives_else(model: str, answer: str, usual: str) -> Fault:
     fitting = [name for name in names("model") if getattr(get("model", name), "answer", None) == answer]
-    return Fault("model.name", f"'{model}'", f"a model of this task: {one_of(fitting)}", f"Type model.name={usual}.")
+    return Fault(
+        "model.name", f"'{model}'", f"a model of this task: {one_of(fitting)}", f"Type model.name={usual}."
+    )
 
 
 def no_head(cfg: Recipe) -> list[Fault]:
@@ -26,7 +28,9 @@ def no_head(cfg: Recipe) -> list[Fault]:
     keys = [f"train.phases.{i}.kind" for i in range(len(cfg.train.phases))] or ["train.kind"]
     kinds = zip(keys, cfg.train.plan(), strict=True)
     expected = "sgd: this task's models end in no linear layer that could be fitted"
-    return [Fault(key, "fit", expected, f"Type {key}=sgd.") for key, phase in kinds if phase.kind.name == "fit"]
+    return [
+        Fault(key, "fit", expected, f"Type {key}=sgd.") for key, phase in kinds if phase.kind.name == "fit"
+    ]
 
 
 def unfit(cfg: Recipe, mark: str, does: str, expected: str) -> list[Fault]:
@@ -47,4 +51,6 @@ def unmixable(cfg: Recipe, annotation: str) -> list[Fault]:
 def no_linear_layer(model: nn.Module) -> RequestError:
     """The error of a ``fit`` phase where there is nothing to fit."""
     got = f"fit with a {type(model).__name__}"
-    return RequestError(Fault("train.kind", got, "a classifier that ends in one linear layer", "Type train.kind=sgd."))
+    return RequestError(
+        Fault("train.kind", got, "a classifier that ends in one linear layer", "Type train.kind=sgd.")
+    )

@@ -39,7 +39,9 @@ class Segmentation(BaseTask):
     answer, usual_model = "mask", "unet"
     quality_name = "mean IoU of the image"
 
-    def __init__(self, *, class_weights: ClassWeights = "none", dice: Annotated[float, Field(ge=0)] = 0.0) -> None:
+    def __init__(
+        self, *, class_weights: ClassWeights = "none", dice: Annotated[float, Field(ge=0)] = 0.0
+    ) -> None:
         self.class_weights, self.dice = class_weights, dice
         self.weight_C: Tensor | None = None
 
@@ -51,7 +53,9 @@ class Segmentation(BaseTask):
         return Objective("miou", "max")
 
     def samples(self, row: Row) -> Iterable[Sample]:
-        from torchvision.tv_tensors import Mask  # torchvision takes two seconds, and half of the stages read no sample
+        from torchvision.tv_tensors import (
+            Mask,  # torchvision takes two seconds, and half of the stages read no sample
+        )
 
         image = torch.from_numpy(decode(row["image"], max_megapixels=self.max_megapixels)).permute(2, 0, 1)
         if "mask" not in row:
@@ -67,7 +71,10 @@ class Segmentation(BaseTask):
         labels = batch.targets["mask"]
         weight_C = None if self.weight_C is None else self.weight_C.to(labels.device)
         losses = {name: pixel_cross_entropy(logits, labels, weight_C) for name, logits in outputs.items()}
-        losses = {name: Loss(model.loss_weights.get(name, 1.0) * loss.sum, loss.count) for name, loss in losses.items()}
+        losses = {
+            name: Loss(model.loss_weights.get(name, 1.0) * loss.sum, loss.count)
+            for name, loss in losses.items()
+        }
         if self.dice:
             overlap = dice(outputs["loss"], labels)
             losses["dice_loss"] = Loss(self.dice * overlap.sum, overlap.count)
@@ -87,20 +94,28 @@ class Segmentation(BaseTask):
     def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
         """Probabilities are interpolated to the image's own size; the greatest one names the pixel."""
         found = zip(batch.ids, raw["probabilities"].cpu(), batch.placed, strict=True)
-        return [Prediction(id, {"mask": mask.encode(placed.labels_back(maps).numpy())}) for id, maps, placed in found]
+        return [
+            Prediction(id, {"mask": mask.encode(placed.labels_back(maps).numpy())})
+            for id, maps, placed in found
+        ]
 
     def metric(self, info: DatasetInfo) -> Metric:
         return SegmentationMetric(info.classes, mask.decode)
 
     def quality(self, prediction: Prediction, target: Mapping[str, Any]) -> float:
         """Over the classes that are in the image, or in the answer."""
-        return mean_iou(confusion(target["mask"], mask.decode(prediction.values["mask"]), len(self.info.classes)))
+        return mean_iou(
+            confusion(target["mask"], mask.decode(prediction.values["mask"]), len(self.info.classes))
+        )
 
     def caption(self, values: Mapping[str, Any]) -> str:
         """The three classes with the most pixels."""
         counts = mask.count(mask.decode(values["mask"]))[: len(self.info.classes)]
         most = [i for i in np.argsort(-counts, kind="stable")[:3] if counts[i]]
-        return ", ".join(f"{self.info.classes[i]} {counts[i] / counts.sum():.0%}" for i in most) or "nothing known"
+        return (
+            ", ".join(f"{self.info.classes[i]} {counts[i] / counts.sum():.0%}" for i in most)
+            or "nothing known"
+        )
 
     def draw(self, image: Pixels, answer: Mapping[str, Any]) -> Pixels:
         from cvflow.draw.annotated import overlaid

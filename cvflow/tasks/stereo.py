@@ -51,8 +51,14 @@ class Stereo(PairTask):
         asked = (("evaluate.views", cfg.evaluate.views), ("predict.views", cfg.predict.views))
         return [
             *super().faults(cfg),
-            *unfit(cfg, "turns", "which takes the views off their rows", "changes that keep the rows of a pair"),
-            *(_mirrored(where) for where, views in asked if any(view.name == "horizontal_flip" for view in views)),
+            *unfit(
+                cfg, "turns", "which takes the views off their rows", "changes that keep the rows of a pair"
+            ),
+            *(
+                _mirrored(where)
+                for where, views in asked
+                if any(view.name == "horizontal_flip" for view in views)
+            ),
         ]
 
     def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:

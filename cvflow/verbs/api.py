@@ -36,14 +36,19 @@ class Model:
         self.images = trained.task.schema.images
         self._predictor = Predictor(trained, next(trained.model.parameters()).device, views=views)
 
-    def predict(self, images: Iterable[ImageLike | Mapping[str, ImageLike]], batch_size: int = 64) -> list[dict[str, Any]]:
+    def predict(
+        self, images: Iterable[ImageLike | Mapping[str, ImageLike]], batch_size: int = 64
+    ) -> list[dict[str, Any]]:
         """One mapping an image, in order: ``class``, ``probabilities``, ...; ``error`` alone where it cannot be read.
 
         Where an answer takes several images they come by name, as ``{"left": ..., "right": ...}``.
         """
         rows = ({"id": str(index), **named(image, self.images)} for index, image in enumerate(images))
         answers = [answer for batch in self._predictor.rows(rows, batch_size) for answer in batch]
-        return [{k: v for k, v in answer.items() if k != "id" and (k != "error" or v is not None)} for answer in answers]
+        return [
+            {k: v for k, v in answer.items() if k != "id" and (k != "error" or v is not None)}
+            for answer in answers
+        ]
 
 
 def load(model: str | Path, device: str = "auto", views: Sequence[str | Mapping[str, Any]] = ()) -> Model:
@@ -52,10 +57,18 @@ def load(model: str | Path, device: str = "auto", views: Sequence[str | Mapping[
     device: auto, cpu or cuda. views: looks at each image, whose answers are merged, as a recipe's ``predict.views``.
     """
     looks, (directory, _) = checked_views(views, "views"), locate_model(model)
-    return Model(read_model(directory, pick_device(Compute.model_validate({"device": device}))), directory, looks)
+    return Model(
+        read_model(directory, pick_device(Compute.model_validate({"device": device}))), directory, looks
+    )
 
 
-def run(recipe: str | Path, overrides: Mapping[str, Any] | None = None, *, name: str | None = None, quiet: bool = False) -> Outcome:
+def run(
+    recipe: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    quiet: bool = False,
+) -> Outcome:
     """``cvflow run``: take a recipe from raw data to a registered model. overrides: dotted key -> value.
 
     Raises RequestError for a wrong recipe, CvflowError where a stage failed.
@@ -76,12 +89,18 @@ def predict_batch(
 ) -> Written:
     """Answer a folder, prepared dataset or Parquet with a model; see cvflow.stages.predict."""
     looks, (directory, version) = checked_views(views, "--view"), locate_model(model)
-    return predict_path(directory, version, source, out, Compute(workers=workers), batch_size, split, overlays, looks)
+    return predict_path(
+        directory, version, source, out, Compute(workers=workers), batch_size, split, overlays, looks
+    )
 
 
 def checked_views(views: Sequence[str | Mapping[str, Any]], where: str) -> tuple[Component, ...]:
     """Views as a recipe writes them, each a name or ``{name, options}``. Raises RequestError with every fault."""
-    wrong = [view for view in views if not isinstance(view, str) and not (isinstance(view, Mapping) and isinstance(view.get("name"), str))]
+    wrong = [
+        view
+        for view in views
+        if not isinstance(view, str) and not (isinstance(view, Mapping) and isinstance(view.get("name"), str))
+    ]
     faults = [Fault(where, repr(view), "a view's name, or {name: NAME, OPTION: VALUE}") for view in wrong]
     components = [Component.model_validate(view) for view in views if view not in wrong]
     faults += [fault for component in components for fault in check("view", component, where)[1]]
@@ -100,7 +119,14 @@ def locate_model(model: str | Path) -> tuple[Path, str]:
     text = str(model)
     if not text.startswith(("models:/", "runs:/")):
         if "/" in text:
-            raise RequestError(Fault("MODEL", f"'{text}'", "a model directory (with model.json)", "Type 'cvflow models' for names."))
+            raise RequestError(
+                Fault(
+                    "MODEL",
+                    f"'{text}'",
+                    "a model directory (with model.json)",
+                    "Type 'cvflow models' for names.",
+                )
+            )
         text = f"models:/{text}@champion"
     from cvflow.runtime.model_registry import download, exact_version
 

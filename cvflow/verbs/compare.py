@@ -42,7 +42,10 @@ class Comparison:
     def plain(self) -> dict[str, Any]:
         """As JSON data: tables as what -> run -> value."""
         tables = {name: getattr(self, name) for name in ("metrics", "recipe", "cost")}
-        by_run = {name: {key: dict(zip(self.runs, row, strict=True)) for key, row in table.items()} for name, table in tables.items()}
+        by_run = {
+            name: {key: dict(zip(self.runs, row, strict=True)) for key, row in table.items()}
+            for name, table in tables.items()
+        }
         measured = dict(zip(self.runs, self.measured_on, strict=True))
         return {**vars(self), **by_run, "runs": list(self.runs), "measured_on": measured}
 
@@ -54,12 +57,28 @@ def compare(names: Sequence[str], out: Path | None = None) -> Comparison:
     check_file(path)
     measured = [f"{done.measured['split']} of {done.measured['data_digest']}" for done in runs]
     same_data, same_task = len(set(measured)) == 1, len({done.recipe.task.name for done in runs}) == 1
-    pairs = [Disagreement(runs[0], other, measured[0] == at) for other, at in zip(runs[1:], measured[1:], strict=True)] if same_task else []
+    pairs = (
+        [
+            Disagreement(runs[0], other, measured[0] == at)
+            for other, at in zip(runs[1:], measured[1:], strict=True)
+        ]
+        if same_task
+        else []
+    )
     found = Comparison(
-        tuple(names), tuple(measured), same_data, metrics(runs), recipes(runs), cost(runs), [pair.plain() for pair in pairs], str(path)
+        tuple(names),
+        tuple(measured),
+        same_data,
+        metrics(runs),
+        recipes(runs),
+        cost(runs),
+        [pair.plain() for pair in pairs],
+        str(path),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(" and ".join(names), list(sections(found, runs, pairs)), "Runs compared"), encoding="utf-8")
+    path.write_text(
+        page(" and ".join(names), list(sections(found, runs, pairs)), "Runs compared"), encoding="utf-8"
+    )
     return found
 
 
@@ -72,7 +91,11 @@ def finished(names: Sequence[str]) -> list[Finished]:
     for name in names:
         try:
             find_entry(name)
-            faults += [missing(Run(name), part) for part in ("recipe.yaml", *NEEDED) if not Run(name).path(part).exists()][:1]
+            faults += [
+                missing(Run(name), part)
+                for part in ("recipe.yaml", *NEEDED)
+                if not Run(name).path(part).exists()
+            ][:1]
         except RequestError as error:
             faults += error.faults
     if faults:
@@ -81,12 +104,20 @@ def finished(names: Sequence[str]) -> list[Finished]:
 
 
 def missing(run: Run, part: str) -> Fault:
-    return Fault(str(run.path(part)), "nothing", "a finished run", f"Type 'cvflow run {find_entry(run.name)['recipe']} --name {run.name}'.")
+    return Fault(
+        str(run.path(part)),
+        "nothing",
+        "a finished run",
+        f"Type 'cvflow run {find_entry(run.name)['recipe']} --name {run.name}'.",
+    )
 
 
 def beside(columns: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """One mapping a run as key -> a value each, in the order in which the keys come."""
-    return {key: [column.get(key) for column in columns] for key in dict.fromkeys(key for column in columns for key in column)}
+    return {
+        key: [column.get(key) for column in columns]
+        for key in dict.fromkeys(key for column in columns for key in column)
+    }
 
 
 def metrics(runs: Sequence[Finished]) -> dict[str, list[Any]]:
@@ -100,7 +131,9 @@ def recipes(runs: Sequence[Finished]) -> dict[str, list[Any]]:
     """The recipe keys that differ; what is empty in one run and filled in another is told by what fills it."""
     flat = [dict(flatten({k: v for k, v in done.run.trained_by.items() if k != "cvflow"})) for done in runs]
     differ = {key: row for key, row in beside(flat).items() if len(set(row)) > 1}
-    return {key: row for key, row in differ.items() if not any(other.startswith(f"{key}.") for other in differ)}
+    return {
+        key: row for key, row in differ.items() if not any(other.startswith(f"{key}.") for other in differ)
+    }
 
 
 def cost(runs: Sequence[Finished]) -> dict[str, list[Any]]:
@@ -123,14 +156,23 @@ def costs(done: Finished) -> Iterator[tuple[str, Any]]:
 
 def sections(found: Comparison, runs: Sequence[Finished], pairs: Sequence[Disagreement]) -> Iterator[Section]:
     at = [Short(short(place), place) for place in found.measured_on]
-    where = f"All measured on {at[0].text}." if found.same_data else "Not measured on the same data: the figures do not compare."
+    where = (
+        f"All measured on {at[0].text}."
+        if found.same_data
+        else "Not measured on the same data: the figures do not compare."
+    )
     rows = {name.replace("_", " "): row for name, row in found.metrics.items()}
     results: list[Block] = [table("measure", found, rows), table("", found, {"measured on": at})]
     yield Section("Results", results, where)
-    differ: list[Block] = [table("key", found, found.recipe)] if found.recipe else [Text("The recipes are the same.")]
+    differ: list[Block] = (
+        [table("key", found, found.recipe)] if found.recipe else [Text("The recipes are the same.")]
+    )
     yield Section("What differs", differ, "Recipe keys that are not the same in all runs.")
     yield Section("Training", list(curves(runs)))
-    made = {key: [Short(short(value), value) if key == FINGERPRINT else value for value in row] for key, row in found.cost.items()}
+    made = {
+        key: [Short(short(value), value) if key == FINGERPRINT else value for value in row]
+        for key, row in found.cost.items()
+    }
     yield Section("Cost", [table("", found, made)])
     for pair in pairs:
         note = "" if pair.same_data else "Not measured on the same data: images are joined by their ids."
@@ -155,13 +197,23 @@ def curves(runs: Sequence[Finished]) -> Iterator[Curves]:
         yield over_each_other(runs, f"Training {name}", steps[name], "step")
     for name in dict.fromkeys([metric, *losses]):
         if f"val_{name}" in epochs:
-            yield over_each_other(runs, f"Validation {name}", epochs[f"val_{name}"], "epoch", direction if name == metric else "min")
+            yield over_each_other(
+                runs,
+                f"Validation {name}",
+                epochs[f"val_{name}"],
+                "epoch",
+                direction if name == metric else "min",
+            )
     if "lr" in steps:
         yield over_each_other(runs, "Learning rate", steps["lr"], "step")
 
 
 def over_each_other(
-    runs: Sequence[Finished], title: str, rows: Sequence[Any], x_label: str, best: Literal["max", "min"] | None = None
+    runs: Sequence[Finished],
+    title: str,
+    rows: Sequence[Any],
+    x_label: str,
+    best: Literal["max", "min"] | None = None,
 ) -> Curves:
     """rows: each run's points, None where it has none. best: which point of each is marked."""
     series = {done.run.name: points for done, points in zip(runs, rows, strict=True) if points}

@@ -55,9 +55,15 @@ def check_data(
         check_annotated(reader, task_name, task.schema)
     validation = inspect(reader, task.schema)
     classes = tuple(reader.classes)
-    task.bind(DatasetInfo(task_name, classes, validation.counts, (), (), "", {"class_counts": validation.class_counts}))
+    task.bind(
+        DatasetInfo(
+            task_name, classes, validation.counts, (), (), "", {"class_counts": validation.class_counts}
+        )
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(data_page(source.name or str(source), validation, task, f"Read as {component.name}"), encoding="utf-8")
+    out.write_text(
+        data_page(source.name or str(source), validation, task, f"Read as {component.name}"), encoding="utf-8"
+    )
     return DataCheck(component.name, classes, validation, out)
 
 
@@ -65,7 +71,10 @@ def _options(overrides: Mapping[str, Any]) -> dict[str, Any]:
     start = "data.format."
     if strange := [key for key in overrides if not key.startswith(start)]:
         raise RequestError(
-            *(Fault(key, "a key that data check does not read", f"an option of the format, {start}OPTION") for key in strange)
+            *(
+                Fault(key, "a key that data check does not read", f"an option of the format, {start}OPTION")
+                for key in strange
+            )
         )
     return {key.removeprefix(start): value for key, value in overrides.items()}
 
@@ -73,4 +82,6 @@ def _options(overrides: Mapping[str, Any]) -> dict[str, Any]:
 def _check_out(out: Path, source: Path) -> None:
     check_file(out)
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise RequestError(Fault("--out", f"'{out}', inside the data", "a file elsewhere", "Type --out ../data-check.html."))
+        raise RequestError(
+            Fault("--out", f"'{out}', inside the data", "a file elsewhere", "Type --out ../data-check.html.")
+        )

@@ -48,7 +48,10 @@ class Disagreement:
     @cached_property
     def right(self) -> NDArray[np.bool_] | None:
         """N x 2: which answers are right; None where the task knows only better and worse."""
-        columns = [np.array(done.column("right"))[self.places[:, i]] for i, done in enumerate((self.first, self.second))]
+        columns = [
+            np.array(done.column("right"))[self.places[:, i]]
+            for i, done in enumerate((self.first, self.second))
+        ]
         both = np.stack(columns, axis=1)
         return None if any(value is None for value in both.flat) else both.astype(bool)
 
@@ -103,7 +106,9 @@ class Disagreement:
         yield Facts(self.facts())
         for sign, name, other in ((1, *self.names), (-1, *self.names[::-1])):
             picked = self.better(sign)
-            title = f"{name} right, {other} wrong" if self.right is not None else f"{name} better than {other}"
+            title = (
+                f"{name} right, {other} wrong" if self.right is not None else f"{name} better than {other}"
+            )
             if picked:
                 yield Gallery(list(self.items(picked[:SHOWN])), f"{title} ({number(len(picked))})")
 
@@ -111,7 +116,11 @@ class Disagreement:
         first, second = self.names
         counts, p = self.counts, self.p_value
         if counts is None:
-            return {"images of both": len(self.places), f"{first} better": len(self.better(1)), f"{second} better": len(self.better(-1))}
+            return {
+                "images of both": len(self.places),
+                f"{first} better": len(self.better(1)),
+                f"{second} better": len(self.better(-1)),
+            }
         said = {
             "images of both": len(self.places), "both right": counts["both_right"], f"only {first} right": counts["only_first"],
             f"only {second} right": counts["only_second"], "both wrong": counts["both_wrong"],
@@ -126,9 +135,16 @@ class Disagreement:
         found = self.first.find(answer["id"] for answer in answers[0])
         for pair in zip(*answers, strict=True):
             shown = found[pair[0]["id"]]
-            said = [f"{done.run.name} {done.task.caption(answer)}" for done, answer in zip(runs, pair, strict=True)]
+            said = [
+                f"{done.run.name} {done.task.caption(answer)}"
+                for done, answer in zip(runs, pair, strict=True)
+            ]
             drawn = beside(*(self.first.draw(shown, values) for values in (shown.truth, *pair)))
-            yield Item(drawn, f"{self.first.task.caption(shown.truth)}: {', '.join(said)}", note=str(shown.row["path"]))
+            yield Item(
+                drawn,
+                f"{self.first.task.caption(shown.truth)}: {', '.join(said)}",
+                note=str(shown.row["path"]),
+            )
 
 
 def exact_mcnemar(only_first: int, only_second: int) -> float:

@@ -29,12 +29,24 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Everything looked at, good or bad."""
-    return [python(), *map(package, PACKAGES), device(), shared_memory(), disk(), command("git"), project(), tracking(), ray_cluster()]
+    return [
+        python(),
+        *map(package, PACKAGES),
+        device(),
+        shared_memory(),
+        disk(),
+        command("git"),
+        project(),
+        tracking(),
+        ray_cluster(),
+    ]
 
 
 def python() -> Finding:
     enough = sys.version_info >= (3, 11)
-    return Finding(enough, "python", platform.python_version(), "" if enough else "install Python 3.11 or newer")
+    return Finding(
+        enough, "python", platform.python_version(), "" if enough else "install Python 3.11 or newer"
+    )
 
 
 def package(name: str) -> Finding:
@@ -48,7 +60,12 @@ def device() -> Finding:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return Finding(False, "devices", f"torch does not import: {error}", "pip install -c constraints.txt torch torchvision")
+        return Finding(
+            False,
+            "devices",
+            f"torch does not import: {error}",
+            "pip install -c constraints.txt torch torchvision",
+        )
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return Finding(True, "devices", ", ".join(names))
@@ -60,12 +77,22 @@ def shared_memory() -> Finding:
     if not path.is_dir():
         return Finding(True, "shared memory", "the system's own")
     free = shutil.disk_usage(path).free / 1e9
-    return Finding(free > 0.5, "shared memory", f"{free:.1f} GB free", "" if free > 0.5 else "docker run --shm-size=2g ...")
+    return Finding(
+        free > 0.5,
+        "shared memory",
+        f"{free:.1f} GB free",
+        "" if free > 0.5 else "docker run --shm-size=2g ...",
+    )
 
 
 def disk() -> Finding:
     free = shutil.disk_usage(".").free / 1e9
-    return Finding(free > LEAST_FREE_GB, "disk here", f"{free:.0f} GB free", "" if free > LEAST_FREE_GB else "dvc gc --workspace")
+    return Finding(
+        free > LEAST_FREE_GB,
+        "disk here",
+        f"{free:.0f} GB free",
+        "" if free > LEAST_FREE_GB else "dvc gc --workspace",
+    )
 
 
 def command(name: str) -> Finding:
@@ -75,7 +102,9 @@ def command(name: str) -> Finding:
 
 def project() -> Finding:
     here = Path("dvc.yaml").exists() and Path("params.yaml").exists()
-    return Finding(True, "project", f"{Path.cwd()}" if here else "none here yet: 'cvflow run digits' makes one")
+    return Finding(
+        True, "project", f"{Path.cwd()}" if here else "none here yet: 'cvflow run digits' makes one"
+    )
 
 
 def tracking() -> Finding:
@@ -90,17 +119,27 @@ def tracking() -> Finding:
         return Finding(True, "MLflow store", shown)
     except (OSError, urllib.error.URLError) as error:
         return Finding(
-            False, "MLflow store", f"{shown} does not answer ({error})", "mlflow server --port ..., or: unset MLFLOW_TRACKING_URI"
+            False,
+            "MLflow store",
+            f"{shown} does not answer ({error})",
+            "mlflow server --port ..., or: unset MLFLOW_TRACKING_URI",
         )
 
 
 def ray_cluster() -> Finding:
     address = os.environ.get("RAY_ADDRESS", "")
     if not address:
-        return Finding(True, "ray cluster", "none named: a local Ray is started for each run that wants workers")
+        return Finding(
+            True, "ray cluster", "none named: a local Ray is started for each run that wants workers"
+        )
     parts = urlsplit(address if "//" in address else f"//{address}")
     try:
         socket.create_connection((parts.hostname or "", parts.port or 6379), timeout=3).close()
         return Finding(True, "ray cluster", address)
     except OSError as error:
-        return Finding(False, "ray cluster", f"{address} does not answer ({error})", "ray start --head, or: unset RAY_ADDRESS")
+        return Finding(
+            False,
+            "ray cluster",
+            f"{address} does not answer ({error})",
+            "ray start --head, or: unset RAY_ADDRESS",
+        )

@@ -52,11 +52,24 @@ def identify(
     column = trained.task.compared_by
     if column is None:
         got = f"a model of {trained.recipe.task.name}"
-        raise RequestError(Fault("MODEL", got, "one that gives vectors to compare images by", "Train one: cvflow run embedding-samples."))
+        raise RequestError(
+            Fault(
+                "MODEL",
+                got,
+                "one that gives vectors to compare images by",
+                "Train one: cvflow run embedding-samples.",
+            )
+        )
     predictor = Predictor(trained, next(trained.model.parameters()).device)
     known = {id: vector for id, vector in vectors(predictor, gallery, column) if not isinstance(vector, str)}
     if not known:
-        raise RequestError(Fault("GALLERY", f"'{gallery}', without an image that can be read", "a folder of images for each identity"))
+        raise RequestError(
+            Fault(
+                "GALLERY",
+                f"'{gallery}', without an image that can be read",
+                "a folder of images for each identity",
+            )
+        )
     threshold = measured_threshold(directory, version) if threshold is None else threshold
     ids, matrix = list(known), np.stack(list(known.values()))
     found = [nearest(id, vector, ids, matrix, threshold) for id, vector in vectors(predictor, probes, column)]
@@ -76,14 +89,18 @@ def unit(values: Any) -> Vectors:
     return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
 
-def nearest(id: str, vector: Vectors | str, ids: list[str], matrix: Vectors, threshold: float | None) -> Identified:
+def nearest(
+    id: str, vector: Vectors | str, ids: list[str], matrix: Vectors, threshold: float | None
+) -> Identified:
     """matrix: the gallery's vectors, in the order of ``ids``."""
     if isinstance(vector, str):
         return Identified(id, error=vector)
     similarity = matrix @ vector
     best = int(similarity.argmax())
     value = float(similarity[best])
-    return Identified(id, identity_of(ids[best]), value, None if threshold is None else value >= threshold, ids[best])
+    return Identified(
+        id, identity_of(ids[best]), value, None if threshold is None else value >= threshold, ids[best]
+    )
 
 
 def identity_of(id: str) -> str:

@@ -43,7 +43,9 @@ def parse_images(text: str) -> list[int]:
     """``1,2,4`` as numbers above 0."""
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() and int(word) for word in words):
-        raise RequestError(Fault("--images", f"'{text}'", "numbers above 0 with commas", "Type --images 1,2,4,8."))
+        raise RequestError(
+            Fault("--images", f"'{text}'", "numbers above 0 with commas", "Type --images 1,2,4,8.")
+        )
     return [int(word) for word in words]
 
 
@@ -60,7 +62,11 @@ def learning_curve(
     for count in sorted(set(images)):
         member = f"{base}-n{count}"
         sys.stderr.write(f"\n{member}: {count} images a class\n")
-        own = {"train.images_per_class": count, "register.model": member, "tracking.experiment": f"{base}-learning-curve"}
+        own = {
+            "train.images_per_class": count,
+            "register.model": member,
+            "tracking.experiment": f"{base}-learning-curve",
+        }
         try:
             outcome = run_pipeline(recipe, {**overrides, **own}, member, quiet=quiet, verbose=verbose)
         except CvflowError:
@@ -94,9 +100,16 @@ def write(base: str, curve: LearningCurve, split: str) -> None:
     rows = [[p.images, p.trained_on, *(p.metrics.get(name) for name in names), p.run] for p in points]
     label = f"{split} {curve.objective}"
     blocks: list[Block] = [
-        Curves(label, {label: [(p.images, p.metrics[curve.objective]) for p in points]}, x_label="training images a class", x_log=True),
+        Curves(
+            label,
+            {label: [(p.images, p.metrics[curve.objective]) for p in points]},
+            x_label="training images a class",
+            x_log=True,
+        ),
         Table(["images a class", "images in all", *names, "run"], rows, "Points"),
     ]
     note = "The same recipe, each time with the images of the smaller ones and more."
-    plot.write_text(page(f"{base}: learning curve", [Section("Learning curve", blocks, note)]), encoding="utf-8")
+    plot.write_text(
+        page(f"{base}: learning curve", [Section("Learning curve", blocks, note)]), encoding="utf-8"
+    )
     plot.with_suffix(".json").write_text(json.dumps(curve.to_dict(), indent=1) + "\n")

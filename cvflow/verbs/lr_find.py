@@ -47,24 +47,42 @@ def lr_find(
     A new run is entered into the project and prepared. One that is there stays as it is: the overrides count for this test alone.
     """
     if not 0 < low < high:
-        raise RequestError(Fault("--min, --max", f"{low:g}, {high:g}", "two rates above 0, the lower first", "Type --min 1e-6 --max 10."))
+        raise RequestError(
+            Fault(
+                "--min, --max",
+                f"{low:g}, {high:g}",
+                "two rates above 0, the lower first",
+                "Type --min 1e-6 --max 10.",
+            )
+        )
     with prepared(recipe, overrides, name, quiet) as (run, resolved):
         result: RangeTest = launch(
             worker, resolved.compute.model_copy(update={"workers": 0}), run.state / "lr-find",
             recipe=resolved, dataset=run.path("data"), low=low, high=high, steps=steps,
         )  # fmt: skip
     lr = float(f"{result.steepest:.1e}")
-    found = Found(lr, float(f"{result.tenth:.1e}"), to_type(recipe, overrides, name, resolved, lr), str(run.path("lr-find.html")))
+    found = Found(
+        lr,
+        float(f"{result.tenth:.1e}"),
+        to_type(recipe, overrides, name, resolved, lr),
+        str(run.path("lr-find.html")),
+    )
     write(run, result, found)
     return found
 
 
 @contextmanager
-def prepared(recipe: str, overrides: Mapping[str, Any], name: str | None, quiet: bool) -> Iterator[tuple[Run, Recipe]]:
+def prepared(
+    recipe: str, overrides: Mapping[str, Any], name: str | None, quiet: bool
+) -> Iterator[tuple[Run, Recipe]]:
     """The run with its data, which nobody changes meanwhile, and the recipe with the overrides, resolved aside."""
     file, chosen = requested(recipe, name)
     run, known = Run(chosen), chosen in read_runs()
-    with project.locked(f"run-{chosen}", f"at work on run {chosen}") if known else entered(recipe, overrides, name):
+    with (
+        project.locked(f"run-{chosen}", f"at work on run {chosen}")
+        if known
+        else entered(recipe, overrides, name)
+    ):
         kept = project.place(file)
         layered = load(kept if kept.exists() else file, overrides)
         resolved = read_recipe(yaml.safe_load(answer_file(layered).read_text()))
@@ -72,7 +90,11 @@ def prepared(recipe: str, overrides: Mapping[str, Any], name: str | None, quiet:
             reproduce([f"prepare@{chosen}"], quiet=quiet)
         if why := dict(plan(chosen, layered))["prepare"]:
             fix = f"Type --name {chosen}-lr, or 'cvflow run {recipe}' first."
-            raise RequestError(Fault(f"run {chosen}", f"prepared data that are not this recipe's: {why}", "the same data", fix))
+            raise RequestError(
+                Fault(
+                    f"run {chosen}", f"prepared data that are not this recipe's: {why}", "the same data", fix
+                )
+            )
         yield run, resolved
 
 
@@ -93,7 +115,9 @@ def to_type(recipe: str, overrides: Mapping[str, Any], name: str | None, resolve
 
 def write(run: Run, result: RangeTest, found: Found) -> None:
     """The curve as JSON and as a page."""
-    run.path("lr-find.json").write_text(json.dumps({**asdict(result), "command": found.command}, indent=1) + "\n")
+    run.path("lr-find.json").write_text(
+        json.dumps({**asdict(result), "command": found.command}, indent=1) + "\n"
+    )
     series = {
         "loss": list(zip(result.lrs, result.losses, strict=True)),
         "smoothed": list(zip(result.lrs, result.smoothed, strict=True)),
@@ -106,7 +130,11 @@ def write(run: Run, result: RangeTest, found: Found) -> None:
     }
     blocks: list[Block] = [
         Facts(facts),
-        Curves("Loss by learning rate", series, x_label="learning rate", x_log=True, best={"smoothed": "min"}),
+        Curves(
+            "Loss by learning rate", series, x_label="learning rate", x_log=True, best={"smoothed": "min"}
+        ),
     ]
     note = "The rate was raised from step to step (Smith 2015, arXiv 1506.01186); nothing of this training is kept."
-    run.path("lr-find.html").write_text(page(f"{run.name}: learning rate", [Section("Range test", blocks, note)]), encoding="utf-8")
+    run.path("lr-find.html").write_text(
+        page(f"{run.name}: learning rate", [Section("Range test", blocks, note)]), encoding="utf-8"
+    )

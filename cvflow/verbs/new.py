@@ -13,7 +13,15 @@ from cvflow.annotations.image import ImageFault, decode
 from cvflow.errors import CvflowError, Fault, RequestError
 from cvflow.formats.record import Record
 from cvflow.project.graph import read_runs
-from cvflow.project.project import RECIPES, check_name, check_pipeline_is_ours, make_entry, slug, write_entry, write_pipeline
+from cvflow.project.project import (
+    RECIPES,
+    check_name,
+    check_pipeline_is_ours,
+    make_entry,
+    slug,
+    write_entry,
+    write_pipeline,
+)
 from cvflow.registry import Component, build, get
 from cvflow.runtime import dvc
 from cvflow.tasks.base import Task
@@ -31,7 +39,9 @@ def new_recipe(name: str, task: str, data: Path) -> tuple[Path, str]:
     check_pipeline_is_ours()
     path = RECIPES / f"{name}.yaml"
     if path.exists() or name in read_runs():
-        raise RequestError(Fault("NAME", f"'{name}', which exists", "a new name", f"Edit {path}, or type another name."))
+        raise RequestError(
+            Fault("NAME", f"'{name}', which exists", "a new name", f"Edit {path}, or type another name.")
+        )
     component, reader = recognise_for(task, data, "--data")
     records, classes = list(reader), tuple(reader.classes)
     sizes, faults = look(records)
@@ -41,7 +51,11 @@ def new_recipe(name: str, task: str, data: Path) -> tuple[Path, str]:
     built: Task = build("task", Component(name=task))
     seen = Seen([(height, width) for height, width, _ in sizes], len(classes))
     named = f"{len(classes)} {'identities' if built.schema.identity else 'classes'}" if classes else ""
-    head = {"description": f"{named or task} from {data.resolve().name}", "task": task, "data": data_section(component, data)}
+    head = {
+        "description": f"{named or task} from {data.resolve().name}",
+        "task": task,
+        "data": data_section(component, data),
+    }
     text = recipe_text(name, head, seen, 1 if grey else 3, built.starter(seen))
     dvc.initialise()
     path.parent.mkdir(exist_ok=True)
@@ -52,7 +66,9 @@ def new_recipe(name: str, task: str, data: Path) -> tuple[Path, str]:
     count = f"{len(records)} {'images' if len(built.schema.images) == 1 else 'pairs'}"
     looked = f"{faults} of {min(LOOKED_AT, len(records))} looked at unreadable"
     colours = "grey" if grey else "colour"
-    return path, ", ".join([count, *([f"{named} ({listed})"] if named else []), colours, f"read as {component.name}; {looked}"])
+    return path, ", ".join(
+        [count, *([f"{named} ({listed})"] if named else []), colours, f"read as {component.name}; {looked}"]
+    )
 
 
 def look(records: list[Record]) -> tuple[list[tuple[int, int, int]], int]:
@@ -93,4 +109,6 @@ def recipe_text(name: str, head: Mapping[str, Any], seen: Seen, channels: int, o
         },
     }
     sections = {key: {**usual.get(key, {}), **own.get(key, {})} for key in {**usual, **own}}
-    return f"# cvflow run {name}\n" + yaml.safe_dump({**head, **{k: v for k, v in sections.items() if v}}, sort_keys=False)
+    return f"# cvflow run {name}\n" + yaml.safe_dump(
+        {**head, **{k: v for k, v in sections.items() if v}}, sort_keys=False
+    )

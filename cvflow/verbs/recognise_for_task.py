@@ -13,14 +13,20 @@ from cvflow.recipe.task_data import schema_of
 from cvflow.registry import Component, names
 
 
-def recognise_for(task: str, data: Path, where: str, options: Mapping[str, Any] | None = None) -> tuple[Component, Format]:
+def recognise_for(
+    task: str, data: Path, where: str, options: Mapping[str, Any] | None = None
+) -> tuple[Component, Format]:
     """The first format that reads the data and has what the task needs. RequestError, which names the tasks that the data would do for."""
     try:
         return recognise(data, where, options, schema_of(task))
     except RequestError as error:
         others = _others(data) if not _reads(data, task) else []  # else it is the options that are wrong
         fix = f"Type --task {' or --task '.join(others)}."
-        faults = [Fault("--task", f"'{task}'", "a task that these data have the annotations for", fix)] if others else error.faults
+        faults = (
+            [Fault("--task", f"'{task}'", "a task that these data have the annotations for", fix)]
+            if others
+            else error.faults
+        )
         raise RequestError(*faults) from None
 
 

@@ -67,7 +67,9 @@ def search(
 
 def drawn(algorithm: str, overrides: Mapping[str, Any]) -> str:
     """A line for who writes a grid and gets a search of another kind."""
-    if algorithm == "grid" or not any(is_written(value) and value.strip().startswith("grid") for value in overrides.values()):
+    if algorithm == "grid" or not any(
+        is_written(value) and value.strip().startswith("grid") for value in overrides.values()
+    ):
         return ""
     return f"{algorithm}: settings are drawn from grid(...); for every combination type --algorithm grid\n"
 
@@ -97,7 +99,16 @@ def read(run: Run, interrupted: bool) -> Found:
 
     said, folder = read_results(run), run.path("search")
     best = folder / BEST if (folder / BEST).exists() else None
-    return Found(run.name, said["metric"], said["trials"], said["samples"], said["closed"], interrupted, best, folder / PAGE)
+    return Found(
+        run.name,
+        said["metric"],
+        said["trials"],
+        said["samples"],
+        said["closed"],
+        interrupted,
+        best,
+        folder / PAGE,
+    )
 
 
 def registered(found: Found, quiet: bool) -> Found:

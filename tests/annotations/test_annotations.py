@@ -46,12 +46,29 @@ def labels(i, size=SIZE):
 def masked(i, data=None, split=None, size=SIZE):
     """data: the mask's bytes, an array, or what raises."""
     value = labels(i) if data is None else data
-    read = value if callable(value) else partial(bytes, value if isinstance(value, bytes) else mask.encode(value))
-    return Record(f"{i:03d}", f"images/{i:03d}.png", {"image": partial(picture, i, size)}, {}, split, maps={"mask": read})
+    read = (
+        value
+        if callable(value)
+        else partial(bytes, value if isinstance(value, bytes) else mask.encode(value))
+    )
+    return Record(
+        f"{i:03d}",
+        f"images/{i:03d}.png",
+        {"image": partial(picture, i, size)},
+        {},
+        split,
+        maps={"mask": read},
+    )
 
 
 def boxed(i, edges, split=None):
-    return Record(f"{i:03d}", f"images/{i:03d}.png", {"image": partial(picture, i)}, {"label": i % 3, "box": edges}, split)
+    return Record(
+        f"{i:03d}",
+        f"images/{i:03d}.png",
+        {"image": partial(picture, i)},
+        {"label": i % 3, "box": edges},
+        split,
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -96,7 +113,10 @@ def test_what_is_wrong_with_a_box(edges, words):
     assert found is None if words is None else words in found
 
 
-@pytest.mark.parametrize(("value", "words"), [([1, 2, 3], "3 numbers"), (["a", 1, 2, 3], "no list of numbers"), ("abcd", "no list")])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [([1, 2, 3], "3 numbers"), (["a", 1, 2, 3], "no list of numbers"), ("abcd", "no list")],
+)
 def test_what_is_no_box(value, words):
     with pytest.raises(ImageFault, match=words):
         KINDS["box"].decode(value)
@@ -141,7 +161,10 @@ def test_a_record_without_its_annotation_is_named_unless_it_has_a_default():
 def test_images_of_one_record_have_one_size():
     pair = Record("x", "x.png", {"left": partial(picture, 0), "right": partial(picture, 1, (12, 11))}, {})
     (finding,) = inspect(Given([pair]), Schema(("left", "right"), {})).findings
-    assert (finding.what, finding.topic) == ("images of different sizes: 10x12 and 11x12 pixels", "unreadable")
+    assert (finding.what, finding.topic) == (
+        "images of different sizes: 10x12 and 11x12 pixels",
+        "unreadable",
+    )
 
 
 @pytest.mark.parametrize("processes_from", [10_000, 1])
@@ -152,9 +175,13 @@ def test_masks_are_prepared_as_they_are_and_their_pixels_counted(tmp_path, monke
     validation = prepare(Given(records), MASKED, "any", SplitRule(val=0), tmp_path / "data", 64)
     dataset = PreparedDataset(tmp_path / "data")
     for split, numbers in (("train", range(6)), ("test", range(6, 9))):
-        assert [row["mask"] for row in dataset.split(split).rows(0, 9, ["mask"])] == [records[i].maps["mask"]() for i in numbers]
+        assert [row["mask"] for row in dataset.split(split).rows(0, 9, ["mask"])] == [
+            records[i].maps["mask"]() for i in numbers
+        ]
     trained = np.concatenate([labels(i).ravel() for i in (0, 2, 3, 4, 5)])
-    assert dataset.info.extra["pixel_counts"]["train"] == dict(zip(CLASSES, np.bincount(trained, minlength=3).tolist(), strict=True))
+    assert dataset.info.extra["pixel_counts"]["train"] == dict(
+        zip(CLASSES, np.bincount(trained, minlength=3).tolist(), strict=True)
+    )
     assert validation.facts["void"] == round(1 / 9, 4)
 
 
@@ -166,9 +193,23 @@ def test_a_class_without_a_pixel_in_train_is_named():
 
 def test_a_changed_mask_is_other_data_and_a_wrong_one_too(tmp_path):
     digests = []
-    for name, changed in (("a", masked(1)), ("b", masked(1)), ("c", masked(1, labels(5))), ("d", masked(1, b"no png"))):
-        prepare(Given([masked(0), changed, masked(2)]), MASKED, "any", SplitRule(val=0, test=0), tmp_path / name, 64)
-        digests.append((PreparedDataset(tmp_path / name).info.source_digest, directory_digest(tmp_path / name)))
+    for name, changed in (
+        ("a", masked(1)),
+        ("b", masked(1)),
+        ("c", masked(1, labels(5))),
+        ("d", masked(1, b"no png")),
+    ):
+        prepare(
+            Given([masked(0), changed, masked(2)]),
+            MASKED,
+            "any",
+            SplitRule(val=0, test=0),
+            tmp_path / name,
+            64,
+        )
+        digests.append(
+            (PreparedDataset(tmp_path / name).info.source_digest, directory_digest(tmp_path / name))
+        )
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
     assert len({digest for digest, _ in digests}) == 3
@@ -186,7 +227,11 @@ def test_boxes_are_prepared_and_wrong_ones_left_out(tmp_path):
 
 def test_one_image_in_two_splits_is_found_whatever_the_annotation():
     same = {"image": partial(picture, 1)}
-    records = [masked(0, split="train"), masked(1, split="train"), Record("t", "t.png", same, {}, "test", maps=masked(2).maps)]
+    records = [
+        masked(0, split="train"),
+        masked(1, split="train"),
+        Record("t", "t.png", same, {}, "test", maps=masked(2).maps),
+    ]
     finding = next(f for f in inspect(Given(records), MASKED).findings if f.topic == "train and test share")
     assert "the same bytes as images/001.png in train" in finding.what
     assert [record.id for record in finding.records] == ["t", "001"]
@@ -195,14 +240,23 @@ def test_one_image_in_two_splits_is_found_whatever_the_annotation():
 def test_a_group_stays_in_one_split_through_prepare(tmp_path):
     people = [f"p{i}" for i in range(12)]
     records = [
-        Record(f"{who}/{n}", f"{who}/{n}.png", {"image": partial(picture, i * 5 + n)}, {"label": i % 3}, group=who)
+        Record(
+            f"{who}/{n}",
+            f"{who}/{n}.png",
+            {"image": partial(picture, i * 5 + n)},
+            {"label": i % 3},
+            group=who,
+        )
         for i, who in enumerate(people)
         for n in range(5)
     ]
     schema = Schema(("image",), {"label": "int32"}, stratify="label")
     prepare(Given(records), schema, "any", SplitRule(val=0.2, test=0.2), tmp_path / "data", 64)
     dataset = PreparedDataset(tmp_path / "data")
-    found = {split: {id.split("/")[0] for id in dataset.split(split).column("id")} for split in ("train", "val", "test")}
+    found = {
+        split: {id.split("/")[0] for id in dataset.split(split).column("id")}
+        for split in ("train", "val", "test")
+    }
     assert all(found.values())
     assert sum(map(len, found.values())) == len(people)
     assert set().union(*found.values()) == set(people)

@@ -49,7 +49,10 @@ def test_one_bit_image():
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "PPM"])
 def test_sixteen_bits_are_scaled(format):
     wide = np.array([[0, 255, 256], [32768, 65279, 65535]], dtype=np.uint16)
-    assert decode(encoded(Image.fromarray(wide), format), channels=1)[..., 0].tolist() == [[0, 0, 1], [128, 254, 255]]
+    assert decode(encoded(Image.fromarray(wide), format), channels=1)[..., 0].tolist() == [
+        [0, 0, 1],
+        [128, 254, 255],
+    ]
 
 
 def test_floating_point_is_refused():
@@ -125,7 +128,9 @@ def test_below_the_limit_pillow_says_nothing_and_keeps_its_own_limit():
     before = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(ImageFault, match="damaged"):  # 180 MP: past Pillow's own bomb error; its pixels are missing
+        with pytest.raises(
+            ImageFault, match="damaged"
+        ):  # 180 MP: past Pillow's own bomb error; its pixels are missing
             decode(_png_header(18_000, 10_000))
     assert before == Image.MAX_IMAGE_PIXELS
 
@@ -152,7 +157,9 @@ def _png_header(width: int, height: int) -> bytes:
     """A PNG that claims this size."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)  # one bit a pixel
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")

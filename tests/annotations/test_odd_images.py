@@ -47,7 +47,9 @@ def turned(orientation: int) -> bytes:
     back = backs[orientation - 1]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return encoded(upright.transpose(back) if back is not None else upright, "JPEG", quality=95, subsampling=0, exif=exif)
+    return encoded(
+        upright.transpose(back) if back is not None else upright, "JPEG", quality=95, subsampling=0, exif=exif
+    )
 
 
 @pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "TIFF"])
@@ -115,8 +117,15 @@ def test_sixteen_bit_colour():
     """A PNG by hand: Pillow reads such and writes none."""
     colour = np.array([0x8040, 0x01FF, 0xFE00], ">u2")
     rows = b"".join(b"\0" + np.broadcast_to(colour, (16, 3)).tobytes() for _ in range(12))
-    parts = (b"IHDR", struct.pack(">IIBBBBB", 16, 12, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
-    chunks = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts]
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", 16, 12, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    chunks = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in parts
+    ]
     pixels = decode(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
     assert (pixels == (0x80, 0x01, 0xFE)).all()
     assert pixels.shape == (12, 16, 3)
@@ -147,8 +156,14 @@ def test_a_folder_of_all_kinds(tmp_path, labelled):
     bad = {
         "empty.jpg": (b"", "empty file"),
         "text.png": (b"hello", "not an image"),
-        "cut.png": (encoded(Image.effect_noise((64, 64), 50), "PNG")[:-900], "damaged image: image file is truncated"),
-        "huge.png": (encoded(Image.new("1", (20_000, 11_000)), "PNG"), "220 megapixels, over the limit of 200"),
+        "cut.png": (
+            encoded(Image.effect_noise((64, 64), 50), "PNG")[:-900],
+            "damaged image: image file is truncated",
+        ),
+        "huge.png": (
+            encoded(Image.new("1", (20_000, 11_000)), "PNG"),
+            "220 megapixels, over the limit of 200",
+        ),
         "depth.tif": (encoded(Image.new("F", (4, 4)), "TIFF"), "floating-point pixels, their range unknown"),
     }
     for kind in ("a", "b"):

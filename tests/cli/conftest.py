@@ -99,7 +99,15 @@ def dvc() -> Cvflow:
     """Run ``dvc`` by hand, with cvflow on the PATH as dvc is."""
 
     def run(cwd: Path, *arguments: str, code: int = 0) -> Done:
-        return execute(cwd, sys.executable, "-m", "dvc", *arguments, code=code, PATH=f"{Path(CVFLOW).parent}:/usr/bin:/bin")
+        return execute(
+            cwd,
+            sys.executable,
+            "-m",
+            "dvc",
+            *arguments,
+            code=code,
+            PATH=f"{Path(CVFLOW).parent}:/usr/bin:/bin",
+        )
 
     return run
 
@@ -174,7 +182,15 @@ class Searched:
     def journal(self) -> list[dict[str, Any]]:
         """The entries; a line that is being written is left out."""
         files = list(self.path.glob(".cvflow/tune/*/journal.jsonl"))
-        return [json.loads(line) for line in files[0].read_text().splitlines(keepends=True) if line.endswith("\n")] if files else []
+        return (
+            [
+                json.loads(line)
+                for line in files[0].read_text().splitlines(keepends=True)
+                if line.endswith("\n")
+            ]
+            if files
+            else []
+        )
 
     def ended(self) -> list[int]:
         """The trials, each as often as it ended."""
@@ -191,9 +207,16 @@ class Searched:
         up = "JOIN tags up USING (run_uuid) WHERE up.key = 'mlflow.parentRunId'"
         with closing(sqlite3.connect(self.path / "mlflow.db")) as connection:
             (all_runs,) = connection.execute("SELECT COUNT(*) FROM runs").fetchone()
-            (nested,) = connection.execute("SELECT COUNT(*) FROM tags WHERE key = 'mlflow.parentRunId'").fetchone()
-            tagged = connection.execute(f"SELECT own.key, own.value FROM tags own {up} ORDER BY own.value").fetchall()
-        generations, algorithms = ([value for key, value in tagged if key == f"cvflow.{name}"] for name in ("generation", "algorithm"))
+            (nested,) = connection.execute(
+                "SELECT COUNT(*) FROM tags WHERE key = 'mlflow.parentRunId'"
+            ).fetchone()
+            tagged = connection.execute(
+                f"SELECT own.key, own.value FROM tags own {up} ORDER BY own.value"
+            ).fetchall()
+        generations, algorithms = (
+            [value for key, value in tagged if key == f"cvflow.{name}"]
+            for name in ("generation", "algorithm")
+        )
         return all_runs, nested, generations, algorithms
 
 

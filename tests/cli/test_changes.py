@@ -17,7 +17,11 @@ Cvflow = Callable[..., subprocess.CompletedProcess[str]]
 
 def ran_stages(done: subprocess.CompletedProcess[str]) -> list[str]:
     """The stages that a command ran, without resolve."""
-    started = [line.split("'")[1].partition("@")[0] for line in done.stdout.splitlines() if line.startswith("Running stage")]
+    started = [
+        line.split("'")[1].partition("@")[0]
+        for line in done.stdout.splitlines()
+        if line.startswith("Running stage")
+    ]
     return [stage for stage in started if stage != "resolve"]
 
 
@@ -30,7 +34,9 @@ def overrides(project: Path) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in entry["overrides"].items()]
 
 
-def test_a_worse_training_stays_challenger_and_changing_back_trains_nothing(copied: Path, cvflow: Cvflow) -> None:
+def test_a_worse_training_stays_challenger_and_changing_back_trains_nothing(
+    copied: Path, cvflow: Cvflow
+) -> None:
     """train and later rerun, prepare does not; the former result comes from the run cache and is still registered."""
     quick = overrides(copied)
     former = (copied / "runs/squares/model/model.safetensors").read_bytes()
@@ -42,7 +48,9 @@ def test_a_worse_training_stays_challenger_and_changing_back_trains_nothing(copi
     assert versions(cvflow, copied) == {2: ["challenger"], 1: ["champion"]}
     back = cvflow(copied, "run", "squares", *quick)
     assert ran_stages(back) == []
-    assert [line for line in back.stdout.splitlines() if "is cached - skipping run" in line][0].startswith("Stage 'train@squares'")
+    assert [line for line in back.stdout.splitlines() if "is cached - skipping run" in line][0].startswith(
+        "Stage 'train@squares'"
+    )
     assert "epoch" not in back.stderr
     assert "models:/squares/1  (champion: accuracy 1.0000)" in back.stdout
     assert (copied / "runs/squares/model/model.safetensors").read_bytes() == former
@@ -83,7 +91,9 @@ def test_a_lost_registry_is_filled_again_from_the_cache(copied: Path, cvflow: Cv
 
 
 @pytest.mark.slow
-def test_a_second_name_is_a_run_of_its_own_served_from_the_first_s_work(copied: Path, cvflow: Cvflow, dvc: Cvflow) -> None:
+def test_a_second_name_is_a_run_of_its_own_served_from_the_first_s_work(
+    copied: Path, cvflow: Cvflow, dvc: Cvflow
+) -> None:
     """The same data and recipe under another name: its own stages; the first run is left alone."""
     first = (copied / "runs/squares/registered.json").read_bytes()
     done = cvflow(copied, "run", "squares", *overrides(copied), "train.epochs=0", "--name", "untrained")
@@ -98,7 +108,9 @@ def test_a_second_name_is_a_run_of_its_own_served_from_the_first_s_work(copied: 
 
 
 @pytest.mark.slow
-def test_changed_test_data_measures_the_champion_again(copied: Path, cvflow: Cvflow, draw: Callable[..., None], dvc: Cvflow) -> None:
+def test_changed_test_data_measures_the_champion_again(
+    copied: Path, cvflow: Cvflow, draw: Callable[..., None], dvc: Cvflow
+) -> None:
     """More images: every stage runs, also by hand; the champion is judged on the new test data."""
     draw(copied / "raw", 5, first=40)
     planned = cvflow(copied, "run", "squares", *overrides(copied), "--dry-run").stdout
@@ -112,7 +124,9 @@ def test_changed_test_data_measures_the_champion_again(copied: Path, cvflow: Cvf
 
 
 @pytest.mark.slow
-def test_on_other_test_data_the_champion_is_measured_again_and_can_come_back(copied: Path, cvflow: Cvflow) -> None:
+def test_on_other_test_data_the_champion_is_measured_again_and_can_come_back(
+    copied: Path, cvflow: Cvflow
+) -> None:
     """Another division under the same model name: the champion's new score decides, is shown, kept, and not measured twice."""
     quick = [*overrides(copied), "data.split.seed=3", "register.model=squares"]
     first = cvflow(copied, "run", "squares", *quick, "--name", "other", "train.epochs=7")
@@ -121,7 +135,9 @@ def test_on_other_test_data_the_champion_is_measured_again_and_can_come_back(cop
     assert (said["version"], said["promoted"]) == (2, True)
     assert said["reason"].endswith("1.0000 (version 1, measured again: the test data has changed)")
     second, former = json.loads(cvflow(copied, "models", "squares", "--json").stdout)
-    (again,) = [json.loads(value) for key, value in former["tags"].items() if key.startswith("cvflow.measured.")]
+    (again,) = [
+        json.loads(value) for key, value in former["tags"].items() if key.startswith("cvflow.measured.")
+    ]
     assert f"{again['accuracy']:.4f} (version 1" in said["reason"]
     assert second["tags"]["cvflow.decision"] == said["reason"]
     assert "rolled back" not in cvflow(copied, "models", "squares").stdout
@@ -133,13 +149,22 @@ def test_on_other_test_data_the_champion_is_measured_again_and_can_come_back(cop
     assert "(version 2, measured again" in dry
     assert json.loads(cvflow(copied, "models", "squares", "--json").stdout) == before
 
-    assert cvflow(copied, "promote", "squares", "--rollback").stdout == "squares version 1 is champion, in place of version 2\n"
-    assert "whose only champion was version 1" in cvflow(copied, "promote", "squares", "--rollback", code=2).stderr
+    assert (
+        cvflow(copied, "promote", "squares", "--rollback").stdout
+        == "squares version 1 is champion, in place of version 2\n"
+    )
+    assert (
+        "whose only champion was version 1"
+        in cvflow(copied, "promote", "squares", "--rollback", code=2).stderr
+    )
     table = cvflow(copied, "models", "squares").stdout
     assert [line.split()[0] for line in table.partition("CHAMPION")[2].splitlines()[1:]] == ["1", "2", "1"]
     third = cvflow(copied, "run", "squares", *quick, "--name", "other", "train.epochs=8")
     assert "is measured again" not in third.stderr.partition("epoch")[2]
-    assert "version 1, measured again" in json.loads((copied / "runs/other/registered.json").read_text())["reason"]
+    assert (
+        "version 1, measured again"
+        in json.loads((copied / "runs/other/registered.json").read_text())["reason"]
+    )
     card = (copied / "runs/other/card.md").read_text()
     assert "| dark | 1.0000 | 1.0000 | 1.0000 |" in card
     assert "register.notes" in card

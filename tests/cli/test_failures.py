@@ -78,7 +78,12 @@ def interrupt(project: Path, *command: str) -> tuple[int, str]:
     log = project / "log.txt"
     with log.open("w") as out:
         process = subprocess.Popen(
-            command, cwd=project, stdout=out, stderr=out, env=os.environ | {"TROUBLE": "slow"}, start_new_session=True
+            command,
+            cwd=project,
+            stdout=out,
+            stderr=out,
+            env=os.environ | {"TROUBLE": "slow"},
+            start_new_session=True,
         )
         try:
             wait_for("epoch   3", log, process)  # so that the second one's checkpoint is written
@@ -109,7 +114,9 @@ def test_a_failure_an_interruption_and_a_wrong_request(troubled: Path, cvflow: C
     recipe = troubled / "mine.yaml"
     right = recipe.read_text()
     recipe.write_text(right.replace("epochs: 40", "epochs: forty").replace("threads: 1", "threads: none"))
-    wrong = cvflow(troubled, "run", "mine.yaml", code=2)  # the resolve stage finds it: the command line is the former one
+    wrong = cvflow(
+        troubled, "run", "mine.yaml", code=2
+    )  # the resolve stage finds it: the command line is the former one
     assert "cvflow: 2 faults\n  - mine.yaml:6 train.epochs: got 'forty'" in wrong.stderr
     assert "mine.yaml:7 compute.threads: got 'none'" in wrong.stderr
     assert wrong.stderr.splitlines()[-1] == "cvflow: stage resolve failed"

@@ -35,13 +35,17 @@ def change(project: Path, recipe: str = "mine.yaml", **sections: dict[str, Any])
 
 def entered(project: Path, cvflow: Cvflow) -> None:
     """As far as before the training, without DVC."""
-    (project / "params.yaml").write_text(yaml.safe_dump({"runs": {"mine": {"recipe": "mine.yaml", "source": "raw", "overrides": {}}}}))
+    (project / "params.yaml").write_text(
+        yaml.safe_dump({"runs": {"mine": {"recipe": "mine.yaml", "source": "raw", "overrides": {}}}})
+    )
     for stage in ("resolve", "prepare"):
         cvflow(project, "stage", stage, "mine")
 
 
 def summaries(project: Path) -> list[dict[str, float]]:
-    return [dict(p.metrics) for _, p in read_history(project / "runs/mine/history.jsonl") if "epoch" in p.metrics]
+    return [
+        dict(p.metrics) for _, p in read_history(project / "runs/mine/history.jsonl") if "epoch" in p.metrics
+    ]
 
 
 @pytest.fixture
@@ -49,7 +53,10 @@ def spoilt(noting: Path) -> Path:
     """One white image, of which the network makes NaN."""
     Image.fromarray(np.full((12, 12), 255, np.uint8)).save(noting / "raw/light/white.png")
     net = (noting / "net.py").read_text()
-    (noting / "net.py").write_text(net.replace("return [self.layer(x_BCHW)]", "return [spoil(x_BCHW, self.layer(x_BCHW))]") + dedent(SPOIL))
+    (noting / "net.py").write_text(
+        net.replace("return [self.layer(x_BCHW)]", "return [spoil(x_BCHW, self.layer(x_BCHW))]")
+        + dedent(SPOIL)
+    )
     change(noting, train={"batch_size": 4, "epochs": 2}, data={"split": {"val": 0.0, "test": 0.0}})
     return noting
 
@@ -64,7 +71,9 @@ SPOIL = """
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_number(spoilt: Path, cvflow: Cvflow) -> None:
-    change(spoilt, evaluate={"split": "val"}, predict={"split": "val"}, data={"split": {"val": 0.1, "test": 0.0}})
+    change(
+        spoilt, evaluate={"split": "val"}, predict={"split": "val"}, data={"split": {"val": 0.1, "test": 0.0}}
+    )
     entered(spoilt, cvflow)
     stopped = cvflow(spoilt, "stage", "train", "mine", code=1)
     assert "Traceback" not in stopped.stderr
@@ -80,7 +89,9 @@ def test_a_loss_that_is_no_number(spoilt: Path, cvflow: Cvflow) -> None:
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_loss_that_is_no_number_on_two_workers(spoilt: Path, cvflow: Cvflow) -> None:
-    change(spoilt, evaluate={"split": "val"}, predict={"split": "val"}, data={"split": {"val": 0.1, "test": 0.0}})
+    change(
+        spoilt, evaluate={"split": "val"}, predict={"split": "val"}, data={"split": {"val": 0.1, "test": 0.0}}
+    )
     stopped = cvflow(spoilt, "run", "mine.yaml", "compute.workers=2", code=1)
     assert "light/white.png" in stopped.stderr
     assert "Traceback" not in stopped.stderr
@@ -138,7 +149,9 @@ FILL = """
 
 
 @pytest.mark.parametrize(
-    ("step", "last", "history_is_cut"), [(18, 12, False), pytest.param(30, 24, True, marks=pytest.mark.slow)], ids=["checkpoint", "history"]
+    ("step", "last", "history_is_cut"),
+    [(18, 12, False), pytest.param(30, 24, True, marks=pytest.mark.slow)],
+    ids=["checkpoint", "history"],
 )
 def test_no_room_for_what_a_training_keeps(
     noting: Path, small_disk: Path, cvflow: Cvflow, step: int, last: int, history_is_cut: bool
@@ -148,7 +161,9 @@ def test_no_room_for_what_a_training_keeps(
     At the end of the second epoch the history still fits into its last page, and the checkpoint does not; at the third's it does not.
     """
     net = (noting / "net.py").read_text()
-    (noting / "net.py").write_text(dedent(FILL) + net.replace("return [self.layer", "fill()\n        return [self.layer"))
+    (noting / "net.py").write_text(
+        dedent(FILL) + net.replace("return [self.layer", "fill()\n        return [self.layer")
+    )
     change(noting, compute={"storage": str(small_disk)})
     entered(noting, cvflow)
     variables = {"STEPS": str(noting / "steps"), "DISK": str(small_disk), "FILL": str(step)}
@@ -169,14 +184,20 @@ def test_no_room_for_what_a_training_keeps(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stage", "left"), [("prepare", "data"), ("predict", "predictions"), ("evaluate", "evaluation")])
-def test_no_room_for_a_stage_s_output(noting: Path, small_disk: Path, cvflow: Cvflow, stage: str, left: str) -> None:
+@pytest.mark.parametrize(
+    ("stage", "left"), [("prepare", "data"), ("predict", "predictions"), ("evaluate", "evaluation")]
+)
+def test_no_room_for_a_stage_s_output(
+    noting: Path, small_disk: Path, cvflow: Cvflow, stage: str, left: str
+) -> None:
     if stage != "prepare":
         entered(noting, cvflow)
         cvflow(noting, "stage", "train", "mine")
         (noting / "runs/mine/registered.json").write_text(json.dumps({"model": "mine", "version": 1}))
     else:
-        (noting / "params.yaml").write_text(yaml.safe_dump({"runs": {"mine": {"recipe": "mine.yaml", "source": "raw", "overrides": {}}}}))
+        (noting / "params.yaml").write_text(
+            yaml.safe_dump({"runs": {"mine": {"recipe": "mine.yaml", "source": "raw", "overrides": {}}}})
+        )
         cvflow(noting, "stage", "resolve", "mine")
     shutil.move(noting / "runs", small_disk / "runs")
     (noting / "runs").symlink_to(small_disk / "runs")
@@ -221,12 +242,18 @@ def test_a_killed_loader_process(noting: Path, cvflow: Cvflow) -> None:
 
 
 def test_what_is_explained_and_what_is_not() -> None:
-    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), OSError(28, "No space left")):
+    for error in (
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        OSError(28, "No space left"),
+    ):
         assert explained(error, "rank 3: ") is not None
         assert str(of_a_rank(error, 3, 4)).startswith("rank 3: ")
     assert explained(ValueError("mine")) is None
     assert explained(FileNotFoundError(2, "mine")) is None
-    gone = of_a_rank(RuntimeError("[../gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 6000ms for recv"), 0, 2)
+    gone = of_a_rank(
+        RuntimeError("[../gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 6000ms for recv"), 0, 2
+    )
     assert isinstance(gone, OthersGoneError)
     assert gone.waited
 
@@ -245,7 +272,15 @@ def test_a_clock_that_jumps(noting: Path, cvflow: Cvflow) -> None:
     (noting / "shim").mkdir()
     (noting / "shim" / "sitecustomize.py").write_text(dedent(CLOCK))
     entered(noting, cvflow)
-    done = cvflow(noting, "stage", "train", "mine", CLOCK_JUMPS="1", STEPS=str(noting / "steps"), PYTHONPATH=shim(noting))
+    done = cvflow(
+        noting,
+        "stage",
+        "train",
+        "mine",
+        CLOCK_JUMPS="1",
+        STEPS=str(noting / "steps"),
+        PYTHONPATH=shim(noting),
+    )
     assert "Traceback" not in done.stderr
     points = [p for _, p in read_history(noting / "runs/mine/history.jsonl")]
     assert [p.step for p in points if "epoch" not in p.metrics] == list(range(1, 49))
@@ -266,12 +301,18 @@ def sent(database: Path, key: str) -> list[int]:
     import sqlite3
 
     with sqlite3.connect(database) as connection:
-        return [step for (step,) in connection.execute("SELECT step FROM metrics WHERE key = ? ORDER BY step", (key,))]
+        return [
+            step
+            for (step,) in connection.execute("SELECT step FROM metrics WHERE key = ? ORDER BY step", (key,))
+        ]
 
 
 @pytest.mark.slow
 def test_a_batch_must_hold_a_sample_for_each_worker(noting: Path, cvflow: Cvflow) -> None:
     change(noting, compute={"workers": [1, 3]})
     refused = cvflow(noting, "run", "mine.yaml", code=2)
-    assert "train.batch_size: got batches of 2, expected a sample or more for each of 3 workers." in refused.stderr
+    assert (
+        "train.batch_size: got batches of 2, expected a sample or more for each of 3 workers."
+        in refused.stderr
+    )
     assert not (noting / "runs").exists()

@@ -23,17 +23,28 @@ Cvflow = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def skipped(text: str) -> list[str]:
-    return [line.split("'")[1].removesuffix("@squares") for line in text.splitlines() if "didn't change, skipping" in line]
+    return [
+        line.split("'")[1].removesuffix("@squares")
+        for line in text.splitlines()
+        if "didn't change, skipping" in line
+    ]
 
 
 def files(root: Path) -> dict[str, int]:
     """path -> time of change of each file that matters."""
-    paths = [p for p in root.rglob("*") if p.is_file() and not {".cvflow", ".dvc", ".git"} & set(p.relative_to(root).parts)]
+    paths = [
+        p
+        for p in root.rglob("*")
+        if p.is_file() and not {".cvflow", ".dvc", ".git"} & set(p.relative_to(root).parts)
+    ]
     return {str(p.relative_to(root)): p.stat().st_mtime_ns for p in paths}
 
 
 def test_new_says_what_it_saw(ran: Any) -> None:
-    assert "31 images, 2 classes (dark, light), grey, read as image_folder; 1 of 31 looked at unreadable" in ran.new.stdout
+    assert (
+        "31 images, 2 classes (dark, light), grey, read as image_folder; 1 of 31 looked at unreadable"
+        in ran.new.stdout
+    )
     assert "wrote pipelines/squares.yaml; now type: cvflow run squares" in ran.new.stdout
 
 
@@ -41,7 +52,11 @@ def test_the_last_lines_say_where_everything_is(ran: Any) -> None:
     lines = ran.run.stdout.strip().splitlines()[-6:]
     assert lines[0].startswith("test         accuracy 1.0000")
     assert lines[1] == "model        models:/squares/1  (champion: accuracy 1.0000)"
-    assert [line.split()[-1] for line in lines[2:5]] == ["runs/squares/model", "runs/squares/predictions", "runs/squares/report.html"]
+    assert [line.split()[-1] for line in lines[2:5]] == [
+        "runs/squares/model",
+        "runs/squares/predictions",
+        "runs/squares/report.html",
+    ]
     assert lines[5] == f"MLflow UI    {ran.run.args[0]} ui"  # cvflow is not on the PATH here
     for line in lines[2:5]:
         assert (ran.path / line.split()[-1]).exists()
@@ -62,7 +77,9 @@ def test_every_stage_left_its_outputs(ran: Any) -> None:
     measured = json.loads((root / "evaluation" / "metrics.json").read_text())
     assert set(table["data_hash"].to_pylist()) == {measured["data_digest"]}
     assert len(table) == json.loads((root / "validation.json").read_text())["counts"]["test"]
-    assert not list((ran.path / ".cvflow").glob("train/*/checkpoints/*")), "a finished training leaves no checkpoints"
+    assert not list((ran.path / ".cvflow").glob("train/*/checkpoints/*")), (
+        "a finished training leaves no checkpoints"
+    )
 
 
 def test_unreadable_and_foreign_files_are_named_and_left_out(ran: Any) -> None:
@@ -79,7 +96,9 @@ def test_the_pipeline_is_generic_and_the_run_is_an_entry(ran: Any) -> None:
     entry = yaml.safe_load((ran.path / "params.yaml").read_text())["runs"]["squares"]
     assert entry["recipe"] == "pipelines/squares.yaml"
     assert entry["source"] == "raw"
-    assert entry["overrides"] == {key: yaml.safe_load(value) for key, value in (item.split("=") for item in QUICK)}
+    assert entry["overrides"] == {
+        key: yaml.safe_load(value) for key, value in (item.split("=") for item in QUICK)
+    }
     recipe = yaml.safe_load((ran.path / "runs/squares/recipe.yaml").read_text())
     assert recipe["model"]["backbone"] == {"name": "lenet", "activation": "relu", "pool": "max"}
     assert recipe["train"]["epochs"] == 6
@@ -97,7 +116,9 @@ def test_a_second_run_skips_everything_and_says_so(ran: Any, cvflow: Cvflow) -> 
 
 
 @pytest.mark.parametrize("target", [(), ("report@squares",)])
-def test_dvc_repro_by_hand_does_the_same_work_and_nothing_more(ran: Any, dvc: Cvflow, target: tuple[str, ...]) -> None:
+def test_dvc_repro_by_hand_does_the_same_work_and_nothing_more(
+    ran: Any, dvc: Cvflow, target: tuple[str, ...]
+) -> None:
     again = dvc(ran.path, "repro", *target)
     assert skipped(again.stdout) == [stage.name for stage in STAGES]
 
@@ -124,7 +145,16 @@ def test_dry_run_says_what_would_run_and_writes_nothing(ran: Any, cvflow: Cvflow
     same = cvflow(ran.path, "run", "squares", *QUICK, "--dry-run").stdout
     assert same.count("up to date") == len(STAGES)
     changed = json.loads(
-        cvflow(ran.path, "run", "squares", *QUICK, "train.epochs=9", "evaluate.batch_size=7", "--dry-run", "--json").stdout
+        cvflow(
+            ran.path,
+            "run",
+            "squares",
+            *QUICK,
+            "train.epochs=9",
+            "evaluate.batch_size=7",
+            "--dry-run",
+            "--json",
+        ).stdout
     )
     why = {step["stage"]: step["why"] for step in changed}
     assert why["prepare"] == ""
@@ -150,5 +180,8 @@ def test_the_run_is_in_mlflow_with_its_data_and_revision(ran: Any) -> None:
 
 def test_the_project_below_a_git_root_is_a_dvc_project_of_its_own(ran: Any, dvc: Cvflow) -> None:
     assert not (ran.path.parent / ".dvc").exists()
-    assert "Data and pipelines are up to date" in dvc(ran.path, "status", "prepare@squares", "train@squares").stdout
+    assert (
+        "Data and pipelines are up to date"
+        in dvc(ran.path, "status", "prepare@squares", "train@squares").stdout
+    )
     assert "no_scm" not in (ran.path / ".dvc" / "config").read_text()

@@ -44,8 +44,12 @@ class Snapshot:
 
 
 def snapshot(search: Any) -> Snapshot:
-    numbers = {entry["params"]["seed"]: entry["trial"] for entry in search.journal() if entry["event"] == "suggested"}
-    found = Snapshot(search.journal(), search.ended(), Counter(numbers[seed] for seed in noted(search.path)), {})
+    numbers = {
+        entry["params"]["seed"]: entry["trial"] for entry in search.journal() if entry["event"] == "suggested"
+    }
+    found = Snapshot(
+        search.journal(), search.ended(), Counter(numbers[seed] for seed in noted(search.path)), {}
+    )
     for number in set(numbers.values()) - set(found.ended):
         (folder,) = search.path.glob(".cvflow/tune/*")
         checkpoint = CheckpointStore(folder / f"trials/{number:04}/checkpoints").latest()
@@ -55,7 +59,9 @@ def snapshot(search: Any) -> Snapshot:
 
 def noted(path: Path) -> list[int]:
     """The seeds of the steps that were taken."""
-    return [int(line) for line in (path / "steps").read_text().splitlines()] if (path / "steps").exists() else []
+    return (
+        [int(line) for line in (path / "steps").read_text().splitlines()] if (path / "steps").exists() else []
+    )
 
 
 def killed(search: Any, moment: Callable[[], bool], driver_alone: bool) -> Snapshot:
@@ -63,7 +69,12 @@ def killed(search: Any, moment: Callable[[], bool], driver_alone: bool) -> Snaps
     log, variables = search.path / "log.txt", os.environ | {"STEPS": str(search.path / "steps")}
     with log.open("w") as out:
         process = psutil.Popen(
-            [CVFLOW, *SEARCH, "--samples", str(TRIALS)], cwd=search.path, env=variables, start_new_session=True, stdout=out, stderr=out
+            [CVFLOW, *SEARCH, "--samples", str(TRIALS)],
+            cwd=search.path,
+            env=variables,
+            start_new_session=True,
+            stdout=out,
+            stderr=out,
         )
     while not moment():
         assert process.poll() is None, log.read_text()
@@ -133,7 +144,9 @@ def test_killed_at_any_moment_it_goes_on_and_no_epoch_is_trained_twice(
     seen = [snapshot(broken)]
     for number, moment in enumerate(moments(broken)):
         seen.append(killed(broken, moment(), driver_alone=number % 2 == 1))
-    assert any(kept > 0 for kept in seen[2].kept.values()), "killed in the middle of a trial that has a checkpoint"
+    assert any(kept > 0 for kept in seen[2].kept.values()), (
+        "killed in the middle of a trial that has a checkpoint"
+    )
     cvflow(noting, *SEARCH, "--samples", str(TRIALS), STEPS=str(noting / "steps"))
     seen.append(snapshot(broken))
     for before, after in zip(seen, seen[1:], strict=False):
@@ -161,7 +174,9 @@ def check_session(before: Snapshot, after: Snapshot) -> None:
             assert 0 <= taken - (after.kept[number] - begun) <= STEPS_AN_EPOCH
 
 
-def test_a_limit_of_time_closes_the_search_and_a_higher_one_goes_on(noting: Path, cvflow: Cvflow, search_in: Any) -> None:
+def test_a_limit_of_time_closes_the_search_and_a_higher_one_goes_on(
+    noting: Path, cvflow: Cvflow, search_in: Any
+) -> None:
     """Trials of some four seconds, two at a time: twenty are more than 18 seconds hold, Ray's start among them."""
     many = (*SEARCH, "--samples", "20")
     said = cvflow(noting, *many, "search.max_hours=0.005", STEPS=str(noting / "steps")).stdout
@@ -172,5 +187,7 @@ def test_a_limit_of_time_closes_the_search_and_a_higher_one_goes_on(noting: Path
     more = cvflow(noting, *many, "search.max_hours=1").stdout
     assert "20 of 20 trials have a score, 0 failed\n" in more
     now = search_in(noting).trials()
-    assert [(trial["params"], trial["score"]) for trial in now[: len(first)]] == [(trial["params"], trial["score"]) for trial in first]
+    assert [(trial["params"], trial["score"]) for trial in now[: len(first)]] == [
+        (trial["params"], trial["score"]) for trial in first
+    ]
     assert sorted(search_in(noting).ended()) == list(range(20)), "none was run twice"

@@ -43,7 +43,9 @@ class Stopped:
         return int(found.group(1))
 
 
-def stopped(project: Path, steps: int, stop: Callable[[int, list[psutil.Process]], Any], *overrides: str) -> Stopped:
+def stopped(
+    project: Path, steps: int, stop: Callable[[int, list[psutil.Process]], Any], *overrides: str
+) -> Stopped:
     """``cvflow run`` until so many steps are taken, then ``stop(pid, its children)``; what became of it."""
     log, notes = project / "log.txt", project / "steps.txt"
     notes.write_text("")
@@ -146,9 +148,13 @@ def test_sigterm_comes_in_other_ways(noting: Path, stop: Any) -> None:
 @pytest.mark.slow
 def test_the_second_ctrl_c_stops_at_once(noting: Path) -> None:
     """The first waits for the end of a step, which takes for ever here."""
-    (noting / "net.py").write_text((noting / "net.py").read_text().replace("sleep(0.1)", "sleep(0.1 if x_BCHW.sum() == 0 else 60)"))
+    (noting / "net.py").write_text(
+        (noting / "net.py").read_text().replace("sleep(0.1)", "sleep(0.1 if x_BCHW.sum() == 0 else 60)")
+    )
     notes = "Path(os.environ['STEPS']).open('a').write('begun\\n')"
-    (noting / "net.py").write_text((noting / "net.py").read_text().replace("time.sleep", f"{notes}; time.sleep"))
+    (noting / "net.py").write_text(
+        (noting / "net.py").read_text().replace("time.sleep", f"{notes}; time.sleep")
+    )
     found = stopped(noting, 1, ctrl_c_twice)
     assert found.code == 130
     assert found.seconds < 10
@@ -163,7 +169,9 @@ def test_sigterm_to_all_while_a_learning_curve_sets_out(noting: Path, cvflow: Ca
     command, log = ("learning-curve", "mine.yaml", "--images", "2", "train.epochs=1"), noting / "log.txt"
     for moment in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.5):
         with log.open("w") as out:
-            process = subprocess.Popen([CVFLOW, *command], cwd=noting, stdout=out, stderr=out, start_new_session=True)
+            process = subprocess.Popen(
+                [CVFLOW, *command], cwd=noting, stdout=out, stderr=out, start_new_session=True
+            )
         time.sleep(moment)
         os.killpg(process.pid, signal.SIGTERM)
         code, said = process.wait(60), log.read_text()
@@ -211,7 +219,9 @@ def test_killed_as_a_whole_and_finished(noting: Path, cvflow: Callable[..., Any]
     assert int(step.group(1)) > STEPS_AN_EPOCH
     check_whole(noting)
     cvflow(whole, "run", "mine.yaml", *overrides)
-    mine, theirs = ((project / "runs/mine/model/model.safetensors").read_bytes() for project in (noting, whole))
+    mine, theirs = (
+        (project / "runs/mine/model/model.safetensors").read_bytes() for project in (noting, whole)
+    )
     assert mine == theirs
 
 
@@ -224,5 +234,8 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(noting: Path, cvflow: Cal
     file = newest / "optimizer.safetensors"
     os.truncate(file, file.stat().st_size - 8)
     done = cvflow(noting, "run", "mine.yaml", OFTEN)
-    assert f"checkpoint {newest.name} is damaged: going on from step {int(before.name.partition('-')[2])}\n" in done.stderr
+    assert (
+        f"checkpoint {newest.name} is damaged: going on from step {int(before.name.partition('-')[2])}\n"
+        in done.stderr
+    )
     check_whole(noting)

@@ -36,9 +36,16 @@ class Server:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
-        store = ["--backend-store-uri", f"sqlite:///{self.root}/server.db", "--artifacts-destination", str(self.root / "artifacts")]
+        store = [
+            "--backend-store-uri",
+            f"sqlite:///{self.root}/server.db",
+            "--artifacts-destination",
+            str(self.root / "artifacts"),
+        ]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process: Any = subprocess.Popen([*command, *store], start_new_session=True, cwd=self.root, **quiet)
+        self.process: Any = subprocess.Popen(
+            [*command, *store], start_new_session=True, cwd=self.root, **quiet
+        )
         until = time.monotonic() + 120
         while time.monotonic() < until:
             try:
@@ -59,7 +66,12 @@ class Server:
     def rows(self, key: str) -> list[int]:
         """The steps of a metric's rows, one each."""
         with sqlite3.connect(self.root / "server.db") as database:
-            return [step for (step,) in database.execute("SELECT step FROM metrics WHERE key = ? ORDER BY step", (key,))]
+            return [
+                step
+                for (step,) in database.execute(
+                    "SELECT step FROM metrics WHERE key = ? ORDER BY step", (key,)
+                )
+            ]
 
     def runs(self) -> dict[str, list[int]]:
         """Each nested run's name, and the steps of its losses."""
@@ -103,10 +115,16 @@ def test_absent_until_the_training_is_over(noting: Path, server: Server, cvflow:
 def test_away_in_the_middle(noting: Path, server: Server, how: str) -> None:
     """Killed, or stopped as by a machine that hangs; back before the training ends, which takes some 15 s."""
     server.start()
-    variables = os.environ | {"MLFLOW_TRACKING_URI": server.uri, "STEPS": str(noting / "steps"), "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
+    variables = os.environ | {
+        "MLFLOW_TRACKING_URI": server.uri,
+        "STEPS": str(noting / "steps"),
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
+    }
     log = noting / "log.txt"
     with log.open("w") as out:
-        run = subprocess.Popen([CVFLOW, "run", "mine.yaml", "train.epochs=12"], cwd=noting, stdout=out, stderr=out, env=variables)
+        run = subprocess.Popen(
+            [CVFLOW, "run", "mine.yaml", "train.epochs=12"], cwd=noting, stdout=out, stderr=out, env=variables
+        )
     until = time.monotonic() + 120
     while not (server.root / "server.db").exists() or not server.rows("loss"):
         assert run.poll() is None, log.read_text()
@@ -132,10 +150,16 @@ def test_away_in_the_middle(noting: Path, server: Server, how: str) -> None:
 def test_gone_at_the_end(noting: Path, server: Server, cvflow: Cvflow) -> None:
     """There from the start to the last epoch: the training ends well, and the same command sends what MLflow lacks, once."""
     server.start()
-    variables = os.environ | {"MLFLOW_TRACKING_URI": server.uri, "STEPS": str(noting / "steps"), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    variables = os.environ | {
+        "MLFLOW_TRACKING_URI": server.uri,
+        "STEPS": str(noting / "steps"),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    }
     log = noting / "log.txt"
     with log.open("w") as out:
-        run = subprocess.Popen([CVFLOW, "run", "mine.yaml", "train.epochs=12"], cwd=noting, stdout=out, stderr=out, env=variables)
+        run = subprocess.Popen(
+            [CVFLOW, "run", "mine.yaml", "train.epochs=12"], cwd=noting, stdout=out, stderr=out, env=variables
+        )
     until = time.monotonic() + 120
     while not (noting / "steps").exists() or len((noting / "steps").read_text().split()) < 133:
         assert run.poll() is None, log.read_text()
@@ -156,14 +180,25 @@ def test_gone_at_the_end(noting: Path, server: Server, cvflow: Cvflow) -> None:
         assert [status for (status,) in database.execute("SELECT status FROM runs")] == ["FINISHED"]
 
 
-SEARCH = ("tune", "mine.yaml", "seed=grid(1,2,3,4)", "train.epochs=2", "search.algorithm=grid", "search.concurrency=1")
+SEARCH = (
+    "tune",
+    "mine.yaml",
+    "seed=grid(1,2,3,4)",
+    "train.epochs=2",
+    "search.algorithm=grid",
+    "search.concurrency=1",
+)
 
 
 @pytest.mark.ray
 def test_away_in_the_middle_of_a_search(noting: Path, server: Server, cvflow: Cvflow) -> None:
     """From the second trial on, and at the end: the search ends well, the same command sends what MLflow lacks, and once."""
     server.start()
-    variables = os.environ | {"MLFLOW_TRACKING_URI": server.uri, "STEPS": str(noting / "steps"), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    variables = os.environ | {
+        "MLFLOW_TRACKING_URI": server.uri,
+        "STEPS": str(noting / "steps"),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    }
     log = noting / "log.txt"
     with log.open("w") as out:
         search = subprocess.Popen([CVFLOW, *SEARCH], cwd=noting, stdout=out, stderr=out, env=variables)
@@ -183,6 +218,8 @@ def test_away_in_the_middle_of_a_search(noting: Path, server: Server, cvflow: Cv
     assert "MLflow lacks trials of this search: sending them" in again.stderr
     assert server.runs() == {f"trial {number}": list(range(1, 25)) for number in range(4)}
     with sqlite3.connect(server.root / "server.db") as database:
-        assert [status for (status,) in database.execute("SELECT status FROM runs")] == ["FINISHED"] * 5, "the search, and a run a trial"
+        assert [status for (status,) in database.execute("SELECT status FROM runs")] == ["FINISHED"] * 5, (
+            "the search, and a run a trial"
+        )
     once_more = cvflow(noting, *SEARCH, MLFLOW_TRACKING_URI=server.uri)
     assert "sending them" not in once_more.stderr

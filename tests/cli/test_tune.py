@@ -24,17 +24,32 @@ QUICK = (
     "compute.device=cpu", "register.promote.threshold=0",
 )  # fmt: skip
 SPACE = ("train.optimizer.lr=loguniform(1e-3,1)", "train.optimizer.momentum=choice(0,0.9)")
-SEARCH = ("tune", "digits", *SPACE, *QUICK, "search.algorithm={name: evolution, population: 3}", "search.concurrency=2", "--samples", "7")
+SEARCH = (
+    "tune",
+    "digits",
+    *SPACE,
+    *QUICK,
+    "search.algorithm={name: evolution, population: 3}",
+    "search.concurrency=2",
+    "--samples",
+    "7",
+)
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ((), "search.space: got nothing, expected at least one key"),
-        (("seed=int(1,9)", "train.epochs=grid(1,2,3)", "--algorithm", "grid", "--samples", "5"), "Type --samples 9"),
+        (
+            ("seed=int(1,9)", "train.epochs=grid(1,2,3)", "--algorithm", "grid", "--samples", "5"),
+            "Type --samples 9",
+        ),
         (("seed=int(1,9)", "search.metric=macro_f2"), "search.metric: got 'macro_f2'"),
         (("image.size=grid([8,8],[2,2])",), "search.space.image.size"),
-        (("seed=int(1,9)", "search.algorithm.population=4", "--algorithm", "tpe"), "got the unknown key 'population'"),
+        (
+            ("seed=int(1,9)", "search.algorithm.population=4", "--algorithm", "tpe"),
+            "got the unknown key 'population'",
+        ),
         (("seed=int(1,9)", "data.split.train_on_val=true"), "Type data.split.train_on_val=false."),
     ],
 )
@@ -56,7 +71,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory, cvflow: Cvflow) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_ranking_is_printed_and_each_trial_is_a_nested_run_with_its_tags(whole: Path, search_in: Any) -> None:
+def test_the_ranking_is_printed_and_each_trial_is_a_nested_run_with_its_tags(
+    whole: Path, search_in: Any
+) -> None:
     check_ranking((whole / "said.txt").read_text(), search_in(whole).trials())
     assert search_in(whole).runs() == (7 + 1, 7, ["0"] * 3 + ["1"] * 3 + ["2"], ["evolution"] * 7)
 
@@ -68,7 +85,14 @@ def check_ranking(said: str, found: list[dict[str, Any]]) -> None:
     assert lines[first].split() == ["RANK", "TRIAL", "VAL_ACCURACY", "EPOCHS", "STATE", *found[0]["params"]]
     order = sorted(found, key=lambda trial: (-trial["score"], trial["number"]))
     expected = [
-        [str(rank), str(t["number"]), f"{t['score']:.4f}", "2", "done", *(f"{value:.4g}" for value in t["params"].values())]
+        [
+            str(rank),
+            str(t["number"]),
+            f"{t['score']:.4f}",
+            "2",
+            "done",
+            *(f"{value:.4g}" for value in t["params"].values()),
+        ]
         for rank, t in enumerate(order, 1)
     ]
     assert [line.split() for line in lines[first + 1 : first + 1 + len(found)]] == expected
@@ -86,20 +110,27 @@ def test_unchanged_nothing_is_run_and_with_more_samples_it_goes_on_and_the_best_
     again = cvflow(path, *SEARCH)
     assert "Running stage 'tune@digits-search'" not in again.stdout + again.stderr
     more = cvflow(path, *SEARCH[:-1], "9", "--register", "--json")
-    assert [t["params"] for t in search_in(path).trials()[:7]] == [t["params"] for t in search_in(whole).trials()]
+    assert [t["params"] for t in search_in(path).trials()[:7]] == [
+        t["params"] for t in search_in(whole).trials()
+    ]
     found = json.loads(more.stdout)
     assert len(found["trials"]) == 9
     assert found["registered"]["model"] == "digits"
     best = yaml.safe_load((path / "runs/digits-best/recipe.yaml").read_text())
     assert best["train"]["optimizer"]["lr"] == found["trials"][0]["params"]["train.optimizer.lr"]
-    counts = [json.loads((path / f"runs/digits-{name}/data/dataset.json").read_text())["counts"] for name in ("search", "best")]
+    counts = [
+        json.loads((path / f"runs/digits-{name}/data/dataset.json").read_text())["counts"]
+        for name in ("search", "best")
+    ]
     assert counts[1] == {"train": counts[0]["train"] + counts[0]["val"], "val": 0, "test": counts[0]["test"]}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_ctrl_c_leaves_a_usable_result(project: Path, search_in: Any) -> None:
-    search = subprocess.Popen([CVFLOW, *SEARCH], cwd=project, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    search = subprocess.Popen(
+        [CVFLOW, *SEARCH], cwd=project, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     while len(search_in(project).ended()) < 2:
         assert search.poll() is None
         time.sleep(0.1)
@@ -108,9 +139,15 @@ def test_ctrl_c_leaves_a_usable_result(project: Path, search_in: Any) -> None:
     stdout, stderr = search.communicate(timeout=120)
     assert search.returncode == 130, stderr
     assert "of 7 trials have a score" in stdout
-    assert yaml.safe_load((project / "runs/digits-search/search/best.yaml").read_text())["extends"].endswith("digits.yaml")
+    assert yaml.safe_load((project / "runs/digits-search/search/best.yaml").read_text())["extends"].endswith(
+        "digits.yaml"
+    )
 
 
 def children(pid: int) -> list[int]:
     """The processes that a command started which run cvflow."""
-    return [child.pid for child in psutil.Process(pid).children(recursive=True) if "cvflow" in " ".join(child.cmdline()[:3])]
+    return [
+        child.pid
+        for child in psutil.Process(pid).children(recursive=True)
+        if "cvflow" in " ".join(child.cmdline()[:3])
+    ]

@@ -35,7 +35,9 @@ with open(sys.argv[1], "w") as file:
 
 def start(project: Path, *command: str) -> subprocess.Popen[str]:
     slow = os.environ | {"STEPS": str(project / "steps.txt"), "PATH": f"{Path(CVFLOW).parent}:/usr/bin:/bin"}
-    return subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=slow)
+    return subprocess.Popen(
+        command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=slow
+    )
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
@@ -60,7 +62,9 @@ def test_different_runs_both_finish(noting: Path) -> None:
         assert "model        models:/" in out
     assert sorted(yaml.safe_load((noting / "params.yaml").read_text())["runs"]) == ["mine", "other"]
     lock = yaml.safe_load((noting / "dvc.lock").read_text())["stages"]
-    assert {f"{stage}@{run}" for stage in ("resolve", "train", "report") for run in ("mine", "other")} <= set(lock)
+    assert {f"{stage}@{run}" for stage in ("resolve", "train", "report") for run in ("mine", "other")} <= set(
+        lock
+    )
 
 
 @pytest.mark.slow
@@ -70,7 +74,11 @@ def test_the_same_run_waits_and_says_for_whom(noting: Path) -> None:
     two, by_hand = start(noting, *RUN), start(noting, sys.executable, "-m", "dvc", "repro", "train@mine")
     finish(one)
     out, err = finish(two)
-    assert re.search(rf"^waiting for process {one.pid}, which has been at work on run mine since \d\d:\d\d on \d\d \w+$", err, re.M), err
+    assert re.search(
+        rf"^waiting for process {one.pid}, which has been at work on run mine since \d\d:\d\d on \d\d \w+$",
+        err,
+        re.M,
+    ), err
     assert out.count("didn't change, skipping") == 6
     assert f"(PID {one.pid})" in finish(by_hand, code=255)[1]  # DVC by itself does not wait
 
@@ -92,10 +100,14 @@ def test_a_stage_that_dvc_repro_runs_by_hand_is_waited_for(noting: Path, cvflow:
 def test_a_lock_says_who_holds_it(project: Path) -> None:
     code = "from cvflow.project.project import locked\nwith locked('x', 'knitting'): print('in')"
     with locked("x", "training run digits"):
-        other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        other = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         assert other.stderr is not None
         said = other.stderr.readline()
-        assert re.fullmatch(rf"waiting for process {os.getpid()}, which has been training run digits since .*\n", said)
+        assert re.fullmatch(
+            rf"waiting for process {os.getpid()}, which has been training run digits since .*\n", said
+        )
         assert other.poll() is None
     assert other.communicate(timeout=60)[0] == "in\n"
     assert "knitting" in Path(".cvflow/x.lock").read_text()
@@ -109,7 +121,9 @@ def test_dvc_s_lock_is_waited_for_a_while(project: Path, capsys: pytest.CaptureF
     assert holder.stdout is not None
     holder.stdout.readline()
     try:
-        with pytest.raises(CvflowError, match=rf"Waited .* for process {holder.pid} \(.*\), which holds DVC's lock"):
+        with pytest.raises(
+            CvflowError, match=rf"Waited .* for process {holder.pid} \(.*\), which holds DVC's lock"
+        ):
             dvc.repro(["a"], patience=1.5)
         said = capsys.readouterr().err
         assert said.count("waiting for ") == 1

@@ -29,7 +29,11 @@ def test_list_has_the_shipped_recipes_and_the_project_s(ran: Any, cvflow: Cvflow
     assert lines[0].split() == ["RECIPE", "WHAT", "FILE"]
     assert [line.split()[0] for line in lines[1:]] == [*sorted(shipped()), "squares"]
     listed = {row["name"]: row for row in json.loads(cvflow(ran.path, "list", "--json").stdout)}
-    assert listed["squares"] == {"name": "squares", "description": "2 classes from raw", "path": "pipelines/squares.yaml"}
+    assert listed["squares"] == {
+        "name": "squares",
+        "description": "2 classes from raw",
+        "path": "pipelines/squares.yaml",
+    }
 
 
 def test_show_prints_the_whole_recipe_and_where_it_came_from(ran: Any, cvflow: Cvflow) -> None:
@@ -59,11 +63,23 @@ def test_promote_by_hand(copied: Path, cvflow: Cvflow) -> None:
     assert "got 1 with --rollback" in cvflow(copied, "promote", "squares", "1", "--rollback", code=2).stderr
 
 
-def test_predict_a_folder_with_an_unreadable_image(ran: Any, tmp_path: Path, cvflow: Cvflow, draw: Callable[..., None]) -> None:
+def test_predict_a_folder_with_an_unreadable_image(
+    ran: Any, tmp_path: Path, cvflow: Cvflow, draw: Callable[..., None]
+) -> None:
     draw(tmp_path / "photos", 2, first=70, size=30)
     (tmp_path / "photos" / "broken.png").write_bytes(b"no image")
     out = tmp_path / "answers"
-    said = json.loads(cvflow(ran.path, "predict", "models:/squares@champion", str(tmp_path / "photos"), "-o", str(out), "--json").stdout)
+    said = json.loads(
+        cvflow(
+            ran.path,
+            "predict",
+            "models:/squares@champion",
+            str(tmp_path / "photos"),
+            "-o",
+            str(out),
+            "--json",
+        ).stdout
+    )
     assert said == {"path": str(out), "rows": 5, "faults": 1}
     answers = {row["id"]: row for part in out.glob("*.parquet") for row in pq.read_table(part).to_pylist()}
     assert {name: row["class"] for name, row in answers.items()} == {
@@ -90,13 +106,18 @@ def test_predict_names_what_is_not_there(
 
 
 def test_a_wrong_model_is_a_wrong_request(ran: Any, cvflow: Cvflow) -> None:
-    assert "Did you mean 'squares'?" in cvflow(ran.path, "predict", "models:/square@champion", "raw", code=2).stderr
+    assert (
+        "Did you mean 'squares'?"
+        in cvflow(ran.path, "predict", "models:/square@champion", "raw", code=2).stderr
+    )
     assert not (ran.path / "predictions").exists()
 
 
 def test_doctor_says_what_is_here(ran: Any, cvflow: Cvflow) -> None:
     findings = {f["what"]: f for f in json.loads(cvflow(ran.path, "doctor", "--json").stdout)}
-    assert {"python", "torch", "ray", "mlflow", "dvc", "devices", "disk here", "git", "MLflow store"} <= set(findings)
+    assert {"python", "torch", "ray", "mlflow", "dvc", "devices", "disk here", "git", "MLflow store"} <= set(
+        findings
+    )
     assert findings["project"]["found"] == str(ran.path)
     assert findings["MLflow store"]["found"] == f"sqlite:///{ran.path}/mlflow.db"
     away = cvflow(ran.path, "doctor", code=1, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9").stdout
@@ -121,7 +142,10 @@ def test_export_to_onnx(ran: Any, tmp_path: Path, cvflow: Cvflow) -> None:
     assert said["checked"] > 8
     assert said["difference"] < 1e-4
     assert onnxruntime.InferenceSession(file).get_inputs()[0].shape[1:] == [1, 32, 32]  # LeNet's
-    assert "expected a model directory" in cvflow(ran.path, "export", "runs/nowhere", "--out", str(tmp_path / "b.onnx"), code=2).stderr
+    assert (
+        "expected a model directory"
+        in cvflow(ran.path, "export", "runs/nowhere", "--out", str(tmp_path / "b.onnx"), code=2).stderr
+    )
 
 
 def test_a_verb_that_is_not_there(ran: Any, cvflow: Cvflow) -> None:
@@ -131,7 +155,9 @@ def test_a_verb_that_is_not_there(ran: Any, cvflow: Cvflow) -> None:
 
 def test_shell_completion_is_printed_and_knows_the_recipes(ran: Any, cvflow: Cvflow) -> None:
     assert "_CVFLOW_COMPLETE" in cvflow(ran.path, _CVFLOW_COMPLETE="source_bash").stdout
-    found = cvflow(ran.path, _CVFLOW_COMPLETE="complete_bash", COMP_WORDS="cvflow run squ", COMP_CWORD="2").stdout
+    found = cvflow(
+        ran.path, _CVFLOW_COMPLETE="complete_bash", COMP_WORDS="cvflow run squ", COMP_CWORD="2"
+    ).stdout
     assert found.split() == ["squares"]
     verbs = cvflow(ran.path, _CVFLOW_COMPLETE="complete_bash", COMP_WORDS="cvflow p", COMP_CWORD="1").stdout
     assert verbs.split() == ["predict", "promote"]
@@ -164,15 +190,29 @@ print(json.dumps({"outcome": outcome.to_dict(), "classes": model.classes, "answe
 def test_the_python_face(ran: Any, cvflow: Cvflow) -> None:
     overrides = ran.overrides
     done = subprocess.run(
-        [sys.executable, "-c", PYTHON, json.dumps(overrides)], cwd=ran.path, check=False, capture_output=True, text=True, timeout=200
+        [sys.executable, "-c", PYTHON, json.dumps(overrides)],
+        cwd=ran.path,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
-    assert (said["outcome"]["model"], said["outcome"]["version"], said["outcome"]["champion"]) == ("squares", 1, True)
+    assert (said["outcome"]["model"], said["outcome"]["version"], said["outcome"]["champion"]) == (
+        "squares",
+        1,
+        True,
+    )
     assert said["classes"] == ["dark", "light"]
     *same, broken, dark = said["answers"]
-    assert all(answer == pytest.approx(same[0]) if isinstance(answer, float) else answer["class"] == "light" for answer in same)
-    assert all(answer["probabilities"] == pytest.approx(same[0]["probabilities"], abs=1e-5) for answer in same)
+    assert all(
+        answer == pytest.approx(same[0]) if isinstance(answer, float) else answer["class"] == "light"
+        for answer in same
+    )
+    assert all(
+        answer["probabilities"] == pytest.approx(same[0]["probabilities"], abs=1e-5) for answer in same
+    )
     assert list(broken) == ["error"]
     assert dark["class"] == "dark"
     assert said["again"][0] == said["again"][1] == said["again"][2]

@@ -18,8 +18,16 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
 def wheel(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     """Built from a copy of the sources, without the network."""
     copy, out = tmp_path_factory.mktemp("sources") / "cvflow", tmp_path_factory.mktemp("wheel")
-    shutil.copytree(repository, copy, ignore=shutil.ignore_patterns(".*", "*.egg-info", "tests", "build", "runs", "mlartifacts", "*.db"))
-    subprocess.run([*PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", str(out), str(copy)], check=True, timeout=200)
+    shutil.copytree(
+        repository,
+        copy,
+        ignore=shutil.ignore_patterns(".*", "*.egg-info", "tests", "build", "runs", "mlartifacts", "*.db"),
+    )
+    subprocess.run(
+        [*PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", str(out), str(copy)],
+        check=True,
+        timeout=200,
+    )
     (built,) = out.glob("cvflow-*.whl")
     return built
 
@@ -28,14 +36,21 @@ def wheel(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with nothing but the installed wheel."""
     target = tmp_path_factory.mktemp("installed")
-    subprocess.run([*PIP, "install", "--no-deps", "--target", str(target), str(wheel)], check=True, timeout=200)
+    subprocess.run(
+        [*PIP, "install", "--no-deps", "--target", str(target), str(wheel)], check=True, timeout=200
+    )
     return target
 
 
 def test_the_wheel_holds_everything_and_nothing_else(wheel: Path, repository: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"cvflow"}
-    assert {"cvflow/cli/app.py", "cvflow/pipelines/digits.yaml", "cvflow/py.typed", "cvflow/runtime/pyfunc_model.py"} <= set(names)
+    assert {
+        "cvflow/cli/app.py",
+        "cvflow/pipelines/digits.yaml",
+        "cvflow/py.typed",
+        "cvflow/runtime/pyfunc_model.py",
+    } <= set(names)
     sources = {
         str(path.relative_to(repository))
         for path in (repository / "cvflow").rglob("*")
@@ -47,14 +62,24 @@ def test_the_wheel_holds_everything_and_nothing_else(wheel: Path, repository: Pa
 def run(installed: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(installed), "PATH": f"{installed / 'bin'}:/usr/bin:/bin"}
     return subprocess.run(
-        [sys.executable, "-m", "cvflow.cli", *arguments], cwd=cwd, env=environment, check=True, capture_output=True, text=True, timeout=280
+        [sys.executable, "-m", "cvflow.cli", *arguments],
+        cwd=cwd,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=280,
     )
 
 
 def test_an_installed_cvflow_is_found_instead_of_the_checkout(installed: Path, project: Path) -> None:
     code = "import cvflow, cvflow.cli; print(cvflow.__file__); print(cvflow.cli.__file__)"
     found = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(installed)}, check=True, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.split()
     assert [Path(file).parent for file in found] == [installed / "cvflow", installed / "cvflow" / "cli"]
     assert "handwritten digits" in run(installed, project, "list").stdout

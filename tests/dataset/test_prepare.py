@@ -51,7 +51,14 @@ def test_every_image_arrives_unchanged(make_folder, run):
 
 def test_a_column_that_the_data_lack_gets_its_default(make_folder, tmp_path):
     schema = Classification().schema
-    prepare(ImageFolder(make_folder({"a": 5, "b": 5})), schema, "classification", SplitRule(val=0, test=0), tmp_path / "out", 1)
+    prepare(
+        ImageFolder(make_folder({"a": 5, "b": 5})),
+        schema,
+        "classification",
+        SplitRule(val=0, test=0),
+        tmp_path / "out",
+        1,
+    )
     reader = PreparedDataset(tmp_path / "out").split("train")
     assert reader.column("weight") == [1.0] * 10
     assert reader.column("label") == [0] * 5 + [1] * 5
@@ -97,7 +104,9 @@ def test_odd_file_names(make_folder, run):
     os.rename(source / "a/000.png", os.fsencode(source / "a") + b"/\xff.png")
     os.rename(source / "a/001.png", source / "a/ü 1.png")
     dataset, validation = run(source)
-    assert [(f.file, f.what) for f in validation.findings if f.action == "left out"] == [("a/\\udcff.png", "a file name that is not UTF-8")]
+    assert [(f.file, f.what) for f in validation.findings if f.action == "left out"] == [
+        ("a/\\udcff.png", "a file name that is not UTF-8")
+    ]
     assert "a/ü 1.png" in {row["id"] for split in ("train", "val", "test") for row in rows_of(dataset, split)}
 
 
@@ -148,7 +157,9 @@ def test_an_emptied_class_is_refused_and_leaves_nothing(make_folder, run, tmp_pa
     source = make_folder({"a": 5, "b": 2})
     for path in (source / "b").iterdir():
         path.write_bytes(b"rubbish")
-    with pytest.raises(RequestError, match=r"class 'b' without a usable record in train.*b/000\.png: not an image"):
+    with pytest.raises(
+        RequestError, match=r"class 'b' without a usable record in train.*b/000\.png: not an image"
+    ):
         run(source)
     assert [p.name for p in tmp_path.iterdir()] == ["source"]
 
@@ -167,7 +178,9 @@ def test_prepared_again_replaces_the_old_and_the_source_is_untouched(make_folder
     old, _ = run(source)
     again, _ = run(source, rule=SplitRule(test=0.4))
     assert again.info.counts["test"] == 4 != old.info.counts["test"]
-    assert before == {p: (p.read_bytes() if p.is_file() else None, p.stat().st_mtime_ns) for p in source.rglob("*")}
+    assert before == {
+        p: (p.read_bytes() if p.is_file() else None, p.stat().st_mtime_ns) for p in source.rglob("*")
+    }
 
 
 def test_digits_prepare(tmp_path, labelled):
@@ -177,7 +190,9 @@ def test_digits_prepare(tmp_path, labelled):
 
 
 def test_published_portraits(shared_data, tmp_path, labelled):
-    validation = prepare(ImageFolder(shared_data / "orl_faces"), labelled, "x", SplitRule(), tmp_path / "out", 64)
+    validation = prepare(
+        ImageFolder(shared_data / "orl_faces"), labelled, "x", SplitRule(), tmp_path / "out", 64
+    )
     assert validation.counts == {"train": 288, "val": 32, "test": 80}
     assert set(validation.class_counts["test"].values()) == {2}
 
@@ -203,7 +218,12 @@ def test_digest_is_the_one_dvc_gives(make_folder, run, tmp_path):
     (dataset.path / "ünter ordner/z.txt").write_text("z\r\n")
     (dataset.path / "ünter.txt").write_text("sorted beside the folder")
     dvc = [sys.executable, "-m", "dvc"]
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(tmp_path / "site"), "HOME": str(tmp_path)}
+    environment = {
+        **os.environ,
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(tmp_path / "site"),
+        "HOME": str(tmp_path),
+    }
     for command in (["init", "--no-scm", "-q"], ["add", "-q", "out"]):
         subprocess.run([*dvc, *command], cwd=tmp_path, env=environment, check=True)
     recorded = (tmp_path / "out.dvc").read_text()

@@ -46,7 +46,11 @@ def test_every_source_tells_its_ids_without_the_images(folder: Path) -> None:
     table = pa.table({"image": [image(0), image(1)], "id": ["x.jpg", "y.png"]})
     pq.write_table(table, folder / "named.parquet")
     pq.write_table(table.drop_columns("id"), folder / "numbered.parquet")
-    shown = [(folder, ("left", "right")), (folder / "left", ("image",)), (folder / "left" / "a.png", ("image",))]
+    shown = [
+        (folder, ("left", "right")),
+        (folder / "left", ("image",)),
+        (folder / "left" / "a.png", ("image",)),
+    ]
     shown += [(folder / "named.parquet", ("image",)), (folder / "numbered.parquet", ("image",))]
     for path, images in shown:
         source = open_source(path, images)
@@ -55,7 +59,12 @@ def test_every_source_tells_its_ids_without_the_images(folder: Path) -> None:
 
 def test_a_prepared_split_tells_its_ids(tmp_path: Path) -> None:
     prepare(
-        build("format", Component(name="digits"), None), Classification.schema, "classification", SplitRule(test=0.8), tmp_path / "d", 64
+        build("format", Component(name="digits"), None),
+        Classification.schema,
+        "classification",
+        SplitRule(test=0.8),
+        tmp_path / "d",
+        64,
     )
     source = open_source(tmp_path / "d", ("image",), "val")
     assert list(source.ids()) == [row["id"] for row in source.rows(0, len(source))]
@@ -71,11 +80,17 @@ def test_an_image_alone_is_named(folder: Path) -> None:
     (folder / "left" / "c.png").unlink()
     with pytest.raises(RequestError) as caught:
         open_source(folder, ("left", "right"))
-    assert [(Path(f.where).name, f.got) for f in caught.value.faults] == [("right", "no 'a.png'"), ("left", "no 'c.png'")]
+    assert [(Path(f.where).name, f.got) for f in caught.value.faults] == [
+        ("right", "no 'a.png'"),
+        ("left", "no 'c.png'"),
+    ]
 
 
 def test_a_missing_folder_is_named(folder: Path) -> None:
-    with pytest.raises(RequestError, match=r"no folder 'first' \(\['left', 'right'\]\).*Put the images into first/ and second/"):
+    with pytest.raises(
+        RequestError,
+        match=r"no folder 'first' \(\['left', 'right'\]\).*Put the images into first/ and second/",
+    ):
         open_source(folder, ("first", "second"))
     with pytest.raises(RequestError, match="no folder 'left'"):
         open_source(folder / "left" / "a.png", ("left", "right"))

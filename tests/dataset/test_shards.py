@@ -13,7 +13,9 @@ from cvflow.dataset.shards import ShardReader, ShardWriter, arrow_schema
 from cvflow.errors import RequestError
 from cvflow.types import Schema
 
-SCHEMA = Schema(images=("left", "right"), annotations={"label": "int32", "boxes": "list<list<float>>", "name": "string"})
+SCHEMA = Schema(
+    images=("left", "right"), annotations={"label": "int32", "boxes": "list<list<float>>", "name": "string"}
+)
 
 
 def rows(count: int, size: int = 300) -> list[dict[str, object]]:
@@ -76,7 +78,9 @@ def test_files_are_named_by_content_and_nothing_else_lies_there(tmp_path):
 def test_same_rows_same_bytes(tmp_path):
     one, two = write(tmp_path / "one", rows(100)), write(tmp_path / "two", rows(100))
     assert one == two
-    assert all((tmp_path / "one" / s.file).read_bytes() == (tmp_path / "two" / s.file).read_bytes() for s in one)
+    assert all(
+        (tmp_path / "one" / s.file).read_bytes() == (tmp_path / "two" / s.file).read_bytes() for s in one
+    )
 
 
 def test_no_rows_no_shards(tmp_path):
@@ -114,7 +118,10 @@ def test_missing_and_cut_shards_say_what_to_do(tmp_path):
     shards = write(tmp_path, rows(40))
     path = tmp_path / shards[0].file
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(RequestError, match=rf"got {shards[0].bytes - 10} bytes, expected {shards[0].bytes} bytes.*dvc checkout"):
+    with pytest.raises(
+        RequestError,
+        match=rf"got {shards[0].bytes - 10} bytes, expected {shards[0].bytes} bytes.*dvc checkout",
+    ):
         ShardReader(tmp_path, shards)[0]
     path.unlink()
     with pytest.raises(RequestError, match="no file"):

@@ -78,11 +78,19 @@ def test_given_splits_are_kept_and_only_missing_ones_carved():
     assert {k for k, v in found.items() if v == "test"} == {r.id for r in with_test[:20]}
     assert Counter(found.values()) == {"test": 20, "val": 8, "train": 72}
     with_val = [replace(r, split="val" if i < 10 else "train") for i, r in enumerate(rows)]
-    assert Counter(splits(with_val, SplitRule(val=0.5, test=0.2)).values()) == {"val": 10, "test": 18, "train": 72}
+    assert Counter(splits(with_val, SplitRule(val=0.5, test=0.2)).values()) == {
+        "val": 10,
+        "test": 18,
+        "train": 72,
+    }
 
 
 def test_without_classes():
-    assert Counter(splits(records([0] * 10), SplitRule(val=0.25, test=0.2), None).values()) == {"train": 6, "val": 2, "test": 2}
+    assert Counter(splits(records([0] * 10), SplitRule(val=0.25, test=0.2), None).values()) == {
+        "train": 6,
+        "val": 2,
+        "test": 2,
+    }
 
 
 def test_groups_stay_together():
@@ -100,7 +108,9 @@ def test_numpy_labels_are_fine():
     assert Counter(splits(rows, SplitRule(val=0, test=0.2)).values()) == {"train": 8, "test": 2}
 
 
-@pytest.mark.parametrize("change", [lambda r: r[:-1], lambda r: [*r, *records([0], "new")], lambda r: [r[1], r[0], *r[2:]]])
+@pytest.mark.parametrize(
+    "change", [lambda r: r[:-1], lambda r: [*r, *records([0], "new")], lambda r: [r[1], r[0], *r[2:]]]
+)
 def test_a_changed_source_is_noticed(change):
     rows = records([0] * 10)
     plan = SplitPlan(rows, SplitRule(), "label")

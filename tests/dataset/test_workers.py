@@ -54,7 +54,9 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     said = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, check=False)
     assert said.returncode == -9
     worker, end = Path(f"/proc/{int(said.stdout)}"), time.monotonic() + 20
-    while worker.exists() and worker.joinpath("stat").read_text().split()[2] != "Z" and time.monotonic() < end:
+    while (
+        worker.exists() and worker.joinpath("stat").read_text().split()[2] != "Z" and time.monotonic() < end
+    ):
         time.sleep(0.05)
     assert not worker.exists() or worker.joinpath("stat").read_text().split()[2] == "Z"
 
@@ -73,7 +75,9 @@ def test_a_look_without_writing(make_folder, labelled):
 
 def test_megapixels_over_the_recipes_limit_are_left_out(make_folder, labelled, tmp_path):
     validation = inspect(ImageFolder(make_folder({"a": 2, "b": 2})), labelled, max_megapixels=5e-5)
-    assert {f.what for f in validation.findings if f.action == "left out"} == {"0.0001 megapixels, over the limit of 5e-05"}
+    assert {f.what for f in validation.findings if f.action == "left out"} == {
+        "0.0001 megapixels, over the limit of 5e-05"
+    }
     prepare(Digits(None), labelled, "classification", SplitRule(), tmp_path / "out", 64, max_megapixels=7)
     assert PreparedDataset(tmp_path / "out").info.extra["max_megapixels"] == 7
 
@@ -104,7 +108,11 @@ class Mislabelled(Digits):
 
     def __iter__(self):
         for i, record in enumerate(super().__iter__()):
-            yield record if i % 40 else replace(record, annotation={"label": (record.annotation["label"] + 1 + i % 9) % 10})
+            yield (
+                record
+                if i % 40
+                else replace(record, annotation={"label": (record.annotation["label"] + 1 + i % 9) % 10})
+            )
 
 
 def test_label_suspects_are_named_and_shown(labelled):

@@ -34,7 +34,9 @@ def clear(drawn: np.typing.NDArray[np.uint8]) -> list[list[bool]]:
     ],
     ids=["a class like others", "background", "background last"],
 )
-def test_only_background_and_void_are_left_clear(classes: tuple[str, ...], expected: list[list[bool]]) -> None:
+def test_only_background_and_void_are_left_clear(
+    classes: tuple[str, ...], expected: list[list[bool]]
+) -> None:
     drawn = task(*classes).draw(GREY, {"mask": mask.encode(LABELS)})
     assert drawn.shape == (2, 3, 3)
     assert clear(drawn) == expected
@@ -51,7 +53,10 @@ def test_every_class_has_a_colour_that_is_its_own() -> None:
 def test_behind_a_background_the_colours_are_those_of_pascal_voc() -> None:
     drawn = overlaid(np.zeros((1, 3, 3), np.uint8), np.array([[0, 1, 15]], np.uint8), clear=[0])[0]
     assert PALETTE[[1, 15]].tolist() == [[128, 0, 0], [192, 128, 128]]
-    assert drawn.tolist() == [[0, 0, 0], *(np.round(0.55 * PALETTE[[1, 15]].astype(np.float32))).astype(int).tolist()]
+    assert drawn.tolist() == [
+        [0, 0, 0],
+        *(np.round(0.55 * PALETTE[[1, 15]].astype(np.float32))).astype(int).tolist(),
+    ]
 
 
 def test_a_box_has_its_edge_on_the_pixels_that_it_holds() -> None:

@@ -62,7 +62,9 @@ def test_a_log_x_axis_spreads_decades_evenly():
     plot = Curves("t", {"a": [(1e-4, 0.0), (1e-2, 5.0), (1.0, 10.0)]}, x_log=True)
     assert plot.lines[0].path == "M0 100L50 50L100 0"
     assert plot.x_ticks == [(0, "0.0001"), (25, "0.001"), (50, "0.01"), (75, "0.1"), (100, "1")]
-    assert [at for at, _ in Curves("t", {"a": [(3, 0.5)]}, x_log=True).x_ticks] == pytest.approx([20.75, 86.85], abs=0.1)
+    assert [at for at, _ in Curves("t", {"a": [(3, 0.5)]}, x_log=True).x_ticks] == pytest.approx(
+        [20.75, 86.85], abs=0.1
+    )
 
 
 def test_many_points_are_thinned_and_peaks_stay():
@@ -84,7 +86,10 @@ def test_matrix_cells_and_shares():
     counts, shares = Matrix(["a", "b"], [[3, 1], [0, 0]]).panels
     assert [(c.row, c.column, c.text) for c in counts.cells] == [(0, 0, "3"), (0, 1, "1")]
     assert [c.text for c in shares.cells] == [".75", ".25"]
-    assert [(layer.right, layer.path) for layer in counts.layers] == [(False, "M1 0h1v1h-1z"), (True, "M0 0h1v1h-1z")]
+    assert [(layer.right, layer.path) for layer in counts.layers] == [
+        (False, "M1 0h1v1h-1z"),
+        (True, "M0 0h1v1h-1z"),
+    ]
 
 
 def test_a_matrix_of_nothing_is_blank():
@@ -119,7 +124,9 @@ def test_of_a_thousand_classes_the_most_confused_are_drawn():
     assert matrix.shown == sorted([*range(0, 500, 10), *range(1, 500, 10)])
     assert ">class 491<" in text
     assert len(text) < 60_000
-    assert {layer.opacity for layer in matrix.panels[1].layers if not layer.right} == {0.55}, "of all 50 images of the class, a fifth"
+    assert {layer.opacity for layer in matrix.panels[1].layers if not layer.right} == {0.55}, (
+        "of all 50 images of the class, a fifth"
+    )
 
 
 def test_the_worst_confusions_come_first():
@@ -149,7 +156,9 @@ def test_reliability_stands_where_its_values_say():
     assert "Nothing was measured" in html(Reliability([(0, None, None)] * 15, None))
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.61, 0.98), (-3, 12), (1e-6, 3e-6), (5, 5), (0, 0), (1, 123456), (-2, -2)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (0.61, 0.98), (-3, 12), (1e-6, 3e-6), (5, 5), (0, 0), (1, 123456), (-2, -2)]
+)
 def test_ticks_are_few_round_and_cover(low, high):
     found = ticks(low, high)
     assert 2 <= len(found) <= 6
@@ -159,7 +168,9 @@ def test_ticks_are_few_round_and_cover(low, high):
     assert re.fullmatch(r"[125]\.0+e.*", f"{step:.6e}")
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.3, 0.4), (1, 1), (1e-5, 1), (0.02, 5), (1e-30, 1e30), (3e-4, 0.1)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.3, 0.4), (1, 1), (1e-5, 1), (0.02, 5), (1e-30, 1e30), (3e-4, 0.1)]
+)
 def test_log_ticks_are_few_and_cover(low, high):
     found = log_ticks(low, high)
     assert 2 <= len(found) <= 10
@@ -178,7 +189,13 @@ def test_numbers_as_text():
         "0.0000",
         "-0.5000",
     ]
-    assert [number(v) for v in (None, math.nan, True, "x", 1234567)] == ["\u2013", "\u2013", "True", "x", "1\u2009234\u2009567"]
+    assert [number(v) for v in (None, math.nan, True, "x", 1234567)] == [
+        "\u2013",
+        "\u2013",
+        "True",
+        "x",
+        "1\u2009234\u2009567",
+    ]
     assert [short(v) for v in (0, 3, 9999, 12_000, 3.4e6, 0.25, 1.0, 0.999, 0.001)] == [
         "0",
         "3",
@@ -190,5 +207,15 @@ def test_numbers_as_text():
         ">.99",
         "<.01",
     ]
-    assert [tick_label(v) for v in (0.30000000000000004, 12, 5000, 20_000, 1e-5, 0)] == ["0.3", "12", "5000", "20k", "1e-5", "0"]
-    assert all(len(short(v)) <= 4 for v in (0.0049, 0.005, 0.994, 0.9949, 9999, 99_999, 999_999, 1e6, 5e7, 9.96e8, 2e9))
+    assert [tick_label(v) for v in (0.30000000000000004, 12, 5000, 20_000, 1e-5, 0)] == [
+        "0.3",
+        "12",
+        "5000",
+        "20k",
+        "1e-5",
+        "0",
+    ]
+    assert all(
+        len(short(v)) <= 4
+        for v in (0.0049, 0.005, 0.994, 0.9949, 9999, 99_999, 999_999, 1e6, 5e7, 9.96e8, 2e9)
+    )

@@ -26,10 +26,14 @@ def noise(*shape):
 def test_a_small_image_is_enlarged_pixel_by_pixel(shape):
     array = noise(*shape)
     large = np.asarray(opened(thumbnail(array, side=100)))
-    assert np.array_equal(large, np.kron(array.squeeze(), np.ones((12, 12) + (1,) * (array.squeeze().ndim - 2), np.uint8)))
+    assert np.array_equal(
+        large, np.kron(array.squeeze(), np.ones((12, 12) + (1,) * (array.squeeze().ndim - 2), np.uint8))
+    )
 
 
-@pytest.mark.parametrize(("shape", "size"), [((400, 200, 3), (48, 96)), ((100, 1000, 1), (96, 10)), ((3000, 2), (1, 96))])
+@pytest.mark.parametrize(
+    ("shape", "size"), [((400, 200, 3), (48, 96)), ((100, 1000, 1), (96, 10)), ((3000, 2), (1, 96))]
+)
 def test_a_large_image_is_reduced_to_the_side(shape, size):
     image = opened(thumbnail(noise(*shape), side=96))
     assert image.size == size
@@ -71,7 +75,11 @@ def test_strips_have_as_many_pictures_as_columns():
 
 
 def test_a_lineup_says_of_each_picture_what_it_is():
-    row = [Item(noise(8, 8, 1), "s1"), Item(noise(8, 8, 1), "s1 0.91", "good"), Item(noise(8, 8, 1), "s2 <0.9>", "bad")]
+    row = [
+        Item(noise(8, 8, 1), "s1"),
+        Item(noise(8, 8, 1), "s1 0.91", "good"),
+        Item(noise(8, 8, 1), "s2 <0.9>", "bad"),
+    ]
     block = block_of({"figure": "lineups", "columns": ["image", "1", "2"], "rows": [row, row[:2]]}, "Nearest")
     html = page("t", [Section("s", [block])])
     assert html.count("<img") == 5

@@ -31,7 +31,13 @@ def test_the_wheel_has_55_colours_and_no_jump() -> None:
 
 @pytest.mark.parametrize(
     ("vector", "colour"),
-    [((0, 0), (255, 255, 255)), ((10, 0), (255, 0, 0)), ((20, 0), (191, 0, 0)), ((5, 0), (255, 128, 128)), ((np.nan, np.nan), (0, 0, 0))],
+    [
+        ((0, 0), (255, 255, 255)),
+        ((10, 0), (255, 0, 0)),
+        ((20, 0), (191, 0, 0)),
+        ((5, 0), (255, 128, 128)),
+        ((np.nan, np.nan), (0, 0, 0)),
+    ],
 )
 def test_colours_of_flow(vector: tuple[float, float], colour: tuple[int, int, int]) -> None:
     assert flow_colours(np.array([[vector]]), most=10)[0, 0].tolist() == pytest.approx(colour, abs=12)
@@ -39,7 +45,9 @@ def test_colours_of_flow(vector: tuple[float, float], colour: tuple[int, int, in
 
 def test_directions_go_round_as_in_the_benchmark() -> None:
     """Right is red, down yellow, left cyan or blue, up violet."""
-    right, down, left, up = flow_colours(np.array([[[9.0, 0], [0, 9], [-9, 0], [0, -9]]]), most=9)[0].astype(int)
+    right, down, left, up = flow_colours(np.array([[[9.0, 0], [0, 9], [-9, 0], [0, -9]]]), most=9)[0].astype(
+        int
+    )
     assert right.argmax() == 0
     assert min(down[:2]) > down[2]
     assert left.argmin() == 0

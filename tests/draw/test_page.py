@@ -83,7 +83,11 @@ def whole(word="cat"):
 
 def test_every_block_renders_balanced_html():
     parser = parsed(whole())
-    kinds = [attrs["class"].split()[1] for tag, attrs in parser.seen if tag == "div" and attrs.get("class", "").startswith("block ")]
+    kinds = [
+        attrs["class"].split()[1]
+        for tag, attrs in parser.seen
+        if tag == "div" and attrs.get("class", "").startswith("block ")
+    ]
     assert kinds == [block.kind for block in blocks()] * 2
     assert "61\u2009706" in parser.text
 
@@ -97,7 +101,9 @@ def test_all_text_is_escaped():
     assert shown.count("<script>") >= 15
     attributes = [value for _, attrs in parser.seen for value in attrs.values() if value and "alert" in value]
     assert NASTY in attributes
-    assert not any('"' in value.replace(NASTY, "") for value in attributes), "quotes in attributes must not end them"
+    assert not any('"' in value.replace(NASTY, "") for value in attributes), (
+        "quotes in attributes must not end them"
+    )
 
 
 def test_the_same_input_gives_the_same_text():
@@ -133,7 +139,10 @@ def test_long_words_are_code():
 def test_numbers_are_set_to_the_right_and_text_is_not():
     table = Table(["name", "p", "n"], [["a", 0.25, 1200], ["b", None, 3]])
     assert table.numeric == [False, True, True]
-    assert [[cell.text for cell in row] for row in table.cells] == [["a", "0.250", "1\u2009200"], ["b", "\u2013", "3"]]
+    assert [[cell.text for cell in row] for row in table.cells] == [
+        ["a", "0.250", "1\u2009200"],
+        ["b", "\u2013", "3"],
+    ]
 
 
 def test_rows_are_sorted_with_gaps_last():

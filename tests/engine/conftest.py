@@ -24,7 +24,14 @@ from cvflow.tasks.classification import Classification
 def digits(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     """About 320 digits to train on, 36 to validate; the others are the test split."""
     out = tmp_path_factory.mktemp("digits") / "data"
-    prepare(build("format", Component(name="digits"), None), Classification.schema, "classification", SplitRule(test=0.8), out, 64)
+    prepare(
+        build("format", Component(name="digits"), None),
+        Classification.schema,
+        "classification",
+        SplitRule(test=0.8),
+        out,
+        64,
+    )
     return PreparedDataset(out)
 
 
@@ -33,8 +40,14 @@ def recipe() -> Callable[..., Recipe]:
     """A recipe for the digits: a LeNet on 8x8 grey pixels, the train section given."""
 
     def make(model: Any = "classifier", seed: int = 0, every: int = 4, **train: Any) -> Recipe:
-        sections = {"task": "classification", "data": {"format": "digits"}, "image": {"size": (8, 8), "channels": 1}}
-        return Recipe.model_validate({**sections, "model": model, "train": train, "seed": seed, "tracking": {"every": every}})
+        sections = {
+            "task": "classification",
+            "data": {"format": "digits"},
+            "image": {"size": (8, 8), "channels": 1},
+        }
+        return Recipe.model_validate(
+            {**sections, "model": model, "train": train, "seed": seed, "tracking": {"every": every}}
+        )
 
     return make
 
@@ -46,6 +59,11 @@ def session(tmp_path: Path) -> Callable[..., LocalSession]:
     def make(name: str = "run", keep: int = 100) -> LocalSession:
         root = tmp_path / name
         compute = Compute(device="cpu", threads=1)
-        return LocalSession(compute, CheckpointStore(root / "checkpoints", keep), History(root / "history.jsonl"), Console(StringIO()))
+        return LocalSession(
+            compute,
+            CheckpointStore(root / "checkpoints", keep),
+            History(root / "history.jsonl"),
+            Console(StringIO()),
+        )
 
     return make

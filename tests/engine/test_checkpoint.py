@@ -15,7 +15,9 @@ from cvflow.registry import Component, build
 
 
 def checkpoint(step: int) -> Checkpoint:
-    return Checkpoint({"step": step, "best": None}, {"model": {"w": torch.full((2, 3), float(step))}, "optimizer": {}})
+    return Checkpoint(
+        {"step": step, "best": None}, {"model": {"w": torch.full((2, 3), float(step))}, "optimizer": {}}
+    )
 
 
 @pytest.fixture
@@ -33,7 +35,12 @@ def newest(store: CheckpointStore) -> Any:
 
 
 def test_round_trip(store: CheckpointStore) -> None:
-    odd = {"half": torch.rand(3).half(), "count": torch.tensor(7), "turned": torch.rand(4, 2).t(), "none": torch.empty(0)}
+    odd = {
+        "half": torch.rand(3).half(),
+        "count": torch.tensor(7),
+        "turned": torch.rand(4, 2).t(),
+        "none": torch.empty(0),
+    }
     state = {"step": 3, "best": 0.1 + 0.2, "points": [{"step": 1, "metrics": {"loss": 1e-30}}]}
     store.save(3, Checkpoint(state, {"model": odd, "optimizer": {}}))
     back = store.latest()
@@ -76,9 +83,17 @@ def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-3])
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
-@pytest.mark.parametrize("harm", [flip, cut, Path.unlink, lambda file: file.write_bytes(b"")], ids=["flipped", "cut", "gone", "empty"])
-def test_a_damaged_newest_is_passed_over(store: CheckpointStore, name: str, harm: Callable[[Path], Any]) -> None:
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
+)
+@pytest.mark.parametrize(
+    "harm",
+    [flip, cut, Path.unlink, lambda file: file.write_bytes(b"")],
+    ids=["flipped", "cut", "gone", "empty"],
+)
+def test_a_damaged_newest_is_passed_over(
+    store: CheckpointStore, name: str, harm: Callable[[Path], Any]
+) -> None:
     store.save(1, checkpoint(1), best=True)
     harm(store.save(2, checkpoint(2)) / name)
     assert newest(store) == 1
@@ -103,7 +118,9 @@ def test_a_half_written_one_is_not_seen(store: CheckpointStore) -> None:
     assert store.best().state["step"] == 1  # type: ignore[union-attr]
 
 
-def test_the_best_one_is_marked_before_a_kill_can_come_between(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_one_is_marked_before_a_kill_can_come_between(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A checkpoint whose state says it is the best must never be there unmarked."""
     store.save(1, checkpoint(1), best=True)
     renamed = Path.rename
@@ -120,7 +137,9 @@ def test_the_best_one_is_marked_before_a_kill_can_come_between(store: Checkpoint
     assert store.best().state["step"] == 2  # type: ignore[union-attr]
 
 
-def test_a_kill_before_the_rename_keeps_the_old_best(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_before_the_rename_keeps_the_old_best(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.save(1, checkpoint(1), best=True)
 
     def killed(self: Path, target: Path) -> Path:
@@ -167,9 +186,13 @@ def weights(model: nn.Module) -> list[Tensor]:
     return [p.detach().clone() for p in model.parameters()]
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize(
+    "layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"]
+)
 @pytest.mark.parametrize("component", OPTIMIZERS, ids=lambda c: f"{c.name}-{c.options}")
-def test_the_step_after_a_restore_is_the_unbroken_one(store: CheckpointStore, component: Component, layout: torch.memory_format) -> None:
+def test_the_step_after_a_restore_is_the_unbroken_one(
+    store: CheckpointStore, component: Component, layout: torch.memory_format
+) -> None:
     torch.manual_seed(0)
     model = network(layout)
     optimizer = build("optimizer", component, model.parameters())
@@ -193,7 +216,13 @@ def test_the_step_after_a_restore_is_the_unbroken_one(store: CheckpointStore, co
 
 def test_lists_of_tensors_and_gaps_come_back(store: CheckpointStore) -> None:
     """What L-BFGS keeps: lists of tensors, of tensors and None, numbers."""
-    slots = {"dirs": [torch.rand(3), torch.rand(3)], "al": [torch.tensor(0.5), None], "none": [], "t": 0.1 + 0.2, "n": 7}
+    slots = {
+        "dirs": [torch.rand(3), torch.rand(3)],
+        "al": [torch.tensor(0.5), None],
+        "none": [],
+        "t": 0.1 + 0.2,
+        "n": 7,
+    }
     tensors, data = flatten_optimizer({"state": {0: slots}, "param_groups": [{"params": [0]}]})
     store.save(1, Checkpoint({"optimizer": data}, {"optimizer": tensors}))
     saved = store.latest()

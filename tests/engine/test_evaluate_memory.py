@@ -27,14 +27,26 @@ class Detailed(Segmentation):
 
     def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
         found = super().decode(raw, batch)
-        return [Prediction(p.id, {**p.values, "depth": os.urandom(MEGABYTE), "size": float(len(p.id))}) for p in found]
+        return [
+            Prediction(p.id, {**p.values, "depth": os.urandom(MEGABYTE), "size": float(len(p.id))})
+            for p in found
+        ]
 
 
 def test_memory_is_that_of_a_batch(tmp_path: Path, session: Callable[..., LocalSession]) -> None:
     model = {"name": "unet", "backbone": {"name": "unet", "width": 4, "levels": 2}}
     scenes = {"format": {"name": "digit_scenes", "size": 32, "count": 60}}
-    recipe = Recipe.model_validate({"task": "segmentation", "data": scenes, "image": {"size": (32, 32)}, "model": model})
-    prepare(build("format", recipe.data.format, None), Segmentation.schema, "segmentation", SplitRule(), tmp_path / "data", 64)
+    recipe = Recipe.model_validate(
+        {"task": "segmentation", "data": scenes, "image": {"size": (32, 32)}, "model": model}
+    )
+    prepare(
+        build("format", recipe.data.format, None),
+        Segmentation.schema,
+        "segmentation",
+        SplitRule(),
+        tmp_path / "data",
+        64,
+    )
     dataset, task = PreparedDataset(tmp_path / "data"), Detailed()
     task.bind(dataset.info)
     job = Job(recipe, task, dataset, task.build(recipe, dataset.info), session())

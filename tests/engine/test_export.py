@@ -20,7 +20,9 @@ FILES = ("model.json", "model.safetensors")
 
 
 @pytest.fixture
-def written(digits: PreparedDataset, recipe: Callable[..., Recipe], session: Callable[..., Session], tmp_path: Path) -> Path:
+def written(
+    digits: PreparedDataset, recipe: Callable[..., Recipe], session: Callable[..., Session], tmp_path: Path
+) -> Path:
     """A LeNet as initialised."""
     job = make_job(recipe(), digits, session())
     plain = job.recipe.model_dump(mode="json", by_alias=True)
@@ -52,7 +54,9 @@ def test_a_model_is_read_without_its_starting_weights(written: Path) -> None:
     content["recipe"]["model"]["weights"] = "/gone/from/this/machine.safetensors"
     (written / "model.json").write_text(json.dumps(content))
     assert read_model(written).recipe.model.weights is None
-    assert without_downloads({"a": [{"pretrained": True, "depth": 3}]}) == {"a": [{"pretrained": False, "depth": 3}]}
+    assert without_downloads({"a": [{"pretrained": True, "depth": 3}]}) == {
+        "a": [{"pretrained": False, "depth": 3}]
+    }
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -73,7 +77,9 @@ def test_weights_of_another_network_are_refused(written: Path) -> None:
     content = json.loads((written / "model.json").read_text())
     content["dataset"]["classes"] = content["dataset"]["classes"][:3]
     (written / "model.json").write_text(json.dumps(content))
-    with pytest.raises(RequestError, match=r"model\.safetensors.*expected the weights that model\.json describes"):
+    with pytest.raises(
+        RequestError, match=r"model\.safetensors.*expected the weights that model\.json describes"
+    ):
         read_model(written)
 
 

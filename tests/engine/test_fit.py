@@ -41,7 +41,9 @@ def test_only_the_last_layer_is_fitted_and_it_is_good(
     one: Session = session("run")
     job = train(recipe(kind={"name": "fit", "estimator": estimator, "c": 0.1}), digits, one)
     assert differing(before, weights(job)) == {"head.weight", "head.bias"}
-    assert evaluate(job, "test", 256).metrics["accuracy"] > 0.7, "random features of a LeNet; guessing gives 0.1"
+    assert evaluate(job, "test", 256).metrics["accuracy"] > 0.7, (
+        "random features of a LeNet; guessing gives 0.1"
+    )
     (point,) = [p for _, p in read_history(one.checkpoints.root.parent / "history.jsonl")]
     assert (point.step, point.metrics["epoch"]) == (1, 1)
     assert point.metrics["train_accuracy"] > 0.9
@@ -51,7 +53,9 @@ def test_only_the_last_layer_is_fitted_and_it_is_good(
     assert differing(best.tensors["model"], weights(job)) == set()
 
 
-def test_the_same_again_and_resumed_where_it_is_done(digits: PreparedDataset, recipe: Callable[..., Recipe], session: Make) -> None:
+def test_the_same_again_and_resumed_where_it_is_done(
+    digits: PreparedDataset, recipe: Callable[..., Recipe], session: Make
+) -> None:
     plan = {"phases": [FIT, {"epochs": 1, "optimizer": {"name": "sgd", "lr": 0.01}}]}
     whole = weights(train(recipe(**plan), digits, session("whole")))
     part: Session = session("part")
@@ -60,7 +64,9 @@ def test_the_same_again_and_resumed_where_it_is_done(digits: PreparedDataset, re
     assert differing(weights(train(recipe(**plan), digits, part)), whole) == set()
 
 
-def test_it_goes_on_from_what_was_trained_before(digits: PreparedDataset, recipe: Callable[..., Recipe], session: Make) -> None:
+def test_it_goes_on_from_what_was_trained_before(
+    digits: PreparedDataset, recipe: Callable[..., Recipe], session: Make
+) -> None:
     sgd = {"epochs": 2, "optimizer": {"name": "sgd", "lr": 0.05}}
     trained = weights(train(recipe(phases=[sgd]), digits, session("sgd")))
     one: Session = session("both")
@@ -72,17 +78,30 @@ def test_it_goes_on_from_what_was_trained_before(digits: PreparedDataset, recipe
     assert differing(kept.tensors["ema"], both) != set(), "the averaged network below is another"
 
 
-def test_stopped_while_it_collects_it_is_done_again(digits: PreparedDataset, recipe: Callable[..., Recipe], session: Make) -> None:
+def test_stopped_while_it_collects_it_is_done_again(
+    digits: PreparedDataset, recipe: Callable[..., Recipe], session: Make
+) -> None:
     one: Session = session()
     stopping = iter([True])
     one.should_stop = lambda: next(stopping, False)  # type: ignore[method-assign]
     with pytest.raises(InterruptedRunError):
         train(recipe(**FIT), digits, one)
-    assert differing(weights(train(recipe(**FIT), digits, one)), weights(train(recipe(**FIT), digits, session("other")))) == set()
+    assert (
+        differing(
+            weights(train(recipe(**FIT), digits, one)),
+            weights(train(recipe(**FIT), digits, session("other"))),
+        )
+        == set()
+    )
 
 
-def test_a_network_without_a_last_linear_layer_is_refused(digits: PreparedDataset, recipe: Callable[..., Recipe], session: Make) -> None:
+def test_a_network_without_a_last_linear_layer_is_refused(
+    digits: PreparedDataset, recipe: Callable[..., Recipe], session: Make
+) -> None:
     job = train(recipe(epochs=0), digits, session())
     job.model = torch.nn.Flatten()
-    with pytest.raises(RequestError, match=r"train\.kind: got fit with a Flatten, expected a classifier that ends in one linear layer"):
+    with pytest.raises(
+        RequestError,
+        match=r"train\.kind: got fit with a Flatten, expected a classifier that ends in one linear layer",
+    ):
         collected(job, Cursor(), Clock(job.session.device))

@@ -29,7 +29,11 @@ def learning(model: nn.Module, freeze: str) -> set[str]:
     """The parts, one level below the backbone, that have trained parameters."""
     kept = {id(p) for p in trainable(model, phase(freeze))}
     assert kept == {id(p) for p in model.parameters() if p.requires_grad}
-    return {name.removeprefix("backbone.").partition(".")[0] for name, p in model.named_parameters() if id(p) in kept}
+    return {
+        name.removeprefix("backbone.").partition(".")[0]
+        for name, p in model.named_parameters()
+        if id(p) in kept
+    }
 
 
 def test_everything_up_to_the_part_is_frozen(model: Classifier) -> None:
@@ -37,7 +41,9 @@ def test_everything_up_to_the_part_is_frozen(model: Classifier) -> None:
     assert learning(model, "backbone.layer1") == {"layer2", "layer3", "head"}
     assert learning(model, "backbone.layer3") == learning(model, "backbone") == {"head"}
     assert learning(model, "backbone.conv1") == {"bn1", "layer1", "layer2", "layer3", "head"}
-    assert learning(model, "none") == {"conv1", "bn1", "layer1", "layer2", "layer3", "head"}, "a later phase thaws"
+    assert learning(model, "none") == {"conv1", "bn1", "layer1", "layer2", "layer3", "head"}, (
+        "a later phase thaws"
+    )
 
 
 def test_a_part_within_a_part(model: Classifier) -> None:
@@ -52,7 +58,9 @@ def test_frozen_parts_keep_their_averages(model: Classifier) -> None:
     set_mode(model, phase("backbone.layer1"))
     assert model.head.training
     model(torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8))
-    changed = {name.split(".")[1] for name, value in model.named_buffers() if not torch.equal(value, before[name])}
+    changed = {
+        name.split(".")[1] for name, value in model.named_buffers() if not torch.equal(value, before[name])
+    }
     assert changed == {"layer2", "layer3"}
     set_mode(model, phase("none"))
     assert model.backbone.conv1.training
@@ -64,7 +72,10 @@ def test_frozen_parts_keep_their_averages(model: Classifier) -> None:
         ("neck", "got 'neck', expected none, or a part of Classifier: one of backbone, head"),
         ("backbon", "Did you mean 'backbone'"),
         ("layer2", r"Did you mean 'backbone\.layer2'"),
-        ("backbone.layer4", r"one of backbone\.bn1, backbone\.conv1, .*backbone\.layer3\. Did you mean 'backbone\.layer"),
+        (
+            "backbone.layer4",
+            r"one of backbone\.bn1, backbone\.conv1, .*backbone\.layer3\. Did you mean 'backbone\.layer",
+        ),
         ("head", "got 'head', after which nothing is trained"),
         ("dropout", "got 'dropout', expected none, or a part"),
         ("backbone.", "expected none, or a part"),

@@ -73,7 +73,10 @@ def ranks(root: Path, world_size: int) -> list[dict[str, torch.Tensor]]:
     root.mkdir()
     environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
     command = [sys.executable, "-c", RANK, str(root)]
-    started = [subprocess.Popen([*command, str(rank), str(world_size)], env=environment) for rank in range(world_size)]
+    started = [
+        subprocess.Popen([*command, str(rank), str(world_size)], env=environment)
+        for rank in range(world_size)
+    ]
     try:
         assert [rank.wait(200) for rank in started] == [0] * world_size
     finally:

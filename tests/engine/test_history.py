@@ -36,7 +36,12 @@ def test_a_step_is_written_once_also_by_another_process(path: Path) -> None:
     again = History(path)  # resumed: reports the epoch's points once more, then goes on
     again.append([point(1), point(2), point(2, epoch=1.0)])
     again.append([point(3)])
-    assert [(p.step, "epoch" in p.metrics) for p in read(path)] == [(1, False), (2, False), (2, True), (3, False)]
+    assert [(p.step, "epoch" in p.metrics) for p in read(path)] == [
+        (1, False),
+        (2, False),
+        (2, True),
+        (3, False),
+    ]
 
 
 def test_a_cut_last_line_is_dropped_and_written_again(path: Path) -> None:

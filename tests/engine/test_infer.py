@@ -21,9 +21,13 @@ from cvflow.types import Row
 
 
 @pytest.fixture
-def predictor(digits: PreparedDataset, recipe: Callable[..., Recipe], session: Callable[..., Session]) -> Predictor:
+def predictor(
+    digits: PreparedDataset, recipe: Callable[..., Recipe], session: Callable[..., Session]
+) -> Predictor:
     job = make_job(recipe(), digits, session())
-    return Predictor(TrainedModel(job.recipe, job.task, digits.info, job.model.eval(), "", ""), torch.device("cpu"))
+    return Predictor(
+        TrainedModel(job.recipe, job.task, digits.info, job.model.eval(), "", ""), torch.device("cpu")
+    )
 
 
 @pytest.fixture
@@ -38,7 +42,9 @@ def test_each_row_has_its_answer_at_any_batch_size(predictor: Predictor, rows: l
         together = [answer for batch in predictor.rows(iter(rows), size) for answer in batch]
         assert [a["id"] for a in together] == [row["id"] for row in rows]
         assert [a["class"] for a in together] == [a["class"] for a in alone]
-        np.testing.assert_allclose([a["probabilities"] for a in together], [a["probabilities"] for a in alone], atol=1e-6)
+        np.testing.assert_allclose(
+            [a["probabilities"] for a in together], [a["probabilities"] for a in alone], atol=1e-6
+        )
 
 
 def test_an_unreadable_image_is_answered_with_its_fault(predictor: Predictor, rows: list[Row]) -> None:
@@ -54,8 +60,13 @@ def test_an_unreadable_image_is_answered_with_its_fault(predictor: Predictor, ro
 
 def test_views_are_merged_row_by_row(predictor: Predictor, rows: list[Row]) -> None:
     rows[3] = {"id": "bad", "image": b"no image"}
-    mirrored = [row if row["id"] == "bad" else {**row, "image": encode_png(decode(row["image"])[:, ::-1])} for row in rows]
-    both = Predictor(predictor.trained, torch.device("cpu"), views=[Component(name="horizontal_flip")]).batch(rows)
+    mirrored = [
+        row if row["id"] == "bad" else {**row, "image": encode_png(decode(row["image"])[:, ::-1])}
+        for row in rows
+    ]
+    both = Predictor(predictor.trained, torch.device("cpu"), views=[Component(name="horizontal_flip")]).batch(
+        rows
+    )
     assert [a["id"] for a in both] == [row["id"] for row in rows]
     for one, other, mean in zip(predictor.batch(rows), predictor.batch(mirrored), both, strict=True):
         assert one["error"] == mean["error"]
@@ -91,4 +102,7 @@ def test_large_and_coloured_images_are_fitted(predictor: Predictor) -> None:
 
 def test_tables_have_every_column_that_any_row_has() -> None:
     table = to_table([{"id": "a", "error": "no"}, {"id": "b", "error": None, "class": "c"}])
-    assert table.to_pylist() == [{"id": "a", "error": "no", "class": None}, {"id": "b", "error": None, "class": "c"}]
+    assert table.to_pylist() == [
+        {"id": "a", "error": "no", "class": None},
+        {"id": "b", "error": None, "class": "c"},
+    ]

@@ -46,7 +46,12 @@ class Stopping(LocalSession):
 
 def stopping(root: Path, after: int) -> Stopping:
     compute = Compute(device="cpu", threads=1)
-    session = Stopping(compute, CheckpointStore(root / "checkpoints"), History(root / "history.jsonl"), Console(io.StringIO()))
+    session = Stopping(
+        compute,
+        CheckpointStore(root / "checkpoints"),
+        History(root / "history.jsonl"),
+        Console(io.StringIO()),
+    )
     session.after = after
     return session
 
@@ -54,7 +59,11 @@ def stopping(root: Path, after: int) -> Stopping:
 def chosen(recipe: Make, model: Any = LENET, precision: str = "fp16") -> Recipe:
     """Everything that has a state: two phases, momentum, warm-up, plateau, averaged weights, loss scale, dropout, augmentation."""
     first = {"epochs": 2, "optimizer": {"name": "adamw", "lr": 0.01}, "warmup_epochs": 0.5}
-    second = {"epochs": 2, "schedule": {"name": "plateau", "patience": 1}, "optimizer": {"name": "sgd", "lr": 0.05, "nesterov": True}}
+    second = {
+        "epochs": 2,
+        "schedule": {"name": "plateau", "patience": 1},
+        "optimizer": {"name": "sgd", "lr": 0.05, "nesterov": True},
+    }
     return recipe(
         model, every=3, batch_size=64, phases=[first, second], augment=[{"name": "random_crop", "padding": 1}],
         ema=0.95, precision=precision, clip_norm=1.0, accumulate=2,
@@ -63,16 +72,27 @@ def chosen(recipe: Make, model: Any = LENET, precision: str = "fp16") -> Recipe:
 
 def points(root: Path) -> list[tuple[int, dict[str, float]]]:
     found = [point for _, point in read_history(root / "history.jsonl")]
-    return [(p.step, {k: v for k, v in p.metrics.items() if not k.startswith(("images_per_second", "seconds_"))}) for p in found]
+    return [
+        (p.step, {k: v for k, v in p.metrics.items() if not k.startswith(("images_per_second", "seconds_"))})
+        for p in found
+    ]
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.mark.parametrize(("after", "model", "precision"), [(1, LENET, "fp16"), (3, LENET, "fp32"), (7, RESNET, "fp32")])
+@pytest.mark.parametrize(
+    ("after", "model", "precision"), [(1, LENET, "fp16"), (3, LENET, "fp32"), (7, RESNET, "fp32")]
+)
 def test_stopped_again_and_again(
-    after: int, model: Any, precision: str, digits: PreparedDataset, recipe: Make, session: Sessions, tmp_path: Path
+    after: int,
+    model: Any,
+    precision: str,
+    digits: PreparedDataset,
+    recipe: Make,
+    session: Sessions,
+    tmp_path: Path,
 ) -> None:
     """After every step, or every few looks: within an epoch, at its end, while val is measured, between phases."""
     plan = chosen(recipe, model, precision)
@@ -91,7 +111,9 @@ def test_stopped_again_and_again(
     assert same(*kept)
 
 
-def test_an_epoch_that_goes_on_with_its_evaluation_has_no_speed(digits: PreparedDataset, recipe: Make, tmp_path: Path) -> None:
+def test_an_epoch_that_goes_on_with_its_evaluation_has_no_speed(
+    digits: PreparedDataset, recipe: Make, tmp_path: Path
+) -> None:
     """Stopped between its last step and its evaluation; 0 images a second would be no measurement."""
     plan = recipe(epochs=2, batch_size=64, every=100)
     steps = digits.info.counts["train"] // 64
@@ -103,12 +125,16 @@ def test_an_epoch_that_goes_on_with_its_evaluation_has_no_speed(digits: Prepared
     assert (stopped.state["batch"], stopped.state["epoch"]) == (steps, 0)
     went_on = stopping(tmp_path / "run", 10**9)
     train(plan, digits, went_on)
-    first, second = (p.metrics for _, p in read_history(tmp_path / "run/history.jsonl") if "epoch" in p.metrics)
+    first, second = (
+        p.metrics for _, p in read_history(tmp_path / "run/history.jsonl") if "epoch" in p.metrics
+    )
     assert "images_per_second" not in first
     assert second["images_per_second"] > 0
 
 
-def test_a_checkpoint_within_an_epoch_when_it_is_time(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+def test_a_checkpoint_within_an_epoch_when_it_is_time(
+    digits: PreparedDataset, recipe: Make, session: Sessions
+) -> None:
     one = session()
     one.checkpoint_seconds = 0.0
     train(recipe(epochs=1, batch_size=32), digits, one)
@@ -116,7 +142,9 @@ def test_a_checkpoint_within_an_epoch_when_it_is_time(digits: PreparedDataset, r
     assert len(list(one.checkpoints.root.glob("step-*"))) == steps + 1
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over(digits: PreparedDataset, recipe: Make, session: Sessions, tmp_path: Path) -> None:
+def test_a_damaged_newest_checkpoint_is_passed_over(
+    digits: PreparedDataset, recipe: Make, session: Sessions, tmp_path: Path
+) -> None:
     plan = chosen(recipe)
     unbroken = train(plan, digits, session("whole")).model.state_dict()
     with pytest.raises(InterruptedRunError):
@@ -154,7 +182,9 @@ def train_and_die(plan: Recipe, digits: PreparedDataset, root: Path, seconds: fl
 
 
 @pytest.mark.slow
-def test_killed_at_thirty_random_moments(digits: PreparedDataset, recipe: Make, session: Sessions, tmp_path: Path) -> None:
+def test_killed_at_thirty_random_moments(
+    digits: PreparedDataset, recipe: Make, session: Sessions, tmp_path: Path
+) -> None:
     """At no step's border: SIGKILL comes from outside, whatever is going on, a checkpoint being written too."""
     plan, draw = chosen(recipe), random.Random(0)
     started = time.monotonic()
@@ -185,7 +215,9 @@ class Late(Stopping):
             super().report(self.under_way.pop(0))
 
 
-def test_points_that_were_under_way_when_all_was_killed(digits: PreparedDataset, recipe: Make, tmp_path: Path) -> None:
+def test_points_that_were_under_way_when_all_was_killed(
+    digits: PreparedDataset, recipe: Make, tmp_path: Path
+) -> None:
     """A checkpoint a step: several are newer than the last point that was written."""
     plan, broken = recipe(epochs=2, every=1), tmp_path / "broken"
     store, history = CheckpointStore(broken / "checkpoints"), History(broken / "history.jsonl")

@@ -26,7 +26,9 @@ def scores(fitted: Linear, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("estimator", "solver"), [("linear", LogisticRegression), ("svm", LinearSVC)])
 @pytest.mark.parametrize("classes", [2, 10])
-def test_the_layer_answers_as_the_pipeline_does(digits: tuple, estimator: Estimator, solver: type, classes: int) -> None:
+def test_the_layer_answers_as_the_pipeline_does(
+    digits: tuple, estimator: Estimator, solver: type, classes: int
+) -> None:
     x, label = (column[digits[1] < classes] for column in digits)
     fitted = fit_linear(estimator, 0.1, x, label, np.ones(len(x)), classes, 0)
     pipeline = make_pipeline(StandardScaler(), solver(C=0.1, random_state=0, max_iter=2000)).fit(x, label)

@@ -17,7 +17,9 @@ NAMES = ("loss", "extra")
 
 def fed(meter: Meter, losses: list[float], first: int = 1) -> list[bool]:
     return [
-        meter.add(first + i, NAMES, torch.tensor([loss, 10 * loss], dtype=torch.float32), lr=0.1 * (first + i))
+        meter.add(
+            first + i, NAMES, torch.tensor([loss, 10 * loss], dtype=torch.float32), lr=0.1 * (first + i)
+        )
         for i, loss in enumerate(losses)
     ]
 

@@ -35,7 +35,9 @@ class Counting(nn.Module):
 
 @pytest.fixture
 def batch() -> Batch:
-    images = torch.randint(0, 256, (3, 3, 2, 2), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    images = torch.randint(
+        0, 256, (3, 3, 2, 2), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
     mixed = Mixed({"label": torch.tensor([2, 3, 0])}, torch.tensor(0.3))
     return Batch(["a", "b", "c"], {"image": images}, {"label": torch.tensor([0, 1, 2])}, mixed)
 
@@ -46,7 +48,10 @@ def test_the_loss_is_shared_between_both_targets(batch: Batch) -> None:
     loss = Step(model, Classification(label_smoothing=0.1))(batch)["loss"]
     torch.manual_seed(1)
     logits = model(batch.images["image"])
-    own, other = (F.cross_entropy(logits, torch.tensor(y), label_smoothing=0.1, reduction="sum") for y in ([0, 1, 2], [2, 3, 0]))
+    own, other = (
+        F.cross_entropy(logits, torch.tensor(y), label_smoothing=0.1, reduction="sum")
+        for y in ([0, 1, 2], [2, 3, 0])
+    )
     torch.testing.assert_close(loss.sum, 0.3 * own + 0.7 * other)
     assert float(loss.count) == pytest.approx(3)
     assert model.calls == 2  # once in the step, once here
@@ -54,12 +59,21 @@ def test_the_loss_is_shared_between_both_targets(batch: Batch) -> None:
     assert model.head.weight.grad is not None
 
 
-@pytest.mark.parametrize("mix", [{"name": "mixup", "alpha": 0.4}, {"name": "cutmix", "p": 0.5}], ids=lambda mix: mix["name"])
+@pytest.mark.parametrize(
+    "mix", [{"name": "mixup", "alpha": 0.4}, {"name": "cutmix", "p": 0.5}], ids=lambda mix: mix["name"]
+)
 def test_a_training_on_mixed_images_learns(
-    digits: PreparedDataset, recipe: Callable[..., Recipe], session: Callable[..., Session], mix: dict[str, object]
+    digits: PreparedDataset,
+    recipe: Callable[..., Recipe],
+    session: Callable[..., Session],
+    mix: dict[str, object],
 ) -> None:
     one = session()
-    train(recipe(epochs=8, batch_size=16, optimizer={"name": "adamw", "lr": 0.003}, mix=mix, accumulate=2), digits, one)
+    train(
+        recipe(epochs=8, batch_size=16, optimizer={"name": "adamw", "lr": 0.003}, mix=mix, accumulate=2),
+        digits,
+        one,
+    )
     points = [p.metrics for _, p in read_history(one.checkpoints.root.parent / "history.jsonl")]
     accuracy = [p["val_accuracy"] for p in points if "val_accuracy" in p]
     assert accuracy[-1] > 0.6

@@ -31,11 +31,18 @@ def trained(digits: PreparedDataset) -> Trained:
     def make(backbone: Any, size: tuple[int, int], channels: int) -> TrainedModel:
         image = {"size": size, "channels": channels}
         recipe = Recipe.model_validate(
-            {"task": "classification", "data": {"format": "digits"}, "image": image, "model": {"name": "classifier", "backbone": backbone}}
+            {
+                "task": "classification",
+                "data": {"format": "digits"},
+                "image": image,
+                "model": {"name": "classifier", "backbone": backbone},
+            }
         )
         torch.manual_seed(0)
         task = make_task(recipe, digits.info)
-        return TrainedModel(recipe, task, digits.info, task.build(recipe, digits.info).eval(), "f" * 32, "d" * 32 + ".dir")
+        return TrainedModel(
+            recipe, task, digits.info, task.build(recipe, digits.info).eval(), "f" * 32, "d" * 32 + ".dir"
+        )
 
     return make
 
@@ -49,7 +56,12 @@ def trained(digits: PreparedDataset) -> Trained:
     ],
 )
 def test_onnxruntime_answers_as_torch(
-    backbone: Any, size: tuple[int, int], channels: int, trained: Trained, digits: PreparedDataset, tmp_path: Path
+    backbone: Any,
+    size: tuple[int, int],
+    channels: int,
+    trained: Trained,
+    digits: PreparedDataset,
+    tmp_path: Path,
 ) -> None:
     one = trained(backbone, size, channels)
     reader = digits.split("test")
@@ -71,8 +83,12 @@ def test_onnxruntime_answers_as_torch(
     assert [path.name for path in written.path.parent.iterdir()] == ["model.onnx"]
 
 
-def test_a_file_that_differs_is_not_written(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_differs_is_not_written(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
-    with pytest.raises(CvflowError, match="differs from torch by .* on 8 images, over -1: nothing is written"):
+    with pytest.raises(
+        CvflowError, match="differs from torch by .* on 8 images, over -1: nothing is written"
+    ):
         exporting.export_onnx(trained("mlp", (8, 8), 1), tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []

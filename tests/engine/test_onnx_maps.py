@@ -22,19 +22,45 @@ SMALL = {"name": "unet", "width": 4, "levels": 3}
     ("task", "model", "outputs"),
     [
         ("segmentation", {"name": "unet", "backbone": SMALL}, ("probabilities",)),
-        pytest.param("segmentation", {"name": "fcn", "backbone": SMALL}, ("probabilities",), marks=pytest.mark.slow),
-        pytest.param("segmentation", {"name": "segnet", "width": 4}, ("probabilities",), marks=pytest.mark.slow),
-        pytest.param("segmentation", {"name": "deeplabv3", "backbone": SMALL}, ("probabilities",), marks=pytest.mark.slow),
         pytest.param(
-            "stereo", {"name": "cost_volume_stereo", "max_disparity": 12, "channels": 8, "depth": 1}, ("disparity",), marks=pytest.mark.slow
+            "segmentation", {"name": "fcn", "backbone": SMALL}, ("probabilities",), marks=pytest.mark.slow
         ),
-        pytest.param("flow", {"name": "correlation_flow", "channels": [8, 8, 8], "width": 8}, ("flow",), marks=pytest.mark.slow),
-        pytest.param("localization", {"name": "localizer", "backbone": SMALL}, ("probabilities", "boxes"), marks=pytest.mark.slow),
+        pytest.param(
+            "segmentation", {"name": "segnet", "width": 4}, ("probabilities",), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "segmentation",
+            {"name": "deeplabv3", "backbone": SMALL},
+            ("probabilities",),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "stereo",
+            {"name": "cost_volume_stereo", "max_disparity": 12, "channels": 8, "depth": 1},
+            ("disparity",),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "flow",
+            {"name": "correlation_flow", "channels": [8, 8, 8], "width": 8},
+            ("flow",),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "localization",
+            {"name": "localizer", "backbone": SMALL},
+            ("probabilities", "boxes"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
-def test_onnxruntime_answers_as_torch(task: str, model: dict[str, Any], outputs: tuple[str, ...], tmp_path: Path) -> None:
+def test_onnxruntime_answers_as_torch(
+    task: str, model: dict[str, Any], outputs: tuple[str, ...], tmp_path: Path
+) -> None:
     info = DatasetInfo(task, ("a", "b", "c"), {"train": 2}, (0.5,) * 3, (0.25,) * 3, "0" * 32)
-    recipe = Recipe.model_validate({"task": task, "data": {"format": "digits"}, "image": {"size": (50, 36)}, "model": model})
+    recipe = Recipe.model_validate(
+        {"task": task, "data": {"format": "digits"}, "image": {"size": (50, 36)}, "model": model}
+    )
     torch.manual_seed(0)
     made = make_task(recipe, info)
     trained = TrainedModel(recipe, made, info, made.build(recipe, info).eval(), "f" * 32, "d" * 32 + ".dir")

@@ -14,17 +14,41 @@ from cvflow.registry import Component, build, check, get, names
 @pytest.mark.parametrize(
     ("component", "kind", "expected"),
     [
-        (Component(name="sgd"), torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 0}),
-        (Component(name="sgd", lr=1, momentum=0.5, nesterov=True), torch.optim.SGD, {"lr": 1, "momentum": 0.5, "nesterov": True}),
-        (Component(name="adagrad"), torch.optim.Adagrad, {"lr": 0.01, "eps": 1e-10, "weight_decay": 0, "fused": True}),
+        (
+            Component(name="sgd"),
+            torch.optim.SGD,
+            {"lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 0},
+        ),
+        (
+            Component(name="sgd", lr=1, momentum=0.5, nesterov=True),
+            torch.optim.SGD,
+            {"lr": 1, "momentum": 0.5, "nesterov": True},
+        ),
+        (
+            Component(name="adagrad"),
+            torch.optim.Adagrad,
+            {"lr": 0.01, "eps": 1e-10, "weight_decay": 0, "fused": True},
+        ),
         (
             Component(name="rmsprop", alpha=0.9, momentum=0.5, centered=True),
             torch.optim.RMSprop,
             {"lr": 1e-3, "alpha": 0.9, "momentum": 0.5, "centered": True},
         ),
-        (Component(name="adam", beta1=0.8), torch.optim.Adam, {"lr": 1e-3, "betas": (0.8, 0.999), "decoupled_weight_decay": False}),
-        (Component(name="adamw"), torch.optim.AdamW, {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}),
-        (Component(name="adamw", lr=1, beta1=0.5, beta2=0.6, eps=0.1), torch.optim.AdamW, {"lr": 1, "betas": (0.5, 0.6), "eps": 0.1}),
+        (
+            Component(name="adam", beta1=0.8),
+            torch.optim.Adam,
+            {"lr": 1e-3, "betas": (0.8, 0.999), "decoupled_weight_decay": False},
+        ),
+        (
+            Component(name="adamw"),
+            torch.optim.AdamW,
+            {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01},
+        ),
+        (
+            Component(name="adamw", lr=1, beta1=0.5, beta2=0.6, eps=0.1),
+            torch.optim.AdamW,
+            {"lr": 1, "betas": (0.5, 0.6), "eps": 0.1},
+        ),
     ],
     ids=lambda value: f"{value.name}{len(value.options) or ''}" if isinstance(value, Component) else "",
 )
@@ -50,14 +74,26 @@ def test_wrong_options_are_named(component: Component, where: str) -> None:
 
 def test_nesterov_without_momentum_is_the_request_s_fault() -> None:
     with pytest.raises(RequestError, match="nesterov"):
-        build("optimizer", Component(name="sgd", nesterov=True, momentum=0), [torch.nn.Parameter(torch.zeros(2))])
+        build(
+            "optimizer",
+            Component(name="sgd", nesterov=True, momentum=0),
+            [torch.nn.Parameter(torch.zeros(2))],
+        )
 
 
 def test_lbfgs_asks_for_a_closure_and_the_others_do_not() -> None:
-    needing = [n for n in names("optimizer") if getattr(build("optimizer", Component(name=n), [weight()]), "needs_closure", False)]
+    needing = [
+        n
+        for n in names("optimizer")
+        if getattr(build("optimizer", Component(name=n), [weight()]), "needs_closure", False)
+    ]
     assert needing == ["lbfgs"]
-    assert [n for n in names("optimizer") if needs_closure(get("optimizer", n))] == needing, "the builders say so too"
-    group = build("optimizer", Component(name="lbfgs", line_search="none", history=3), [weight()]).param_groups[0]
+    assert [n for n in names("optimizer") if needs_closure(get("optimizer", n))] == needing, (
+        "the builders say so too"
+    )
+    group = build(
+        "optimizer", Component(name="lbfgs", line_search="none", history=3), [weight()]
+    ).param_groups[0]
     assert (group["line_search_fn"], group["history_size"]) == (None, 3)
 
 
@@ -70,13 +106,17 @@ def weight() -> nn.Parameter:
 def test_decay_of_all_or_of_the_weights_alone(name: str, decay: str) -> None:
     """Without a gradient only the decay moves a parameter."""
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
-    optimizer = build("optimizer", Component(name=name, lr=0.1, weight_decay=0.1, decay=decay), model.parameters())
+    optimizer = build(
+        "optimizer", Component(name=name, lr=0.1, weight_decay=0.1, decay=decay), model.parameters()
+    )
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
     optimizer.step()
     moved = {name for name, p in model.named_parameters() if not torch.equal(before[name], p)}
-    assert moved == ({"0.weight", "0.bias", "1.weight"} if decay == "all" else {"0.weight"})  # the bias of a new norm is 0
+    assert moved == (
+        {"0.weight", "0.bias", "1.weight"} if decay == "all" else {"0.weight"}
+    )  # the bias of a new norm is 0
 
 
 def test_a_group_without_parameters_is_left_out() -> None:

@@ -58,7 +58,10 @@ def moved(root: Path, world_size: int, parts: int) -> list[dict[str, torch.Tenso
     root.mkdir()
     environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
     command = [sys.executable, "-c", RANK, str(root)]
-    ranks = [subprocess.Popen([*command, str(rank), str(world_size), str(parts)], env=environment) for rank in range(world_size)]
+    ranks = [
+        subprocess.Popen([*command, str(rank), str(world_size), str(parts)], env=environment)
+        for rank in range(world_size)
+    ]
     try:
         assert [rank.wait(100) for rank in ranks] == [0] * world_size
     finally:

@@ -43,13 +43,22 @@ def test_a_frozen_backbone_keeps_its_weights_and_batch_norm_averages(
     job = train(chosen, digits, one)
     last = job.model.state_dict()
     assert changed(weights(one.checkpoints, 0), last) == {"head.weight", "head.bias"}
-    assert [name for name, p in job.model.named_parameters() if p.requires_grad] == ["head.weight", "head.bias"]
+    assert [name for name, p in job.model.named_parameters() if p.requires_grad] == [
+        "head.weight",
+        "head.bias",
+    ]
 
 
-def test_two_phases_follow_each_other(digits: PreparedDataset, recipe: Callable[..., Recipe], session: Callable[..., Session]) -> None:
+def test_two_phases_follow_each_other(
+    digits: PreparedDataset, recipe: Callable[..., Recipe], session: Callable[..., Session]
+) -> None:
     one = session()
     head = {"epochs": 1, "freeze": "backbone", "optimizer": {"name": "adamw", "lr": 0.01}}
-    whole = {"epochs": 2, "optimizer": {"name": "sgd", "lr": 0.02}, "schedule": {"name": "step", "milestones": [0.5]}}
+    whole = {
+        "epochs": 2,
+        "optimizer": {"name": "sgd", "lr": 0.02},
+        "schedule": {"name": "step", "milestones": [0.5]},
+    }
     train(recipe(RESNET, phases=[head, whole], schedule="constant", batch_size=64), digits, one)
     steps = digits.info.counts["train"] // 64
     start, first, end = (weights(one.checkpoints, n * steps) for n in (0, 1, 3))
@@ -63,10 +72,14 @@ def test_two_phases_follow_each_other(digits: PreparedDataset, recipe: Callable[
     points = [p for _, p in read_history(one.checkpoints.root.parent / "history.jsonl")]
     assert [p.metrics["epoch"] for p in points if "epoch" in p.metrics] == [1, 2, 3]
     lrs = {p.step: p.metrics["lr"] for p in points if "lr" in p.metrics}
-    assert [lrs[n * steps] for n in (1, 2, 3)] == pytest.approx([0.01, 0.02, 0.002])  # milestones are of their own phase
+    assert [lrs[n * steps] for n in (1, 2, 3)] == pytest.approx(
+        [0.01, 0.02, 0.002]
+    )  # milestones are of their own phase
 
 
-def test_no_epochs_keep_the_start(digits: PreparedDataset, recipe: Callable[..., Recipe], session: Callable[..., Session]) -> None:
+def test_no_epochs_keep_the_start(
+    digits: PreparedDataset, recipe: Callable[..., Recipe], session: Callable[..., Session]
+) -> None:
     one = session()
     chosen = recipe(epochs=0)
     start = make_job(chosen, digits, session("other")).model.state_dict()
@@ -75,12 +88,16 @@ def test_no_epochs_keep_the_start(digits: PreparedDataset, recipe: Callable[...,
         assert changed(start, exported(one.checkpoints, recipe(epochs=0, keep=keep))) == set()
 
 
-def test_the_seed_alone_decides(digits: PreparedDataset, recipe: Callable[..., Recipe], session: Callable[..., Session]) -> None:
+def test_the_seed_alone_decides(
+    digits: PreparedDataset, recipe: Callable[..., Recipe], session: Callable[..., Session]
+) -> None:
     def trained(name: str, seed: int) -> dict[str, Tensor]:
         torch.manual_seed(hash(name))  # what went before must not matter
         augment = ({"name": "random_crop", "padding": 1},)
         model = {"name": "classifier", "dropout": 0.3}
-        state: dict[str, Tensor] = train(recipe(model, seed, epochs=1, augment=augment), digits, session(name)).model.state_dict()
+        state: dict[str, Tensor] = train(
+            recipe(model, seed, epochs=1, augment=augment), digits, session(name)
+        ).model.state_dict()
         return state
 
     one = trained("one", 0)
@@ -132,4 +149,7 @@ def test_best_and_last(
     Sgd(job, chosen.train.plan()[0], Cursor(), None).run()
     steps = digits.info.counts["train"] // chosen.train.batch_size
     for keep, epoch in (("best", best), ("last", 3)):
-        assert changed(weights(one.checkpoints, epoch * steps), exported(one.checkpoints, recipe(keep=keep))) == set()
+        assert (
+            changed(weights(one.checkpoints, epoch * steps), exported(one.checkpoints, recipe(keep=keep)))
+            == set()
+        )

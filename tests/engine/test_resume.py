@@ -66,7 +66,10 @@ def killed(recipe: Recipe, digits: PreparedDataset, root: Path, moment: str, ste
 
 def points(root: Path) -> list[tuple[int, dict[str, float]]]:
     found = [point for _, point in read_history(root / "history.jsonl")]
-    return [(p.step, {k: v for k, v in p.metrics.items() if not k.startswith(("images_per_second", "seconds_"))}) for p in found]
+    return [
+        (p.step, {k: v for k, v in p.metrics.items() if not k.startswith(("images_per_second", "seconds_"))})
+        for p in found
+    ]
 
 
 def test_killed_thrice_and_never(
@@ -75,13 +78,18 @@ def test_killed_thrice_and_never(
     first = {"epochs": 2, "optimizer": {"name": "adamw", "lr": 0.01}}
     second = {"epochs": 3, "optimizer": {"name": "sgd", "lr": 0.02, "nesterov": True}, "warmup_epochs": 0.5}
     chosen = recipe(
-        {"name": "classifier", "dropout": 0.3}, every=3, phases=[first, second], augment=[{"name": "random_crop", "padding": 1}]
+        {"name": "classifier", "dropout": 0.3},
+        every=3,
+        phases=[first, second],
+        augment=[{"name": "random_crop", "padding": 1}],
     )
     steps = digits.info.counts["train"] // chosen.train.batch_size
     assert steps >= 4
 
     killed(chosen, digits, tmp_path / "broken", "within an epoch", steps + 3)
-    assert session("broken").checkpoints.latest().state["step"] == steps  # the first epoch is safe, the second was lost
+    assert (
+        session("broken").checkpoints.latest().state["step"] == steps
+    )  # the first epoch is safe, the second was lost
     killed(chosen, digits, tmp_path / "broken", "after the checkpoint", 2 * steps)  # between the phases
     killed(chosen, digits, tmp_path / "broken", "before the checkpoint", 4 * steps)
     resumed = train(chosen, digits, session("broken")).model.state_dict()

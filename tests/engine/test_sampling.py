@@ -56,7 +56,9 @@ def test_so_many_images_a_class_and_no_more(
     assert set(seen.values()) == {2}
 
 
-def test_balanced_shows_each_class_alike(digits: PreparedDataset, recipe: Recipes, session: Sessions, seen: Counter[str]) -> None:
+def test_balanced_shows_each_class_alike(
+    digits: PreparedDataset, recipe: Recipes, session: Sessions, seen: Counter[str]
+) -> None:
     train(recipe(epochs=1, batch_size=1, sampler="balanced"), digits, session())
     times: Counter[int] = Counter()
     for id, count in seen.items():
@@ -65,7 +67,9 @@ def test_balanced_shows_each_class_alike(digits: PreparedDataset, recipe: Recipe
     assert sum(times.values()) == digits.info.counts["train"]
 
 
-def test_a_common_factor_of_the_weights_changes_nothing(digits: PreparedDataset, recipe: Recipes, session: Sessions) -> None:
+def test_a_common_factor_of_the_weights_changes_nothing(
+    digits: PreparedDataset, recipe: Recipes, session: Sessions
+) -> None:
     """Even where the weights of a batch sum to less than one."""
 
     def trained(name: str, weight: float, **more: Any) -> torch.Tensor:
@@ -80,10 +84,14 @@ def test_a_common_factor_of_the_weights_changes_nothing(digits: PreparedDataset,
     torch.testing.assert_close(trained("parts", 1 / 128, accumulate=2), plain, rtol=1e-4, atol=1e-5)
 
 
-def test_the_recipe_s_initialisation_is_where_training_starts(digits: PreparedDataset, recipe: Recipes, session: Sessions) -> None:
+def test_the_recipe_s_initialisation_is_where_training_starts(
+    digits: PreparedDataset, recipe: Recipes, session: Sessions
+) -> None:
     def start(name: str, seed: int = 0) -> torch.Tensor:
         model = {"name": "classifier", "init": {"name": "orthogonal", "activation": "linear"}}
-        weight: torch.Tensor = make_job(recipe(model, seed), digits, session(name)).model.state_dict()["backbone.fc2.weight"]
+        weight: torch.Tensor = make_job(recipe(model, seed), digits, session(name)).model.state_dict()[
+            "backbone.fc2.weight"
+        ]
         return weight
 
     one = start("one")

@@ -25,7 +25,9 @@ def by_epoch(component: Component, epochs: int, scores: Sequence[float] = ()) ->
     return [schedule(Position(epoch / epochs, epoch, tuple(scores[:epoch]))) for epoch in range(epochs)]
 
 
-def torch_lrs(make: Callable[[torch.optim.Optimizer], Any], arguments: Sequence[tuple[float, ...]]) -> list[float]:
+def torch_lrs(
+    make: Callable[[torch.optim.Optimizer], Any], arguments: Sequence[tuple[float, ...]]
+) -> list[float]:
     """The lrs of torch's scheduler, which is stepped with each of the arguments; the optimiser's own lr is 1."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler, lrs = make(optimizer), []
@@ -41,7 +43,9 @@ def test_constant() -> None:
 
 
 def test_step_falls_at_each_milestone() -> None:
-    assert factors(Component(name="step"), 0, 0.499, 0.5, 0.749, 0.75, 1) == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert factors(Component(name="step"), 0, 0.499, 0.5, 0.749, 0.75, 1) == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
     assert factors(Component(name="step", milestones=[0.2], gamma=0.5), 0.19, 0.2, 1) == [1, 0.5, 0.5]
 
 
@@ -66,10 +70,21 @@ def test_step_every_falls_again_and_again(epochs: int) -> None:
 def test_one_cycle_is_torch_s(three_phase: bool, anneal: str) -> None:
     steps = 1000
     options = {"pct_start": 0.3, "three_phase": three_phase}
-    ours = factors(Component(name="one_cycle", div=10, final_div=100, anneal=anneal, **options), *(i / steps for i in range(steps)))
-    whole = {"max_lr": 1, "total_steps": steps, "div_factor": 10, "final_div_factor": 100, "cycle_momentum": False}
+    ours = factors(
+        Component(name="one_cycle", div=10, final_div=100, anneal=anneal, **options),
+        *(i / steps for i in range(steps)),
+    )
+    whole = {
+        "max_lr": 1,
+        "total_steps": steps,
+        "div_factor": 10,
+        "final_div_factor": 100,
+        "cycle_momentum": False,
+    }
     strategy = {"cosine": "cos", "linear": "linear"}[anneal]
-    theirs = torch_lrs(lambda o: lr_scheduler.OneCycleLR(o, **whole, **options, anneal_strategy=strategy), [()] * steps)
+    theirs = torch_lrs(
+        lambda o: lr_scheduler.OneCycleLR(o, **whole, **options, anneal_strategy=strategy), [()] * steps
+    )
     assert ours == pytest.approx(theirs, abs=0.01)  # torch counts from the last step but one of each part
     assert ours[0] == pytest.approx(0.1)
     assert max(ours) == 1
@@ -79,9 +94,20 @@ def test_one_cycle_is_torch_s(three_phase: bool, anneal: str) -> None:
 @pytest.mark.parametrize("patience", [0, 2])
 def test_plateau_is_torch_s(patience: int) -> None:
     draw = torch.Generator().manual_seed(patience)
-    scores = (torch.rand(40, generator=draw).double().cumsum(0).sqrt() + torch.rand(40, generator=draw)).tolist()
-    ours = by_epoch(Component(name="plateau", factor=0.5, patience=patience, threshold=0.2, least=0.01), 40, scores)
-    options = {"mode": "max", "factor": 0.5, "patience": patience, "threshold": 0.2, "threshold_mode": "abs", "min_lr": 0.01}
+    scores = (
+        torch.rand(40, generator=draw).double().cumsum(0).sqrt() + torch.rand(40, generator=draw)
+    ).tolist()
+    ours = by_epoch(
+        Component(name="plateau", factor=0.5, patience=patience, threshold=0.2, least=0.01), 40, scores
+    )
+    options = {
+        "mode": "max",
+        "factor": 0.5,
+        "patience": patience,
+        "threshold": 0.2,
+        "threshold_mode": "abs",
+        "min_lr": 0.01,
+    }
     theirs = torch_lrs(lambda o: lr_scheduler.ReduceLROnPlateau(o, **options, eps=0), [(s,) for s in scores])
     assert ours == theirs
     assert len(set(ours)) > 3

@@ -36,7 +36,9 @@ def score(params: Params) -> float:
     return 1 - abs(math.log10(params["lr"]) + 2) - abs(params["width"] - 4) / 4 + kind
 
 
-def suggestions(algorithm: Any, count: int, resumed_at: int = -1, written: dict[str, Any] | None = None, seed: int = 0) -> list[Params]:
+def suggestions(
+    algorithm: Any, count: int, resumed_at: int = -1, written: dict[str, Any] | None = None, seed: int = 0
+) -> list[Params]:
     """A search in which every seventh trial fails."""
     made, params = make(algorithm, written, seed), list[Params]()
     for number in range(count):
@@ -49,7 +51,8 @@ def suggestions(algorithm: Any, count: int, resumed_at: int = -1, written: dict[
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "written"), [("random", SPACE), ("evolution", SPACE), ("tpe", SPACE), ({"name": "cmaes", "population": 5}, NUMBERS)]
+    ("algorithm", "written"),
+    [("random", SPACE), ("evolution", SPACE), ("tpe", SPACE), ({"name": "cmaes", "population": 5}, NUMBERS)],
 )
 def test_suggestions_follow_from_seed_and_results_alone(algorithm: Any, written: dict[str, Any]) -> None:
     whole = suggestions(algorithm, 30, written=written)
@@ -68,7 +71,9 @@ def test_later_trials_are_better_than_chance(algorithm: str, written: dict[str, 
 def test_a_grid_ends() -> None:
     made = make({"name": "grid", "points": 2}, NUMBERS)
     assert made.size == 4
-    assert suggestions({"name": "grid", "points": 2}, 4, written=NUMBERS) == [{"lr": x, "width": y} for x in (1e-4, 1.0) for y in (1, 9)]
+    assert suggestions({"name": "grid", "points": 2}, 4, written=NUMBERS) == [
+        {"lr": x, "width": y} for x in (1e-4, 1.0) for y in (1, 9)
+    ]
 
 
 def test_a_grid_beyond_reason_is_refused_before_it_is_made() -> None:
@@ -90,7 +95,10 @@ def evolution(**options: Any) -> Evolution:
 
 def tried(*scores: float | None) -> list[Tried]:
     genes = {"name": "sgd", "momentum": 0.5}
-    return [Tried({**genes, "lr": 0.01 * (i + 1), "width": 1 + i % 9}, True, value) for i, value in enumerate(scores)]
+    return [
+        Tried({**genes, "lr": 0.01 * (i + 1), "width": 1 + i % 9}, True, value)
+        for i, value in enumerate(scores)
+    ]
 
 
 def test_the_first_population_is_drawn_and_what_failed_has_no_child() -> None:
@@ -105,7 +113,10 @@ def test_a_child_differs_from_the_winner_in_one_gene() -> None:
     trials = tried(0.1, 0.9, None, 0.2)
     child, _ = evolution(crossover=0.0).suggest(trials)
     changed = {key for key in trials[1].params | child if trials[1].params.get(key) != child.get(key)}
-    assert len(changed) == 1 or changed == {"name", "momentum"}  # with the optimiser goes what exists with it alone
+    assert len(changed) == 1 or changed == {
+        "name",
+        "momentum",
+    }  # with the optimiser goes what exists with it alone
 
 
 def test_the_oldest_dies_however_good() -> None:
@@ -113,7 +124,9 @@ def test_the_oldest_dies_however_good() -> None:
     child, _ = evolution(crossover=0.0).suggest(trials)
     winner = trials[2].params
     assert sum(child.get(key) == value for key, value in winner.items()) >= 2
-    assert sum(child.get(key) == value for key, value in trials[0].params.items() if key in ("lr", "width")) == 0
+    assert (
+        sum(child.get(key) == value for key, value in trials[0].params.items() if key in ("lr", "width")) == 0
+    )
 
 
 def test_a_crossover_takes_genes_of_two() -> None:

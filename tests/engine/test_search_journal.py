@@ -25,13 +25,20 @@ LOSS = Objective("loss", "min")
 
 
 def conduct(folder: Path, objective: Objective = LOSS, **options: Any) -> Conductor:
-    search = Search.model_validate({"space": {"lr": "loguniform(1e-3, 1)", "width": "int(1, 9)"}, "algorithm": "evolution", **options})
-    return Conductor(search, objective, build("searcher", search.algorithm, Space(search.space, {}), search.seed), folder)
+    search = Search.model_validate(
+        {"space": {"lr": "loguniform(1e-3, 1)", "width": "int(1, 9)"}, "algorithm": "evolution", **options}
+    )
+    return Conductor(
+        search, objective, build("searcher", search.algorithm, Space(search.space, {}), search.seed), folder
+    )
 
 
 def report(conductor: Conductor, number: int, losses: list[float]) -> None:
     """A trial's history: an epoch a loss."""
-    points = [Point(10 * e, 0.0, {"epoch": float(e), "val_loss": loss, "val_accuracy": 1 - loss}) for e, loss in enumerate(losses, 1)]
+    points = [
+        Point(10 * e, 0.0, {"epoch": float(e), "val_loss": loss, "val_accuracy": 1 - loss})
+        for e, loss in enumerate(losses, 1)
+    ]
     History(conductor.trial_folder(number) / "history.jsonl").append(points)
 
 
@@ -118,10 +125,17 @@ def test_the_score_is_that_of_the_best_epoch(tmp_path: Path) -> None:
     conductor.end(3, "failed", "the loss is not finite")
     first, _, nothing, failed = conductor.trials
     assert (first.score, first.epoch, first.epochs, first.metrics["val_accuracy"]) == (0.2, 2, 4, 0.8)
-    assert (nothing.state, nothing.reason, nothing.score) == ("failed", "it reported no epoch with a finite val_loss", None)
+    assert (nothing.state, nothing.reason, nothing.score) == (
+        "failed",
+        "it reported no epoch with a finite val_loss",
+        None,
+    )
     assert failed.reason == "the loss is not finite"
     assert [trial.number for trial in ranked(conductor.trials, LOSS)] == [0, 1]
-    assert [trial.number for trial in ranked(conductor.trials, Objective("accuracy", "max"))] == [1, 0]  # by score alone
+    assert [trial.number for trial in ranked(conductor.trials, Objective("accuracy", "max"))] == [
+        1,
+        0,
+    ]  # by score alone
 
 
 def test_a_trial_that_was_broken_off_ranks_by_what_it_reached(tmp_path: Path) -> None:
@@ -131,7 +145,10 @@ def test_a_trial_that_was_broken_off_ranks_by_what_it_reached(tmp_path: Path) ->
     report(conductor, 0, [0.5])
     conductor.end(0, "done")
     conductor.saw(1, 1, 0.4)
-    assert [(trial.number, trial.ended) for trial in ranked(conductor.trials, LOSS)] == [(1, False), (0, True)]
+    assert [(trial.number, trial.ended) for trial in ranked(conductor.trials, LOSS)] == [
+        (1, False),
+        (0, True),
+    ]
 
 
 def test_limits_end_the_search_and_a_greater_number_of_samples_goes_on(tmp_path: Path) -> None:
@@ -145,7 +162,9 @@ def test_limits_end_the_search_and_a_greater_number_of_samples_goes_on(tmp_path:
     assert len(more.trials) == 13
 
 
-def test_when_the_hours_are_over_what_runs_ends_no_trial_begins_and_the_same_search_goes_on_later(tmp_path: Path) -> None:
+def test_when_the_hours_are_over_what_runs_ends_no_trial_begins_and_the_same_search_goes_on_later(
+    tmp_path: Path,
+) -> None:
     limited = conduct(tmp_path, samples=3, max_hours=0.5 / 3600)
     assert limited.ask() is not None
     time.sleep(0.6)
@@ -181,7 +200,9 @@ def test_a_trial_broken_off_before_its_new_params_were_heard_of_goes_on_with_the
     params = {"lr": 0.25, "width": 7}
     assert first.params != params
     state = {"step": 8, "source": writer, "params": params}
-    CheckpointStore(before.trial_folder(0) / "checkpoints").save(8, Checkpoint(state, {"model": {"w": torch.ones(1)}}))
+    CheckpointStore(before.trial_folder(0) / "checkpoints").save(
+        8, Checkpoint(state, {"model": {"w": torch.ones(1)}})
+    )
     for _ in range(2):  # the second time it is in the journal
         again = conduct(tmp_path).ask()
         assert again is not None

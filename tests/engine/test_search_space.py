@@ -58,17 +58,26 @@ def test_what_is_no_dimension_is_refused(written: Any) -> None:
 
 def test_a_space_may_be_nested_or_dotted() -> None:
     inner = {"uniform": [0, 1], "when": {"a.b": "x"}}
-    assert flatten({"a": {"b": "choice(x,y)", "c": inner}, "d.e": [1]}) == {"a.b": "choice(x,y)", "a.c": inner, "d.e": [1]}
+    assert flatten({"a": {"b": "choice(x,y)", "c": inner}, "d.e": [1]}) == {
+        "a.b": "choice(x,y)",
+        "a.c": inner,
+        "d.e": [1],
+    }
     search = Search.model_validate({"space": {"a": {"b": "choice(x,y)"}}})
     assert list(search.space) == ["a.b"]
 
 
-@pytest.mark.parametrize(("value", "so"), [("int(1,9)", True), (" grid(1)", True), ("integer(1)", False), ("sgd", False), ([1], False)])
+@pytest.mark.parametrize(
+    ("value", "so"),
+    [("int(1,9)", True), (" grid(1)", True), ("integer(1)", False), ("sgd", False), ([1], False)],
+)
 def test_what_the_command_line_takes_for_a_dimension(value: Any, so: bool) -> None:
     assert is_written(value) is so
 
 
-@pytest.mark.parametrize("written", ["uniform(-2, 3)", "loguniform(1e-4, 10)", "int(1, 4)", "logint(8, 512)", "choice(a, b, c)"])
+@pytest.mark.parametrize(
+    "written", ["uniform(-2, 3)", "loguniform(1e-4, 10)", "int(1, 4)", "logint(8, 512)", "choice(a, b, c)"]
+)
 def test_places_and_values_belong_together(written: str) -> None:
     made = dimension(written)
     for unit in np.linspace(0, 1, 41):
@@ -92,11 +101,16 @@ def space(base: dict[str, Any] | None = None, **written: Any) -> Space:
 
 def test_a_conditional_dimension_is_there_only_where_its_condition_holds() -> None:
     made = space(
-        momentum={"uniform": [0, 1], "when": {"name": "sgd"}}, name="choice(sgd, adam)", beta={"choice": [0.9], "when": {"name": ["adam"]}}
+        momentum={"uniform": [0, 1], "when": {"name": "sgd"}},
+        name="choice(sgd, adam)",
+        beta={"choice": [0.9], "when": {"name": ["adam"]}},
     )
     rng = np.random.default_rng(0)
     drawn = [made.draw(rng) for _ in range(60)]
-    assert {frozenset(params) for params in drawn} == {frozenset({"name", "momentum"}), frozenset({"name", "beta"})}
+    assert {frozenset(params) for params in drawn} == {
+        frozenset({"name", "momentum"}),
+        frozenset({"name", "beta"}),
+    }
     assert all(("momentum" in params) == (params["name"] == "sgd") for params in drawn)
     assert made.draw(rng, keep={"name": "adam", "momentum": 0.5}) == {"name": "adam", "beta": 0.9}
 
@@ -113,7 +127,11 @@ def test_conditions_that_go_round_in_a_circle_are_refused() -> None:
 
 
 def test_a_grid_holds_every_combination_once() -> None:
-    made = space(name="choice(sgd, adam)", lr="loguniform(0.01, 1)", momentum={"choice": [0.0, 0.9], "when": {"name": "sgd"}})
+    made = space(
+        name="choice(sgd, adam)",
+        lr="loguniform(0.01, 1)",
+        momentum={"choice": [0.0, 0.9], "when": {"name": "sgd"}},
+    )
     points = made.grid(3)
     assert len(points) == 3 * 2 + 3
     assert sorted({round(math.log10(p["lr"])) for p in points}) == [-2, -1, 0]

@@ -46,7 +46,9 @@ def test_the_average_follows_its_formula() -> None:
     assert average.module.num_batches_tracked.item() == 59  # type: ignore[operator, union-attr]
 
 
-def test_averaged_weights_are_measured_and_kept(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+def test_averaged_weights_are_measured_and_kept(
+    digits: PreparedDataset, recipe: Make, session: Sessions
+) -> None:
     one = session()
     chosen = recipe(epochs=2, ema=0.9, keep="last")
     job = train(chosen, digits, one)
@@ -57,14 +59,18 @@ def test_averaged_weights_are_measured_and_kept(digits: PreparedDataset, recipe:
     assert not torch.equal(kept["head.weight"], job.model.state_dict()["head.weight"])
 
 
-def test_patience_ends_the_phase_not_the_training(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+def test_patience_ends_the_phase_not_the_training(
+    digits: PreparedDataset, recipe: Make, session: Sessions
+) -> None:
     still = {"name": "sgd", "lr": 1e-12, "momentum": 0.0}  # no epoch is better than the first
     one = session()
     train(recipe(phases=[{"epochs": 9, "patience": 2, "optimizer": still}, {"epochs": 1}]), digits, one)
     last = one.checkpoints.latest()
     assert last is not None
     assert (last.state["phase"], last.state["epochs_done"]) == (1, 4)
-    again = train(recipe(phases=[{"epochs": 9, "patience": 2, "optimizer": still}, {"epochs": 1}]), digits, one)
+    again = train(
+        recipe(phases=[{"epochs": 9, "patience": 2, "optimizer": still}, {"epochs": 1}]), digits, one
+    )
     assert len(summaries(one)) == 4
     assert again.model is not None
 
@@ -85,8 +91,12 @@ def test_small_images_first(digits: PreparedDataset, recipe: Make, session: Sess
     assert list(dict.fromkeys(seen)) == [(6, 4), (8, 8)]
 
 
-def test_a_size_that_the_model_does_not_take_is_refused(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
-    with pytest.raises(RequestError, match=r"train\.image_size: got 6x6 \(.*expected a size that the model takes"):
+def test_a_size_that_the_model_does_not_take_is_refused(
+    digits: PreparedDataset, recipe: Make, session: Sessions
+) -> None:
+    with pytest.raises(
+        RequestError, match=r"train\.image_size: got 6x6 \(.*expected a size that the model takes"
+    ):
         train(recipe(epochs=1, image_size=[6, 6]), digits, session())
 
 
@@ -155,7 +165,9 @@ def test_skipped_steps_are_said_and_change_nothing(
     assert [s["skipped_steps"] for s in summaries(one)] == [1]
 
 
-def test_skipping_everything_is_given_up(digits: PreparedDataset, recipe: Make, session: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skipping_everything_is_given_up(
+    digits: PreparedDataset, recipe: Make, session: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     poison(monkeypatch, lambda batch: True)
     with pytest.raises(CvflowError, match="50 steps in a row were not finite"):
         train(recipe(epochs=20, batch_size=16, not_finite="skip"), digits, session())

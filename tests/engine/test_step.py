@@ -10,7 +10,9 @@ from cvflow.types import Loss
 
 def test_each_loss_has_its_own_count() -> None:
     weight = torch.tensor(2.0, requires_grad=True)
-    sums, table = counted({"loss": Loss(weight * 12, torch.tensor(4)), "boxes": Loss(weight**2, torch.tensor(8))})
+    sums, table = counted(
+        {"loss": Loss(weight * 12, torch.tensor(4)), "boxes": Loss(weight**2, torch.tensor(8))}
+    )
     assert table.tolist() == [[24, 4], [4, 8]]
     assert not table.requires_grad
     (sums / reduce(table)[1]).sum().backward()  # type: ignore[no-untyped-call]

@@ -55,7 +55,10 @@ def found(root: Path, data: Path, world_size: int) -> list[dict[str, torch.Tenso
     root.mkdir()
     environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
     command = [sys.executable, "-c", RANK, str(root), str(data)]
-    ranks = [subprocess.Popen([*command, str(rank), str(world_size)], env=environment) for rank in range(world_size)]
+    ranks = [
+        subprocess.Popen([*command, str(rank), str(world_size)], env=environment)
+        for rank in range(world_size)
+    ]
     try:
         assert [rank.wait(200) for rank in ranks] == [0] * world_size
     finally:

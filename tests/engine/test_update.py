@@ -37,7 +37,9 @@ def distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
 
 
 @pytest.mark.parametrize("parts", [2, 3, 64])
-def test_a_step_in_parts_is_the_same_step(parts: int, digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+def test_a_step_in_parts_is_the_same_step(
+    parts: int, digits: PreparedDataset, recipe: Make, session: Sessions
+) -> None:
     whole = trained(recipe(**DIGITS), digits, session("whole"))
     divided = trained(recipe(**DIGITS, accumulate=parts), digits, session("parts"))
     assert distance(whole, divided) < 1e-5
@@ -53,7 +55,9 @@ class Weighed:
 
 
 @pytest.mark.parametrize("first", [1.0, 0.0], ids=["uneven", "nothing in the first part"])
-def test_parts_of_uneven_weight_make_the_exact_step(first: float, digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+def test_parts_of_uneven_weight_make_the_exact_step(
+    first: float, digits: PreparedDataset, recipe: Make, session: Sessions
+) -> None:
     x = torch.arange(12.0).reshape(4, 3)
     batch = Batch(["a", "b", "c", "d"], {"x": x}, {"weight": torch.tensor([first, first, 10.0, 3.0])})
     moved = []
@@ -78,17 +82,24 @@ class TwoLosses:
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
         answers_B2, boxed_B = model(batch.images["x"]), batch.targets["boxed"]
         named, placed = answers_B2[:, 0], answers_B2[:, 1] * boxed_B
-        return {"class_loss": Loss(named.sum(), named.new_tensor(len(batch))), "box_loss": Loss(placed.sum(), boxed_B.sum())}
+        return {
+            "class_loss": Loss(named.sum(), named.new_tensor(len(batch))),
+            "box_loss": Loss(placed.sum(), boxed_B.sum()),
+        }
 
 
-def test_two_losses_that_count_differently_make_the_exact_step(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+def test_two_losses_that_count_differently_make_the_exact_step(
+    digits: PreparedDataset, recipe: Make, session: Sessions
+) -> None:
     images = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
     batch = Batch(list("abcdefgh"), {"x": images}, {"boxed": torch.tensor([0.0, 0, 0, 1, 1, 1, 1, 1])})
     moved = []
     for parts in (1, 2, 3, 8):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(3, 5), nn.Dropout(0.0), nn.Tanh(), nn.Linear(5, 2))
-        job: Any = replace(make_job(recipe(accumulate=parts), digits, session(str(parts))), model=model, task=TwoLosses())
+        job: Any = replace(
+            make_job(recipe(accumulate=parts), digits, session(str(parts))), model=model, task=TwoLosses()
+        )
         before = [p.detach().clone() for p in model.parameters()]
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
         means, taken = Update(job, optimizer, Clock(torch.device("cpu")))(batch, seed=0)
@@ -98,9 +109,13 @@ def test_two_losses_that_count_differently_make_the_exact_step(digits: PreparedD
         torch.testing.assert_close(step, moved[0])
 
 
-def test_the_running_averages_take_each_part_once(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+def test_the_running_averages_take_each_part_once(
+    digits: PreparedDataset, recipe: Make, session: Sessions
+) -> None:
     """The parts that are looked at ahead for their counts leave no trace, and the first part's graph is still good."""
-    batch = Batch(list("abcdef"), {"x": torch.arange(18.0).reshape(6, 3)}, {"boxed": torch.tensor([0.0, 1, 0, 0, 1, 1])})
+    batch = Batch(
+        list("abcdef"), {"x": torch.arange(18.0).reshape(6, 3)}, {"boxed": torch.tensor([0.0, 1, 0, 0, 1, 1])}
+    )
     model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2))
     job: Any = replace(make_job(recipe(accumulate=3), digits, session()), model=model, task=TwoLosses())
     Update(job, torch.optim.SGD(model.parameters(), lr=1.0), Clock(torch.device("cpu")))(batch, seed=0)
@@ -118,19 +133,30 @@ def test_clipping_bounds_the_step(digits: PreparedDataset, recipe: Make, session
         chosen = recipe(epochs=1, optimizer=plain, schedule="constant", batch_size=10_000, **how)  # one step
         before = make_job(chosen, digits, session("start")).model.state_dict()
         after = trained(chosen, digits, session(name))
-        return sum(float((after[k] - before[k]).norm() ** 2) for k, _ in before.items() if "normalize" not in k) ** 0.5
+        return (
+            sum(float((after[k] - before[k]).norm() ** 2) for k, _ in before.items() if "normalize" not in k)
+            ** 0.5
+        )
 
     assert moved("free") > 0.03
     assert moved("clipped", clip_norm=0.01) == pytest.approx(0.01, rel=1e-3)
 
 
-def test_a_closure_trains_the_same_in_parts(digits: PreparedDataset, recipe: Make, session: Sessions, tmp_path: Path) -> None:
+def test_a_closure_trains_the_same_in_parts(
+    digits: PreparedDataset, recipe: Make, session: Sessions, tmp_path: Path
+) -> None:
     """L-BFGS on one batch of all rows, which evaluates the loss several times a step."""
 
     def fitted(parts: int) -> tuple[dict[str, Tensor], list[float]]:
         model = {"name": "classifier", "backbone": {"name": "mlp", "hidden": [16]}}
         plan = recipe(
-            model, every=1, epochs=5, batch_size=10_000, schedule="constant", optimizer={"name": "lbfgs", "max_iter": 5}, accumulate=parts
+            model,
+            every=1,
+            epochs=5,
+            batch_size=10_000,
+            schedule="constant",
+            optimizer={"name": "lbfgs", "max_iter": 5},
+            accumulate=parts,
         )
         weights = trained(plan, digits, session(str(parts)))
         points = [point.metrics for _, point in read_history(tmp_path / str(parts) / "history.jsonl")]
@@ -143,9 +169,15 @@ def test_a_closure_trains_the_same_in_parts(digits: PreparedDataset, recipe: Mak
     assert distance(whole, divided) < 1e-3
 
 
-@pytest.mark.parametrize("how", [{"clip_norm": 1.0}, {"not_finite": "skip"}, {"precision": "fp16"}], ids=["clip", "skip", "fp16"])
-def test_a_closure_refuses_what_it_would_pass_over(how: dict[str, Any], digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
-    with pytest.raises(RequestError, match=rf"train\.{next(iter(how))}: got .* with an optimiser that needs a closure"):
+@pytest.mark.parametrize(
+    "how", [{"clip_norm": 1.0}, {"not_finite": "skip"}, {"precision": "fp16"}], ids=["clip", "skip", "fp16"]
+)
+def test_a_closure_refuses_what_it_would_pass_over(
+    how: dict[str, Any], digits: PreparedDataset, recipe: Make, session: Sessions
+) -> None:
+    with pytest.raises(
+        RequestError, match=rf"train\.{next(iter(how))}: got .* with an optimiser that needs a closure"
+    ):
         trained(recipe(epochs=1, optimizer="lbfgs", **how), digits, session())
 
 
@@ -179,9 +211,13 @@ def test_compiled_is_the_same_training(digits: PreparedDataset, recipe: Make, se
     assert distance(plain, compiled) < 1e-4
 
 
-def test_loading_in_this_process_or_another_is_the_same_training(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
+def test_loading_in_this_process_or_another_is_the_same_training(
+    digits: PreparedDataset, recipe: Make, session: Sessions
+) -> None:
     """A thread augments ahead while dropout is drawn from the same generator."""
-    plan = recipe({"name": "classifier", "dropout": 0.4}, **DIGITS, augment=[{"name": "random_crop", "padding": 1}])
+    plan = recipe(
+        {"name": "classifier", "dropout": 0.4}, **DIGITS, augment=[{"name": "random_crop", "padding": 1}]
+    )
     apart = session("apart")
     apart.loader_workers = 1
     assert distance(trained(plan, digits, session("here")), trained(plan, digits, apart)) == 0
@@ -192,5 +228,7 @@ def test_compile_without_a_compiler_says_what_to_type(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(RequestError, match=r"train\.compile: got true, without a C\+\+ compiler.*type train\.compile=false"):
+    with pytest.raises(
+        RequestError, match=r"train\.compile: got true, without a C\+\+ compiler.*type train\.compile=false"
+    ):
         train(recipe(epochs=1, compile=True), digits, session())

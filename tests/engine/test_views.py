@@ -97,7 +97,12 @@ def test_colour_pca_shifts_up_and_down_and_moves_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [["horizontal_flip"], [{"name": "five_crops", "scale": 1.25}, "horizontal_flip"], [{"name": "scales", "factors": [0.5, 2.0]}]]
+    "names",
+    [
+        ["horizontal_flip"],
+        [{"name": "five_crops", "scale": 1.25}, "horizontal_flip"],
+        [{"name": "scales", "factors": [0.5, 2.0]}],
+    ],
 )
 def test_a_map_goes_back_to_where_it_was_seen(names: list[Any]) -> None:
     rows, columns = torch.meshgrid(torch.arange(80.0), torch.arange(120.0), indexing="ij")
@@ -107,14 +112,18 @@ def test_a_map_goes_back_to_where_it_was_seen(names: list[Any]) -> None:
         back = view.undo(view(whole[0], (80, 120))[None])
         assert back.shape == truth.shape
         inside = ~back.isnan()
-        seen = max(0.0, min(1.0, view.box[2]) - max(0.0, view.box[0])) * max(0.0, min(1.0, view.box[3]) - max(0.0, view.box[1]))
+        seen = max(0.0, min(1.0, view.box[2]) - max(0.0, view.box[0])) * max(
+            0.0, min(1.0, view.box[3]) - max(0.0, view.box[1])
+        )
         assert inside.float().mean() == pytest.approx(seen, abs=0.03)
         assert (back - truth)[inside].abs().quantile(0.95) < 1.5, "pixels"
 
 
 def test_maps_are_averaged_over_the_views_that_saw_the_place() -> None:
     task, five = BaseTask(), views({"name": "five_crops", "scale": 1.25})
-    raws = [{"map": torch.full((2, 1, *SIZE), float(i)), "scores": torch.full((2, 3), float(i))} for i in range(5)]
+    raws = [
+        {"map": torch.full((2, 1, *SIZE), float(i)), "scores": torch.full((2, 3), float(i))} for i in range(5)
+    ]
     merged = task.merge(raws, five)
     assert torch.equal(merged["scores"], torch.full((2, 3), 2.0))
     assert merged["map"][0, 0, 0, 0] == 1, "the top left corner was seen by its crop alone"
@@ -122,7 +131,9 @@ def test_maps_are_averaged_over_the_views_that_saw_the_place() -> None:
     assert not merged["map"].isnan().any()
 
 
-def test_a_model_that_sees_one_side_gives_the_mean_of_both(digits: PreparedDataset, recipe: Callable[..., Recipe], session: Make) -> None:
+def test_a_model_that_sees_one_side_gives_the_mean_of_both(
+    digits: PreparedDataset, recipe: Callable[..., Recipe], session: Make
+) -> None:
     class Side(nn.Module):
         """Class 0 by how light the left half is."""
 
@@ -139,17 +150,27 @@ def test_a_model_that_sees_one_side_gives_the_mean_of_both(digits: PreparedDatas
     assert not torch.allclose(left, right)
     kept = evaluate(job, "val", 7, keep_predictions=True, views=both)
     assert [p.id for p in kept.predictions] == batch.ids[::2]
-    assert torch.allclose(torch.tensor([p.values["probabilities"] for p in kept.predictions]), (left + right) / 2, atol=1e-6)
+    assert torch.allclose(
+        torch.tensor([p.values["probabilities"] for p in kept.predictions]), (left + right) / 2, atol=1e-6
+    )
     plain = evaluate(job, "val", 7, keep_predictions=True)
-    assert torch.allclose(torch.tensor([p.values["probabilities"] for p in plain.predictions]), left, atol=1e-6)
+    assert torch.allclose(
+        torch.tensor([p.values["probabilities"] for p in plain.predictions]), left, atol=1e-6
+    )
     assert kept.metrics["loss"] == pytest.approx(plain.metrics["loss"]), "losses are of the first view"
 
 
-def test_the_same_from_loader_processes_and_on_every_share(digits: PreparedDataset, recipe: Callable[..., Recipe], session: Make) -> None:
+def test_the_same_from_loader_processes_and_on_every_share(
+    digits: PreparedDataset, recipe: Callable[..., Recipe], session: Make
+) -> None:
     job = make_job(recipe(), digits, session())
     looking = pickle.loads(
         pickle.dumps(
-            Looking(job.task, job.recipe, make_views([Component(name="five_crops"), Component(name="colour_pca")], job.recipe.image))
+            Looking(
+                job.task,
+                job.recipe,
+                make_views([Component(name="five_crops"), Component(name="colour_pca")], job.recipe.image),
+            )
         )
     )
     rows = digits.split("val")
@@ -160,7 +181,13 @@ def test_the_same_from_loader_processes_and_on_every_share(digits: PreparedDatas
             for batch in eval_batches(looking, rows, as_it_is, 8, rank, world_size, loader_workers):
                 first, *others = looking.apart(batch)
                 raw: Raw = looking.merged(job.model, job.task.forward(job.model, first), others)
-                found |= dict(zip(first.ids, map(bytes, map(torch.Tensor.numpy, raw["probabilities"].detach())), strict=True))
+                found |= dict(
+                    zip(
+                        first.ids,
+                        map(bytes, map(torch.Tensor.numpy, raw["probabilities"].detach())),
+                        strict=True,
+                    )
+                )
         return found
 
     job.model.eval()
@@ -174,15 +201,27 @@ def painted_row(size: tuple[int, int]) -> dict[str, Any]:
     labels = np.zeros(size, np.uint8)
     labels[size[0] // 4 : size[0] // 2, size[1] // 3 : size[1] // 2] = 1
     box = [float(size[1] // 3), float(size[0] // 4), float(size[1] // 2), float(size[0] // 2)]
-    return {"id": "x", "image": encode_png((labels[..., None] * 200).repeat(3, 2)), "mask": mask.encode(labels), "label": 0, "box": box}
+    return {
+        "id": "x",
+        "image": encode_png((labels[..., None] * 200).repeat(3, 2)),
+        "mask": mask.encode(labels),
+        "label": 0,
+        "box": box,
+    }
 
 
 @pytest.mark.parametrize("resize", ["stretch", "pad", "crop"])
-@pytest.mark.parametrize("names", [["horizontal_flip"], [{"name": "five_crops", "scale": 1.25}, "horizontal_flip"]])
-def test_annotations_are_those_of_what_a_view_shows_and_answers_come_back_to_the_original(names: list[Any], resize: str) -> None:
+@pytest.mark.parametrize(
+    "names", [["horizontal_flip"], [{"name": "five_crops", "scale": 1.25}, "horizontal_flip"]]
+)
+def test_annotations_are_those_of_what_a_view_shows_and_answers_come_back_to_the_original(
+    names: list[Any], resize: str
+) -> None:
     """The network answers with what it sees: mirrored, cut and fitted, its answer lies on the original again."""
     image, row = Image(size=(64, 64), resize=resize), painted_row((96, 120))  # type: ignore[arg-type]
-    recipe = Recipe.model_validate({"task": "segmentation", "data": {"format": "digit_scenes"}, "image": image.model_dump()})
+    recipe = Recipe.model_validate(
+        {"task": "segmentation", "data": {"format": "digit_scenes"}, "image": image.model_dump()}
+    )
     task = build("task", recipe.task)
     looking = Looking(task, recipe, make_views([Component.model_validate(name) for name in names], image))
     batch = looking.collate(list(looking.samples(row)))
@@ -199,17 +238,27 @@ def test_annotations_are_those_of_what_a_view_shows_and_answers_come_back_to_the
 
 
 def test_boxes_are_cut_off_where_a_view_ends() -> None:
-    recipe = Recipe.model_validate({"task": "localization", "data": {"format": "digit_boxes"}, "image": {"size": (64, 64)}})
-    looking = Looking(build("task", recipe.task), recipe, views({"name": "five_crops", "scale": 2.0}, "horizontal_flip")[2:6])
+    recipe = Recipe.model_validate(
+        {"task": "localization", "data": {"format": "digit_boxes"}, "image": {"size": (64, 64)}}
+    )
+    looking = Looking(
+        build("task", recipe.task),
+        recipe,
+        views({"name": "five_crops", "scale": 2.0}, "horizontal_flip")[2:6],
+    )
     samples = list(looking.samples(painted_row((64, 96))))
     boxes = [sample.target["box"].as_subclass(Tensor)[0].tolist() for sample in samples]
-    assert boxes[0] == [pytest.approx(2 * 64 * 32 / 96, abs=0.1), 32, 64, 64], "the upper left quarter, twice as large"
+    assert boxes[0] == [pytest.approx(2 * 64 * 32 / 96, abs=0.1), 32, 64, 64], (
+        "the upper left quarter, twice as large"
+    )
     assert boxes[1] == pytest.approx([64 - boxes[0][2], 32, 64 - boxes[0][0], 64]), "mirrored"
     assert boxes[2][0] == boxes[2][2], "nothing of it in the upper right quarter"
 
 
 def test_one_view_that_is_not_the_plain_one_is_put_back_as_well() -> None:
-    recipe = Recipe.model_validate({"task": "segmentation", "data": {"format": "digit_scenes"}, "image": {"size": (64, 64)}})
+    recipe = Recipe.model_validate(
+        {"task": "segmentation", "data": {"format": "digit_scenes"}, "image": {"size": (64, 64)}}
+    )
     looking = Looking(build("task", recipe.task), recipe, (View(mirrored=True),))
     ramp = torch.arange(64.0).expand(1, 1, 64, 64)
     assert torch.equal(looking.merged(nn.Identity(), {"light": ramp}, [])["light"], ramp.flip(-1))

@@ -63,7 +63,9 @@ def test_images_in_one_folder_alone_are_no_classes(make_folder):
     with pytest.raises(RequestError, match=message):
         ImageFolder(source)
     make_folder({"Other/deep": 1})
-    assert ImageFolder(source).classes == ("Annotations", "ImageSets", "JPEGImages", "Other"), "the empty ones are named by what reads it"
+    assert ImageFolder(source).classes == ("Annotations", "ImageSets", "JPEGImages", "Other"), (
+        "the empty ones are named by what reads it"
+    )
 
 
 def test_what_is_skipped(make_folder):
@@ -121,7 +123,9 @@ def test_missing_and_wrong_source(tmp_path):
         ImageFolder(tmp_path / "empty")
 
 
-@pytest.mark.parametrize(("name", "classes", "count"), [("cifar10_jpg/test", 10, 2000), ("orl_faces", 40, 400)])
+@pytest.mark.parametrize(
+    ("name", "classes", "count"), [("cifar10_jpg/test", 10, 2000), ("orl_faces", 40, 400)]
+)
 def test_published_folders(shared_data, name, classes, count):
     reader = ImageFolder(shared_data / name)
     ids = [r.id for r in reader]

@@ -32,7 +32,9 @@ from cvflow.recipe.layers import load
 
 REPOSITORY = Path(__file__).parents[2]
 SECONDS = 5
-pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow's: what it says of damaged files is not what is tested
+pytestmark = pytest.mark.filterwarnings(
+    "ignore"
+)  # Pillow's: what it says of damaged files is not what is tested
 
 
 class Hang(BaseException):
@@ -98,7 +100,11 @@ def mutated(draw: random.Random, data: bytes, others: list[bytes]) -> bytes:
                 at = min(at, len(data) - 1)
                 data = data[:at] + bytes([data[at] ^ (1 << draw.randrange(8))]) + data[at + 1 :]
             case 1:
-                data = data[:at] + bytes([draw.choice((0, 1, 127, 128, 255))]) * draw.choice((1, 2, 4)) + data[at + 4 :]
+                data = (
+                    data[:at]
+                    + bytes([draw.choice((0, 1, 127, 128, 255))]) * draw.choice((1, 2, 4))
+                    + data[at + 4 :]
+                )
             case 2:
                 data = data[:at] if draw.random() < 0.3 else data
             case 3:
@@ -140,7 +146,11 @@ def test_thousands_of_mutated_images():
 
 
 def recipes() -> list[bytes]:
-    return [path.read_bytes() for folder in ("pipelines", "tests/recipes") for path in sorted((REPOSITORY / folder).glob("*.yaml"))]
+    return [
+        path.read_bytes()
+        for folder in ("pipelines", "tests/recipes")
+        for path in sorted((REPOSITORY / folder).glob("*.yaml"))
+    ]
 
 
 def resolve_all(folder: Path, seed: int, count: int) -> None:
@@ -166,8 +176,16 @@ KEYS = ("task", "data", "data.format", "data.split", "data.split.val", "image", 
         "train.epochs", "train.optimizer", "train.augment", "train.phases", "train.phases.0", "plugins", "extends", "seed", "register",
         "compute.workers", "", "a.b")  # fmt: skip
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["sgd", "lenet", "digits", "../x"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6) | st.just("name"), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["sgd", "lenet", "digits", "../x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=6) | st.just("name"), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -194,7 +212,9 @@ def read_all(folder: Path, seed: int, count: int) -> None:
     import zipfile
 
     draw = random.Random(seed)
-    (folder / "x.csv").write_text("path,label,split,weight\n" + "".join(f'"x{i}.png",c{i % 2},train,{i}\n' for i in range(20)))
+    (folder / "x.csv").write_text(
+        "path,label,split,weight\n" + "".join(f'"x{i}.png",c{i % 2},train,{i}\n' for i in range(20))
+    )
     pictures = [{"bytes": encode_png(np.full((4, 4), i, dtype=np.uint8)), "path": None} for i in range(20)]
     pq.write_table(pa.table({"image": pictures, "label": [0, 1] * 10}), folder / "x.parquet")
     with zipfile.ZipFile(folder / "x.zip", "w", zipfile.ZIP_DEFLATED) as file:

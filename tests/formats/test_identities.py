@@ -37,7 +37,11 @@ def named(reader: IdentityFolder) -> dict[str, list[Record]]:
 def test_a_folder_is_an_identity_at_any_depth(make_folder: Make) -> None:
     found = named(IdentityFolder(make_folder(SIGNS)))
     assert {name: len(records) for name, records in found.items()} == SIGNS
-    assert all(record.group == name and record.id.startswith(f"{name}/") for name, records in found.items() for record in records)
+    assert all(
+        record.group == name and record.id.startswith(f"{name}/")
+        for name, records in found.items()
+        for record in records
+    )
     assert {record.split for records in found.values() for record in records} == {None}
 
 
@@ -52,12 +56,18 @@ def test_a_zip_is_read_where_it_lies(make_folder: Make, tmp_path: Path) -> None:
         for path in sorted(folder.rglob("*.png")):
             file.write(path, f"small/{path.relative_to(folder)}")
     packed, plain = list(IdentityFolder(tmp_path / "signs.zip")), list(IdentityFolder(folder))
-    assert [(r.id, r.annotation, r.images["image"]()) for r in packed] == [(r.id, r.annotation, r.images["image"]()) for r in plain]
+    assert [(r.id, r.annotation, r.images["image"]()) for r in packed] == [
+        (r.id, r.annotation, r.images["image"]()) for r in plain
+    ]
 
 
 def test_split_folders_are_kept_and_are_no_part_of_the_name(make_folder: Make) -> None:
     found = named(IdentityFolder(make_folder({"train/a": 2, "train/b": 2, "test/c": 2})))
-    assert {name: records[0].split for name, records in found.items()} == {"a": "train", "b": "train", "c": "test"}
+    assert {name: records[0].split for name, records in found.items()} == {
+        "a": "train",
+        "b": "train",
+        "c": "test",
+    }
 
 
 def test_patterns_give_identities_to_test_and_val(make_folder: Make) -> None:
@@ -66,7 +76,10 @@ def test_patterns_give_identities_to_test_and_val(make_folder: Make) -> None:
     assert {name for name, split in splits.items() if split == {"test"}} == {"s10", "s11", "s12", "s3"}
     assert {name for name, split in splits.items() if split == {"val"}} == {"s4"}
     nested = named(IdentityFolder(make_folder(SIGNS, "signs"), test=("Greek/*",)))
-    assert {name for name, records in nested.items() if records[0].split == "test"} == {"Greek/character01", "Greek/character02"}
+    assert {name for name, records in nested.items() if records[0].split == "test"} == {
+        "Greek/character01",
+        "Greek/character02",
+    }
 
 
 def test_turned_identities_are_new_ones_outside_of_test(make_folder: Make) -> None:
@@ -85,8 +98,14 @@ def test_turned_identities_are_new_ones_outside_of_test(make_folder: Make) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"test": ("s40",)}, "data.format.test: got 's40', expected an identity or a pattern of some: .*Did you mean 's4'"),
-        ({"test": ("s1*",), "val": ("s11",)}, "data.format.test: got 's1.', which takes 's11' that is in val as well"),
+        (
+            {"test": ("s40",)},
+            "data.format.test: got 's40', expected an identity or a pattern of some: .*Did you mean 's4'",
+        ),
+        (
+            {"test": ("s1*",), "val": ("s11",)},
+            "data.format.test: got 's1.', which takes 's11' that is in val as well",
+        ),
         ({"test": ("*",)}, "patterns that take every identity"),
     ],
 )
@@ -114,14 +133,22 @@ def test_carved_splits_share_no_identity(make_folder: Make, tmp_path: Path) -> N
 
 
 def test_the_numbers_are_the_same_each_time_and_no_scan_is_in_two_splits() -> None:
-    reader, again = DigitIdentities(None, identities=18, images=2), DigitIdentities(None, identities=18, images=2)
+    reader, again = (
+        DigitIdentities(None, identities=18, images=2),
+        DigitIdentities(None, identities=18, images=2),
+    )
     records = list(reader)
     assert len(records) == 36
     assert [r.images["image"]() for r in records] == [r.images["image"]() for r in again]
-    assert {r.group: r.split for r in records} == {reader.classes[r.annotation["identity"]]: r.split for r in records}
+    assert {r.group: r.split for r in records} == {
+        reader.classes[r.annotation["identity"]]: r.split for r in records
+    }
     splits = [next(r.split for r in records if r.group == name) for name in reader.classes]
     assert (splits.count("train"), splits.count("val"), splits.count("test")) == (12, 3, 3)
-    scans = {split: {scan.tobytes() for digit in by.values() for scan in digit} for split, by in reader._scans.items()}
+    scans = {
+        split: {scan.tobytes() for digit in by.values() for scan in digit}
+        for split, by in reader._scans.items()
+    }
     assert scans["train"].isdisjoint(scans["test"])
     assert [r.id for r in DigitIdentities(None, identities=18, images=2, seed=1)] != [r.id for r in records]
 
@@ -138,7 +165,9 @@ def test_the_images_of_a_number_differ_and_show_its_digits() -> None:
 
 def test_who_is_in_two_splits_of_the_source_is_said(make_folder: Make, tmp_path: Path) -> None:
     folder = make_folder({"train/anna": 2, "train/bert": 2, "test/anna": 2, "test/carl": 2})
-    validation = prepare(IdentityFolder(folder), Embedding.schema, "embedding", SplitRule(val=0), tmp_path / "data", 64)
+    validation = prepare(
+        IdentityFolder(folder), Embedding.schema, "embedding", SplitRule(val=0), tmp_path / "data", 64
+    )
     (found,) = [str(finding) for finding in validation.findings if "identity" in finding.topic]
     assert found == "identity 'anna': in train and test: it is not new where it is measured"
     assert "\n  identities in two splits: 1" in validation.summary()
@@ -152,10 +181,18 @@ def test_the_built_in_numbers_take_no_source(tmp_path: Path) -> None:
 def test_who_is_there_once_and_who_has_two_names_is_said(make_folder: Make, tmp_path: Path) -> None:
     folder = make_folder({"anna": 3, "bert": 1, "carl": 2})
     (folder / "carl" / "copy.png").write_bytes((folder / "anna" / "000.png").read_bytes())
-    validation = prepare(IdentityFolder(folder), Embedding.schema, "embedding", SplitRule(val=0, test=0), tmp_path / "data", 64)
+    validation = prepare(
+        IdentityFolder(folder), Embedding.schema, "embedding", SplitRule(val=0, test=0), tmp_path / "data", 64
+    )
     said = {str(finding) for finding in validation.findings}
     assert "bert/000.png: the only image of 'bert': there is none to compare it with" in said
     (lone,) = [finding for finding in validation.findings if finding.topic == "identity with one image"]
-    assert (lone.file, lone.id, [record.id for record in lone.records]) == ("bert/000.png", "bert/000.png", ["bert/000.png"])
-    assert any("copy.png: labelled 'carl', the same bytes as anna/000.png, labelled 'anna'" in text for text in said)
+    assert (lone.file, lone.id, [record.id for record in lone.records]) == (
+        "bert/000.png",
+        "bert/000.png",
+        ["bert/000.png"],
+    )
+    assert any(
+        "copy.png: labelled 'carl', the same bytes as anna/000.png, labelled 'anna'" in text for text in said
+    )
     assert len(said) == 2

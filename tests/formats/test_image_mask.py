@@ -55,16 +55,25 @@ def labels_of(reader: ImageMask) -> list[list[list[int]]]:
     [
         ({"images/a.jpg": "masks/a.png", "images/b.jpg": "masks/b.png"}, [None, None]),
         ({"Images/x/a.jpg": "Labels/x/a.png", "Images/y/a.jpg": "Labels/y/a.png"}, [None, None]),
-        ({"train/images/a.jpg": "train/masks/a.png", "valid/images/a.jpg": "valid/masks/a.png"}, ["train", "val"]),
         (
-            {"images/training/a.jpg": "annotations/training/a.png", "images/validation/b.jpg": "annotations/validation/b.png"},
+            {"train/images/a.jpg": "train/masks/a.png", "valid/images/a.jpg": "valid/masks/a.png"},
+            ["train", "val"],
+        ),
+        (
+            {
+                "images/training/a.jpg": "annotations/training/a.png",
+                "images/validation/b.jpg": "annotations/validation/b.png",
+            },
             ["train", "val"],
         ),
         ({"train/a.jpg": "trainannot/a.png", "test/a.jpg": "testannot/a.png"}, ["test", "train"]),
         ({"train/a.png": "train_labels/a_L.png", "val/a.png": "val_labels/a_L.png"}, ["train", "val"]),
         ({"train/1_sat.jpg": "train/1_mask.png", "train/2_sat.jpg": "train/2_mask.png"}, ["train", "train"]),
         ({"a.jpg": "a_mask.png", "b.jpg": "b_mask.png"}, [None, None]),
-        ({"JPEGImages/a.jpg": "SegmentationClass/a.png", "JPEGImages/b.jpg": "SegmentationClass/b.png"}, [None, None]),
+        (
+            {"JPEGImages/a.jpg": "SegmentationClass/a.png", "JPEGImages/b.jpg": "SegmentationClass/b.png"},
+            [None, None],
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -81,12 +90,17 @@ def test_layouts(tmp_path, names, splits):
 
 
 def test_a_zip_is_read_as_its_folder(tmp_path):
-    source = tree(tmp_path / "x", {"images/a.jpg": PHOTO, "masks/a.png": MASK, "images/s/b.jpg": PHOTO, "masks/s/b.png": MASK})
+    source = tree(
+        tmp_path / "x",
+        {"images/a.jpg": PHOTO, "masks/a.png": MASK, "images/s/b.jpg": PHOTO, "masks/s/b.png": MASK},
+    )
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
         for path in sorted(source.rglob("*.*")):
             file.write(path, path.relative_to(tmp_path))
     there, packed = ImageMask(source), ImageMask(tmp_path / "x.zip")
-    assert [(r.id, r.line, r.maps["mask"]()) for r in there] == [(r.id, r.line, r.maps["mask"]()) for r in packed]
+    assert [(r.id, r.line, r.maps["mask"]()) for r in there] == [
+        (r.id, r.line, r.maps["mask"]()) for r in packed
+    ]
     assert ImageMask.guess(tmp_path / "x.zip") == {}
 
 
@@ -97,10 +111,19 @@ def test_folders_and_ends_that_the_user_names(tmp_path):
         files[f"leftImg8bit/{split}/ulm/u1_leftImg8bit.png"] = PHOTO
         files[f"gtFine/{split}/ulm/u1_gtFine_labelIds.png"] = MASK
         files[f"gtFine/{split}/ulm/u1_gtFine_color.png"] = PHOTO
-    options = {"images": "leftImg8bit/{split}", "masks": "gtFine/{split}", "mask_end": "_gtFine_labelIds", "image_end": "_leftImg8bit"}
+    options = {
+        "images": "leftImg8bit/{split}",
+        "masks": "gtFine/{split}",
+        "mask_end": "_gtFine_labelIds",
+        "image_end": "_leftImg8bit",
+    }
     reader = ImageMask(tree(tmp_path, files), **options, classes=("a", "b", "c"))
-    assert [(r.id, r.split) for r in reader] == [(f"leftImg8bit/{s}/ulm/u1_leftImg8bit.png", s) for s in ("train", "val")]
-    assert [path for path, _ in reader.skipped()] == [f"gtFine/{s}/ulm/u1_gtFine_color.png" for s in ("train", "val")]
+    assert [(r.id, r.split) for r in reader] == [
+        (f"leftImg8bit/{s}/ulm/u1_leftImg8bit.png", s) for s in ("train", "val")
+    ]
+    assert [path for path, _ in reader.skipped()] == [
+        f"gtFine/{s}/ulm/u1_gtFine_color.png" for s in ("train", "val")
+    ]
     with pytest.raises(RequestError, match="no two folders 'photos' and 'gtFine'"):
         ImageMask(tmp_path, images="photos", masks="gtFine")
     with pytest.raises(RequestError, match="images alone, expected both"):
@@ -117,7 +140,9 @@ def test_lists_of_pascal_voc(tmp_path):
     assert [(r.id, r.split) for r in reader] == [("JPEGImages/a.jpg", "train"), ("JPEGImages/b.jpg", "val")]
     assert list(reader.skipped()) == [("JPEGImages/c.jpg", "in no list of ImageSets/Segmentation")]
     (tmp_path / "ImageSets/Segmentation/val.txt").write_text("b\na\n")
-    with pytest.raises(RequestError, match=r"ImageSets/Segmentation/val.txt: got 'a', which is in train.txt too"):
+    with pytest.raises(
+        RequestError, match=r"ImageSets/Segmentation/val.txt: got 'a', which is in train.txt too"
+    ):
         ImageMask(tmp_path)
 
 
@@ -127,7 +152,13 @@ def one(root: Path, data: bytes, **options: object) -> ImageMask:
 
 @pytest.mark.parametrize(
     "data",
-    [MASK, png(LABELS, "P"), png(np.stack([LABELS] * 3, -1)), png(LABELS.astype(np.uint16)), png(np.stack([LABELS, LABELS * 0 + 255], -1))],
+    [
+        MASK,
+        png(LABELS, "P"),
+        png(np.stack([LABELS] * 3, -1)),
+        png(LABELS.astype(np.uint16)),
+        png(np.stack([LABELS, LABELS * 0 + 255], -1)),
+    ],
     ids=["grey", "palette", "grey as RGB", "16 bits", "grey and alpha"],
 )
 def test_indices_however_they_are_stored(tmp_path, data):
@@ -143,7 +174,9 @@ def test_void_by_index_and_name_closes_the_gap(tmp_path):
     data = png(np.array([[0, 1, 2], [3, 3, 255]], dtype=np.uint8))
     reader = one(tmp_path, data, classes=("other", "wall", "sky"), void=(0, 3))
     assert (reader.classes, labels_of(reader)) == (("wall", "sky"), [[[255, 0, 1], [255, 255, 255]]])
-    assert labels_of(one(tmp_path, data, classes=("other", "wall", "sky", "x"), void="other")) == [[[255, 0, 1], [2, 2, 255]]]
+    assert labels_of(one(tmp_path, data, classes=("other", "wall", "sky", "x"), void="other")) == [
+        [[255, 0, 1], [2, 2, 255]]
+    ]
     found = one(tmp_path, data, void=1)
     assert (found.classes, labels_of(found)) == (("0", "2", "3"), [[[0, 255, 1], [2, 2, 255]]])
 
@@ -165,7 +198,9 @@ def test_class_names_in_a_file(tmp_path):
         ("labelmap.txt", "# label:color_rgb:parts:actions\nground:0,0,0::\nroad:200,0,0::\ntree:0,200,0::\n"),
     ],
 )
-@pytest.mark.parametrize("data", [png(COLOURS[LABELS]), png(LABELS, "P"), MASK], ids=["colour", "palette", "index"])
+@pytest.mark.parametrize(
+    "data", [png(COLOURS[LABELS]), png(LABELS, "P"), MASK], ids=["colour", "palette", "index"]
+)
 def test_legends(tmp_path, name, text, data):
     reader = one(tree(tmp_path, {name: text}), data)
     assert (reader.classes, labels_of(reader)) == (("ground", "road", "tree"), [LABELS.tolist()])
@@ -178,18 +213,30 @@ def test_a_legend_in_the_recipe_with_void(tmp_path):
 
 
 def test_a_legend_of_greys(tmp_path):
-    reader = one(tmp_path, png((LABELS > 1).astype(np.uint8) * 255), legend={"background": (0, 0, 0), "object": (255, 255, 255)})
+    reader = one(
+        tmp_path,
+        png((LABELS > 1).astype(np.uint8) * 255),
+        legend={"background": (0, 0, 0), "object": (255, 255, 255)},
+    )
     assert labels_of(reader) == [(LABELS > 1).astype(int).tolist()]
 
 
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
-        (png(COLOURS[LABELS + 1]), {"legend": {"a": (200, 0, 0), "b": (0, 200, 0)}}, r"not in the legend: \[90, 90, 90\] \(3 pixels\)$"),
+        (
+            png(COLOURS[LABELS + 1]),
+            {"legend": {"a": (200, 0, 0), "b": (0, 200, 0)}},
+            r"not in the legend: \[90, 90, 90\] \(3 pixels\)$",
+        ),
         (MASK, {"classes": ("a", "b")}, r"mask: values that are no class: 2 \(3 pixels\)"),
         (MASK[:50], {"classes": ("a", "b")}, "mask: damaged image"),
         (b"", {"classes": ("a", "b")}, "mask: empty file"),
-        (png(COLOURS[LABELS]), {"classes": ("a", "b")}, r"colours \(3: \[0, 0, 0\], \[0, 200, 0\], .* where there is no legend"),
+        (
+            png(COLOURS[LABELS]),
+            {"classes": ("a", "b")},
+            r"colours \(3: \[0, 0, 0\], \[0, 200, 0\], .* where there is no legend",
+        ),
     ],
 )
 def test_masks_with_faults(tmp_path, data, options, message):
@@ -206,28 +253,66 @@ def test_images_without_masks_and_masks_without_images(tmp_path):
     for record in (second, third):
         with pytest.raises(ImageFault, match="no mask of its name"):
             record.maps["mask"]()
-    assert list(reader.skipped()) == [("masks/c.png", "a mask without an image"), ("masks/other/e.png", "a mask without an image")]
+    assert list(reader.skipped()) == [
+        ("masks/c.png", "a mask without an image"),
+        ("masks/other/e.png", "a mask without an image"),
+    ]
 
 
 def test_a_split_without_masks_is_named(tmp_path):
-    source = tree(tmp_path, {"images/train/a.jpg": PHOTO, "images/test/b.jpg": PHOTO, "masks/train/a.png": MASK, "docs/c.jpg": PHOTO})
+    source = tree(
+        tmp_path,
+        {
+            "images/train/a.jpg": PHOTO,
+            "images/test/b.jpg": PHOTO,
+            "masks/train/a.png": MASK,
+            "docs/c.jpg": PHOTO,
+        },
+    )
     reader = ImageMask(source)
     assert [r.id for r in reader] == ["images/train/a.jpg"]
-    assert [path for path, why in reader.skipped() if why == "outside the folders of images and masks"] == ["docs", "images/test"]
+    assert [path for path, why in reader.skipped() if why == "outside the folders of images and masks"] == [
+        "docs",
+        "images/test",
+    ]
 
 
 @pytest.mark.parametrize(
     ("files", "options", "message"),
     [
         ({"cat/a.jpg": PHOTO}, {}, "no folders of images and masks, expected images/ and masks/"),
-        ({"masks/a.png": png(LABELS // 2 * 255)}, {}, r"0 and 255 alone, and 255 is void.*legend=\{background: \[0,0,0\], object"),
-        ({"masks/a.png": png(COLOURS[LABELS])}, {}, "masks/a.png: got colours .* expected indices, or a legend. Write data.format.legend"),
+        (
+            {"masks/a.png": png(LABELS // 2 * 255)},
+            {},
+            r"0 and 255 alone, and 255 is void.*legend=\{background: \[0,0,0\], object",
+        ),
+        (
+            {"masks/a.png": png(COLOURS[LABELS])},
+            {},
+            "masks/a.png: got colours .* expected indices, or a legend. Write data.format.legend",
+        ),
         ({"masks/a.png": png(LABELS * 0)}, {}, "1 classes, expected 2 to 255"),
         ({"masks/a.png": MASK}, {"classes": ("a", "b"), "void": "b"}, "1 classes with b as void"),
-        ({"masks/a.png": MASK}, {"classes": ("a", "b"), "legend": {"a": (0, 0, 0)}}, "classes and a legend, expected one"),
-        ({"masks/a.png": MASK}, {"legend": {"a": (0, 0, 0), "b": (0, 0, 0)}}, r"the colour \[0, 0, 0\] of 'b' again"),
-        ({"masks/a.png": MASK, "class_dict.csv": "name,r,g,b\na,1,2\n"}, {}, "class_dict.csv:2: got 'a,1,2', expected a name and three"),
-        ({"masks/a.png": MASK, "class_dict.csv": "a,1,2,3\na,1,2,4\n"}, {}, "class_dict.csv:2: got 'a' again"),
+        (
+            {"masks/a.png": MASK},
+            {"classes": ("a", "b"), "legend": {"a": (0, 0, 0)}},
+            "classes and a legend, expected one",
+        ),
+        (
+            {"masks/a.png": MASK},
+            {"legend": {"a": (0, 0, 0), "b": (0, 0, 0)}},
+            r"the colour \[0, 0, 0\] of 'b' again",
+        ),
+        (
+            {"masks/a.png": MASK, "class_dict.csv": "name,r,g,b\na,1,2\n"},
+            {},
+            "class_dict.csv:2: got 'a,1,2', expected a name and three",
+        ),
+        (
+            {"masks/a.png": MASK, "class_dict.csv": "a,1,2,3\na,1,2,4\n"},
+            {},
+            "class_dict.csv:2: got 'a' again",
+        ),
         ({"masks/a.png": MASK, "class_dict.csv": ""}, {}, "class_dict.csv: got no class"),
     ],
 )
@@ -239,7 +324,10 @@ def test_faults_of_the_whole(tmp_path, files, options, message):
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"legend": {"a": [1, 2, 3], "b": [300, 1, 1]}}, "data.format.legend.b.0: got 300, expected less than or equal to 255"),
+        (
+            {"legend": {"a": [1, 2, 3], "b": [300, 1, 1]}},
+            "data.format.legend.b.0: got 300, expected less than or equal to 255",
+        ),
         ({"legend": [1]}, "data.format.legend: got [1], expected a valid dictionary"),
         ({"classes": ["a"]}, "data.format.classes: got ['a'], expected Tuple should have at least 2 items"),
         ({"void": 1.5}, "data.format.void: got 1.5, expected a valid integer"),
@@ -253,7 +341,10 @@ def test_options_are_checked_in_the_recipe(options, fault):
 
 
 def test_names_of_two_words():
-    assert parse(["64 128 64\tTraffic Light", "road: 1, 2, 3"], "x") == {"Traffic Light": (64, 128, 64), "road": (1, 2, 3)}
+    assert parse(["64 128 64\tTraffic Light", "road: 1, 2, 3"], "x") == {
+        "Traffic Light": (64, 128, 64),
+        "road": (1, 2, 3),
+    }
 
 
 def test_other_data_are_not_taken_for_masks(make_folder, tmp_path):
@@ -263,7 +354,19 @@ def test_other_data_are_not_taken_for_masks(make_folder, tmp_path):
     assert ImageMask.guess(tree(tmp_path / "table", {"x.json": json.dumps({})}) / "x.json") is None
 
 
-CAMVID = tuple(["Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist"])
+CAMVID = (
+    "Sky",
+    "Building",
+    "Pole",
+    "Road",
+    "Pavement",
+    "Tree",
+    "SignSymbol",
+    "Fence",
+    "Car",
+    "Pedestrian",
+    "Bicyclist",
+)
 
 
 def test_camvid(shared_data):

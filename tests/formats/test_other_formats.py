@@ -75,7 +75,9 @@ def test_cut_encrypted_and_exploding_zips(make_folder, tmp_path):
         ImageFolder(cut)
     locked = tmp_path / "locked.zip"
     central = good.index(b"PK\x01\x02")
-    locked.write_bytes(good[: central + 8] + b"\x01\x00" + good[central + 10 :])  # the flag of the first entry
+    locked.write_bytes(
+        good[: central + 8] + b"\x01\x00" + good[central + 10 :]
+    )  # the flag of the first entry
     with pytest.raises(RequestError, match="encrypted, expected files without a password"):
         ImageFolder(locked)
     with pytest.raises(RequestError, match="at most 200 times its size"):
@@ -97,7 +99,13 @@ def pictures(count: int, start: int = 0) -> list[bytes]:
     return [encode_png(np.full((6, 5, 3), (start + i) % 251, dtype=np.uint8)) for i in range(count)]
 
 
-def hugging(path: Path, labels: list[int | None], start: int = 0, row_group: int = 50, images: list[object] | None = None) -> Path:
+def hugging(
+    path: Path,
+    labels: list[int | None],
+    start: int = 0,
+    row_group: int = 50,
+    images: list[object] | None = None,
+) -> Path:
     """As datasets' to_parquet writes it."""
     features = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog", "eel"], "_type": "ClassLabel"}}
     rows = images or [{"bytes": data, "path": None} for data in pictures(len(labels), start)]
@@ -160,13 +168,20 @@ def test_a_path_out_of_the_folder_is_not_followed(tmp_path):
 
 def test_images_by_path_plain_bytes_and_none(tmp_path):
     (tmp_path / "x.png").write_bytes(pictures(1)[0])
-    images = [{"bytes": None, "path": "x.png"}, {"bytes": None, "path": None}, None, {"bytes": pictures(1)[0], "path": None}]
+    images = [
+        {"bytes": None, "path": "x.png"},
+        {"bytes": None, "path": None},
+        None,
+        {"bytes": pictures(1)[0], "path": None},
+    ]
     records = list(HuggingFace(hugging(tmp_path / "one.parquet", [0, 1, 2, 0], images=images)))
     assert records[0].images["image"]() == records[3].images["image"]() == pictures(1)[0]
     for record in records[1:3]:
         with pytest.raises(ImageFault, match="no image bytes"):
             record.images["image"]()
-    pq.write_table(pa.table({"img": pictures(3), "y": [0, 1, 1], "text": ["a", "b", "c"]}), tmp_path / "plain.parquet")
+    pq.write_table(
+        pa.table({"img": pictures(3), "y": [0, 1, 1], "text": ["a", "b", "c"]}), tmp_path / "plain.parquet"
+    )
     reader = HuggingFace(tmp_path / "plain.parquet")
     assert (reader.classes, [r.annotation["label"] for r in reader]) == (("0", "1"), [0, 1, 1])
 
@@ -209,7 +224,10 @@ def mnist(tmp_path):
     """A root as torchvision.datasets.MNIST keeps it, of 30 + 10 images."""
     draw = np.random.default_rng(0)
     for name, count in (("train", 30), ("t10k", 10)):
-        idx(tmp_path / f"tv/MNIST/raw/{name}-images-idx3-ubyte", draw.integers(0, 256, (count, 28, 28), dtype=np.uint8))
+        idx(
+            tmp_path / f"tv/MNIST/raw/{name}-images-idx3-ubyte",
+            draw.integers(0, 256, (count, 28, 28), dtype=np.uint8),
+        )
         idx(tmp_path / f"tv/MNIST/raw/{name}-labels-idx1-ubyte", (np.arange(count) % 10).astype(np.uint8))
     return tmp_path / "tv"
 
@@ -221,8 +239,12 @@ def test_mnist_by_train_flag(mnist):
     assert [r.split for r in records] == ["train"] * 30 + ["test"] * 10
     assert [r.annotation["label"] for r in records[:12]] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
     assert reader.classes[3] == "3 - three"
-    raw = np.frombuffer((mnist / "MNIST/raw/train-images-idx3-ubyte").read_bytes()[16:], dtype=np.uint8).reshape(30, 28, 28)
-    assert all(np.array_equal(decode(r.images["image"](), 1)[..., 0], raw[i]) for i, r in enumerate(records[:30]))
+    raw = np.frombuffer(
+        (mnist / "MNIST/raw/train-images-idx3-ubyte").read_bytes()[16:], dtype=np.uint8
+    ).reshape(30, 28, 28)
+    assert all(
+        np.array_equal(decode(r.images["image"](), 1)[..., 0], raw[i]) for i, r in enumerate(records[:30])
+    )
     assert [r.id for r in records] == [r.id for r in reader]
 
 
@@ -233,7 +255,11 @@ def test_image_folder_and_eurosat_keep_the_file_s_bytes(make_folder, tmp_path):
     assert records[0].images["image"]() == (source / "a/000.png").read_bytes()
     make_folder({"eurosat/2750/Forest": 1, "eurosat/2750/River": 2}, "euro")
     component, reader = recognise(tmp_path / "euro")
-    assert (component.options, reader.classes, len(list(reader))) == ({"dataset": "EuroSAT"}, ("Forest", "River"), 3)
+    assert (component.options, reader.classes, len(list(reader))) == (
+        {"dataset": "EuroSAT"},
+        ("Forest", "River"),
+        3,
+    )
 
 
 def test_splits_by_word(tmp_path):
@@ -255,7 +281,9 @@ def test_splits_by_word(tmp_path):
 
 
 def test_fake_data_needs_no_files():
-    reader = TorchVision(None, dataset="FakeData", options={"size": 12, "image_size": (3, 8, 8), "num_classes": 3})
+    reader = TorchVision(
+        None, dataset="FakeData", options={"size": 12, "image_size": (3, 8, 8), "num_classes": 3}
+    )
     records = list(reader)
     assert (len(records), reader.classes) == (12, ("0", "1", "2"))
     assert decode(records[0].images["image"]()).shape == (8, 8, 3)

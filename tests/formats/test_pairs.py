@@ -41,7 +41,11 @@ def tree(root: Path, files: Mapping[str, bytes]) -> Path:
 def stereo_files(count: int = 3, **more: bytes) -> dict[str, bytes]:
     files = {}
     for i in range(count):
-        files |= {f"left/{i}.png": image(i), f"right/{i}.png": image(100 + i), f"disparity/{i}.pfm": pfm.write(DISPARITY + i)}
+        files |= {
+            f"left/{i}.png": image(i),
+            f"right/{i}.png": image(100 + i),
+            f"disparity/{i}.pfm": pfm.write(DISPARITY + i),
+        }
     return files | more
 
 
@@ -54,7 +58,11 @@ LAYOUTS: dict[str, tuple[str, dict[str, bytes], list[str]]] = {
     "ours": ("stereo", stereo_files(2), ["0", "1"]),
     "split": (
         "stereo",
-        {"train/left/a.png": image(), "train/right/a.png": image(1), "train/disparity/a.npy": arrays.write("disparity", DISPARITY)},
+        {
+            "train/left/a.png": image(),
+            "train/right/a.png": image(1),
+            "train/disparity/a.npy": arrays.write("disparity", DISPARITY),
+        },
         ["train/a"],
     ),
     "kitti": (
@@ -76,7 +84,11 @@ LAYOUTS: dict[str, tuple[str, dict[str, bytes], list[str]]] = {
         },
         ["bike"],
     ),
-    "flow": ("flow", {"first/x.png": image(), "second/x.png": image(1), "flow/x.flo": flo.write(FLOW)}, ["x"]),
+    "flow": (
+        "flow",
+        {"first/x.png": image(), "second/x.png": image(1), "flow/x.flo": flo.write(FLOW)},
+        ["x"],
+    ),
     "kitti flow": (
         "flow",
         {
@@ -156,8 +168,14 @@ def test_patterns_say_where_files_are(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"left": "{id}-L.png"}, "no pattern for 'right'"),
-        ({"left": "{id}-L.png", "right": "{id}-R.png", "disparity": "{id}.pfm", "first": "{id}"}, "a pattern in a layout of stereo"),
-        ({"left": "{id}-X.png", "right": "{id}-R.png", "disparity": "{id}.pfm"}, "no file like {id}-X.png among 2"),
+        (
+            {"left": "{id}-L.png", "right": "{id}-R.png", "disparity": "{id}.pfm", "first": "{id}"},
+            "a pattern in a layout of stereo",
+        ),
+        (
+            {"left": "{id}-X.png", "right": "{id}-R.png", "disparity": "{id}.pfm"},
+            "no file like {id}-X.png among 2",
+        ),
         ({}, "no two images with a map among 2 files"),
     ],
 )
@@ -180,18 +198,28 @@ FAULTS: dict[str, tuple[dict[str, bytes], str, str]] = {
     "unknown": ({MAP: pfm.write(np.full_like(DISPARITY, np.inf))}, MAP, "without a known pixel"),
     "negative": ({MAP: pfm.write(-DISPARITY)}, MAP, "a negative disparity at 53 pixels, down to -3.3125"),
     "absurd": ({MAP: pfm.write(DISPARITY * 100)}, MAP, "a disparity of 331.25 pixels in an image 9 wide"),
-    "of the right view": ({MAP: pfm.write(DISPARITY), BACK: pfm.write(-DISPARITY)}, BACK, "a negative disparity at 53 pixels"),
+    "of the right view": (
+        {MAP: pfm.write(DISPARITY), BACK: pfm.write(-DISPARITY)},
+        BACK,
+        "a negative disparity at 53 pixels",
+    ),
     "8 bits": ({"disparity/9.png": image()}, "disparity/9.png", "a PNG of 8 bits"),
     "no left": ({MAP: pfm.write(DISPARITY), "left/9.png": b""}, "", "empty file"),
     "no right": ({MAP: pfm.write(DISPARITY), "right/9.png": b""}, "right/9.png", "empty file"),
-    "a smaller right": ({MAP: pfm.write(DISPARITY), "right/9.png": encode_png(np.zeros((5, 9, 3), np.uint8))}, "right/9.png", "9x5"),
+    "a smaller right": (
+        {MAP: pfm.write(DISPARITY), "right/9.png": encode_png(np.zeros((5, 9, 3), np.uint8))},
+        "right/9.png",
+        "9x5",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_are_named_and_left_out(tmp_path: Path, name: str) -> None:
     files, file, said = FAULTS[name]
-    source = tree(tmp_path / "source", {**stereo_files(6), "left/9.png": image(9), "right/9.png": image(8)} | files)
+    source = tree(
+        tmp_path / "source", {**stereo_files(6), "left/9.png": image(9), "right/9.png": image(8)} | files
+    )
     validation = prepared(source, "stereo", tmp_path / "out")
     (finding,) = [f for f in validation.findings if f.action == "left out"]
     assert finding.file == ("left/9.png" if not file else f"left/9.png ({file})")
@@ -210,10 +238,14 @@ def prepared(source: Path, name: str, out: Path, **rule: Any) -> Any:
 def test_the_share_of_unknown_pixels_is_counted(tmp_path: Path, name: str) -> None:
     holes = DISPARITY.copy()
     holes[:3] = np.nan
-    pictures = {f"{view}/{i}.png": image(100 * at + i) for i in range(4) for at, view in enumerate(("a", "b"))}
+    pictures = {
+        f"{view}/{i}.png": image(100 * at + i) for i in range(4) for at, view in enumerate(("a", "b"))
+    }
     maps = {
         "stereo": {f"gt/{i}.pfm": pfm.write(holes if i else DISPARITY) for i in range(4)},
-        "flow": {f"gt/{i}.npz": arrays.write("flow", np.dstack([holes if i else DISPARITY] * 2)) for i in range(4)},
+        "flow": {
+            f"gt/{i}.npz": arrays.write("flow", np.dstack([holes if i else DISPARITY] * 2)) for i in range(4)
+        },
     }[name]
     views, kind = {"stereo": (("left", "right"), "disparity"), "flow": (("first", "second"), "flow")}[name]
     reader = Pairs(
@@ -221,14 +253,18 @@ def test_the_share_of_unknown_pixels_is_counted(tmp_path: Path, name: str) -> No
         **{view: f"{folder}/{{id}}.png" for view, folder in zip(views, "ab", strict=True)},
         **{kind: f"gt/{{id}}.{'pfm' if name == 'stereo' else 'npz'}"},
     )
-    validation = prepare(reader, task(name).schema, name, SplitRule(val=0.25, test=0.25), tmp_path / "out", 64)
+    validation = prepare(
+        reader, task(name).schema, name, SplitRule(val=0.25, test=0.25), tmp_path / "out", 64
+    )
     assert validation.facts["unknown"] == round(3 / 4 / 2, 4)
     assert "pixel_counts" not in PreparedDataset(tmp_path / "out").info.extra
 
 
 def test_prepared_rows_hold_the_canonical_maps(tmp_path: Path) -> None:
     prepared(tree(tmp_path / "source", stereo_files(6)), "stereo", tmp_path / "out")
-    for row in PreparedDataset(tmp_path / "out").split("train").rows(0, 3, ("id", "disparity", "disparity_right")):
+    for row in (
+        PreparedDataset(tmp_path / "out").split("train").rows(0, 3, ("id", "disparity", "disparity_right"))
+    ):
         assert np.array_equal(KINDS["disparity"].decode(row["disparity"]), DISPARITY + int(row["id"]))
         assert row["disparity_right"] is None
 
@@ -257,7 +293,9 @@ def test_the_real_pairs(shared_data: Path, folder: str, options: dict[str, str],
 def test_the_options_build_it(tmp_path: Path) -> None:
     from cvflow.registry import Component
 
-    reader: Callable[..., Any] = build("format", Component(name="pairs", pairs="stereo"), tree(tmp_path, stereo_files(1)))
+    reader: Callable[..., Any] = build(
+        "format", Component(name="pairs", pairs="stereo"), tree(tmp_path, stereo_files(1))
+    )
     assert [record.id for record in reader] == ["0"]  # type: ignore[attr-defined]
 
 

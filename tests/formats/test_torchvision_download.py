@@ -44,18 +44,25 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[st
         thread.join()
 
 
-def test_mnist_is_fetched_once_into_torch_s_cache(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mnist_is_fetched_once_into_torch_s_cache(
+    server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from torchvision.datasets import MNIST
 
     url, asked, folder = server
     resources = []
     for name, count in (("train", 20), ("t10k", 10)):
         images = np.random.default_rng(count).integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        for kind, array in (("images-idx3", images), ("labels-idx1", (np.arange(count) % 10).astype(np.uint8))):
+        for kind, array in (
+            ("images-idx3", images),
+            ("labels-idx1", (np.arange(count) % 10).astype(np.uint8)),
+        ):
             head = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
             data = gzip.compress(head + array.tobytes())
             (folder / f"{name}-{kind}-ubyte.gz").write_bytes(data)
-            resources.append((f"{name}-{kind}-ubyte.gz", hashlib.md5(data, usedforsecurity=False).hexdigest()))
+            resources.append(
+                (f"{name}-{kind}-ubyte.gz", hashlib.md5(data, usedforsecurity=False).hexdigest())
+            )
     monkeypatch.setattr(MNIST, "mirrors", [url])
     monkeypatch.setattr(MNIST, "resources", resources)
     records = list(TorchVision(None, dataset="MNIST", download=True))
@@ -68,7 +75,9 @@ def test_mnist_is_fetched_once_into_torch_s_cache(server, tmp_path: Path, monkey
     assert asked == []
 
 
-def test_sbd_is_fetched_and_opened_for_both_splits(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sbd_is_fetched_and_opened_for_both_splits(
+    server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from torchvision.datasets import SBDataset
 
     url, asked, folder = server
@@ -76,9 +85,17 @@ def test_sbd_is_fetched_and_opened_for_both_splits(server, tmp_path: Path, monke
     with tarfile.open(folder / "benchmark.tgz", "w:gz") as file:
         file.add(root.parents[1] / "benchmark_RELEASE", "benchmark_RELEASE")
     monkeypatch.setattr(SBDataset, "url", f"{url}benchmark.tgz")
-    monkeypatch.setattr(SBDataset, "md5", hashlib.md5((folder / "benchmark.tgz").read_bytes(), usedforsecurity=False).hexdigest())
+    monkeypatch.setattr(
+        SBDataset,
+        "md5",
+        hashlib.md5((folder / "benchmark.tgz").read_bytes(), usedforsecurity=False).hexdigest(),
+    )
     for _ in range(2):
-        assert [r.split for r in TorchVision(None, dataset="SBDataset", download=True)] == ["train", "train", "val"]
+        assert [r.split for r in TorchVision(None, dataset="SBDataset", download=True)] == [
+            "train",
+            "train",
+            "val",
+        ]
     assert len(set(asked)) == 1
 
 

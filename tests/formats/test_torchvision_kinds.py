@@ -44,7 +44,9 @@ from tests.formats.torchvision_trees import (
     voc,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning"
+)
 MASK = np.where(np.arange(HEIGHT)[:, None] == HEIGHT - 1, 255, LABELS * 10).astype(np.uint8)
 TRIMAP = np.array([0, 1, 255], np.uint8)[LABELS]
 CITY = np.full((HEIGHT, WIDTH), 0, np.uint8)
@@ -92,7 +94,9 @@ def test_prepared_end_to_end(tmp_path: Path, dataset: str) -> None:
 def test_class_names(tmp_path: Path) -> None:
     reader = TorchVision(tree(tmp_path, voc()), dataset="VOCSegmentation")
     assert (len(reader.classes), reader.classes[20]) == (21, "tvmonitor")
-    assert TorchVision(tree(tmp_path, pets()), dataset="OxfordIIITPet", options={"target_types": "segmentation"}).classes == (
+    assert TorchVision(
+        tree(tmp_path, pets()), dataset="OxfordIIITPet", options={"target_types": "segmentation"}
+    ).classes == (
         "pet",
         "background",
     )
@@ -107,28 +111,42 @@ def test_class_names(tmp_path: Path) -> None:
 def test_pets_as_classes_and_identities(tmp_path: Path) -> None:
     tree(tmp_path, pets())
     reader = TorchVision(tmp_path, dataset="OxfordIIITPet")
-    assert (reader.classes, [r.annotation["label"] for r in reader]) == (("Abyssinian", "Beagle"), [0, 0, 1, 1] * 2)
+    assert (reader.classes, [r.annotation["label"] for r in reader]) == (
+        ("Abyssinian", "Beagle"),
+        [0, 0, 1, 1] * 2,
+    )
     two = TorchVision(tmp_path, dataset="OxfordIIITPet", options={"target_types": "binary-category"})
     assert two.classes == ("Cat", "Dog")
     who = TorchVision(tmp_path, dataset="OxfordIIITPet", identities=True)
-    assert [(r.annotation, r.group) for r in who][:3:2] == [({"identity": 0}, "Abyssinian"), ({"identity": 1}, "Beagle")]
+    assert [(r.annotation, r.group) for r in who][:3:2] == [
+        ({"identity": 0}, "Abyssinian"),
+        ({"identity": 1}, "Beagle"),
+    ]
     check_annotated(who, "embedding", task("embedding").schema)
 
 
 def test_sbd_reads_its_matlab_files(tmp_path: Path) -> None:
     reader = TorchVision(tree(tmp_path, sbd()), dataset="SBDataset")
-    assert [(r.split, r.id) for r in reader] == [("train", "train/img/a.jpg"), ("train", "train/img/b.jpg"), ("val", "val/img/c.jpg")]
+    assert [(r.split, r.id) for r in reader] == [
+        ("train", "train/img/a.jpg"),
+        ("train", "train/img/b.jpg"),
+        ("val", "val/img/c.jpg"),
+    ]
     np.testing.assert_array_equal(KINDS["mask"].decode(next(iter(reader)).maps["mask"]()), LABELS)
 
 
 def test_a_sequence_is_one_group_and_pairs_that_share_a_first_image_have_ids(tmp_path: Path) -> None:
     records = list(TorchVision(tree(tmp_path, sintel()), dataset="Sintel"))
-    assert [r.group for r in records] == [f"Sintel/training/clean/{scene}" for scene in ("alley_1", "alley_1", "cave_2", "cave_2")]
+    assert [r.group for r in records] == [
+        f"Sintel/training/clean/{scene}" for scene in ("alley_1", "alley_1", "cave_2", "cave_2")
+    ]
     flying = {}
     for i in range(3):
         flying[f"FlyingThings3D/frames_cleanpass/TRAIN/A/0000/left/{i:04d}.png"] = picture(i)
         for way in ("into_future", "into_past"):
-            flying[f"FlyingThings3D/optical_flow/TRAIN/A/0000/{way}/left/{i:04d}.pfm"] = pfm.write(np.dstack([FLOW + i, DISPARITY]))
+            flying[f"FlyingThings3D/optical_flow/TRAIN/A/0000/{way}/left/{i:04d}.pfm"] = pfm.write(
+                np.dstack([FLOW + i, DISPARITY])
+            )
     reader = TorchVision(tree(tmp_path / "f", flying), dataset="FlyingThings3D")
     assert len({r.id for r in reader}) == len(list(reader)) == 4
 
@@ -160,9 +178,12 @@ def test_the_task_is_found_by_the_root(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"Type --task .*--task flow\."):
         recognise_for("classification", root, "PATH")
     with pytest.raises(
-        RequestError, match=r"records of first, flow, second, expected image, label, which classification needs. They would do for flow"
+        RequestError,
+        match=r"records of first, flow, second, expected image, label, which classification needs. They would do for flow",
     ):
-        check_annotated(TorchVision(root, dataset="KittiFlow"), "classification", task("classification").schema)
+        check_annotated(
+            TorchVision(root, dataset="KittiFlow"), "classification", task("classification").schema
+        )
 
 
 @pytest.mark.parametrize(
@@ -186,7 +207,10 @@ def test_faults(tmp_path: Path, dataset: str, options: dict[str, Any], message: 
     savemat(mat, boundaries)
     root = tree(tmp_path, {**voc(), **kitti_flow(), **sbd(), "cls/a.mat": mat.getvalue()})
     tree(root / "VOCdevkit/VOC2012", {f"ImageSets/Main/{split}.txt": "a\n" for split in ("train", "val")})
-    tree(root / "VOCdevkit/VOC2012", {"Annotations/a.xml": "<annotation><object><name>dog</name></object></annotation>"})
+    tree(
+        root / "VOCdevkit/VOC2012",
+        {"Annotations/a.xml": "<annotation><object><name>dog</name></object></annotation>"},
+    )
     with pytest.raises(RequestError, match=message):
         TorchVision(root, dataset=dataset, **options)
 

@@ -19,7 +19,10 @@ PHOTO = encode_png(np.zeros((20, 30, 3), dtype=np.uint8))
 
 
 def thing(name: str = "cat", edges: tuple[object, ...] = (3, 4, 10, 12)) -> str:
-    values = "".join(f"<{edge}>{value}</{edge}>" for edge, value in zip(("xmin", "ymin", "xmax", "ymax"), edges, strict=True))
+    values = "".join(
+        f"<{edge}>{value}</{edge}>"
+        for edge, value in zip(("xmin", "ymin", "xmax", "ymax"), edges, strict=True)
+    )
     return f"<object><name>{name}</name><bndbox>{values}</bndbox></object>"
 
 
@@ -37,11 +40,17 @@ def tree(root: Path, files: dict[str, bytes | str]) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("images", "annotations"), [("JPEGImages/", "Annotations/"), ("images/", "annots/"), ("", "")], ids=["VOC", "images", "side by side"]
+    ("images", "annotations"),
+    [("JPEGImages/", "Annotations/"), ("images/", "annots/"), ("", "")],
+    ids=["VOC", "images", "side by side"],
 )
 def test_one_object_an_image(tmp_path, images, annotations):
     files = {f"{images}{i}.png": PHOTO for i in range(5)}
-    files |= {f"{annotations}0.xml": xml(thing("dog")), f"{annotations}1.xml": xml(thing(), thing()), f"{annotations}2.xml": xml()}
+    files |= {
+        f"{annotations}0.xml": xml(thing("dog")),
+        f"{annotations}1.xml": xml(thing(), thing()),
+        f"{annotations}2.xml": xml(),
+    }
     files |= {f"{annotations}3.xml": xml(thing("cat", (1, 1, 30, 20.5)))}
     reader = Voc(tree(tmp_path, files))
     assert Voc.guess(tmp_path) == {}
@@ -52,7 +61,11 @@ def test_one_object_an_image(tmp_path, images, annotations):
     ]
     assert [r.images["image"]() for r in reader] == [PHOTO] * 2
     assert sorted(reader.skipped()) == sorted(
-        [(f"{annotations}1.xml", "2 objects"), (f"{annotations}2.xml", "no object"), (f"{images}4.png", "an image without XML")]
+        [
+            (f"{annotations}1.xml", "2 objects"),
+            (f"{annotations}2.xml", "no object"),
+            (f"{images}4.png", "an image without XML"),
+        ]
     )
 
 
@@ -60,12 +73,17 @@ def test_classes_that_count(tmp_path):
     files = {"images/a.png": PHOTO, "annots/a.xml": xml(thing("cat"), thing("dog"), thing("dog"))}
     (record,) = Voc(tree(tmp_path, files), classes=("cat",))
     assert (record.annotation["label"], record.line) == (0, "annots/a.xml object 1")
-    with pytest.raises(RequestError, match=r"no image with one object: 1 with 3 objects.*data.format.classes=\[<one of cat, dog>\]"):
+    with pytest.raises(
+        RequestError,
+        match=r"no image with one object: 1 with 3 objects.*data.format.classes=\[<one of cat, dog>\]",
+    ):
         Voc(tmp_path)
 
 
 def test_splits_by_list_by_folder_and_in_a_zip(tmp_path):
-    files = {f"JPEGImages/{name}.png": PHOTO for name in "abcd"} | {f"Annotations/{name}.xml": xml(thing()) for name in "abcd"}
+    files = {f"JPEGImages/{name}.png": PHOTO for name in "abcd"} | {
+        f"Annotations/{name}.xml": xml(thing()) for name in "abcd"
+    }
     lists = {"train": "a\n", "val": "b  1\n", "trainval": "a\nb\n", "test": "\nc\n"}
     files |= {f"ImageSets/Main/{name}.txt": text for name, text in lists.items()}
     reader = Voc(tree(tmp_path / "voc", files))
@@ -76,11 +94,18 @@ def test_splits_by_list_by_folder_and_in_a_zip(tmp_path):
             file.write(path, path.relative_to(tmp_path))
     assert [(r.id, r.split) for r in Voc(tmp_path / "x.zip")] == [(r.id, r.split) for r in reader]
     (tmp_path / "voc/ImageSets/Main/train.txt").unlink()
-    assert [r.split for r in Voc(tmp_path / "voc")] == ["train", "val", "test"], "of trainval what is not in val"
+    assert [r.split for r in Voc(tmp_path / "voc")] == ["train", "val", "test"], (
+        "of trainval what is not in val"
+    )
     folders = {
-        f"{split}/{name}": content for split in ("train", "valid") for name, content in {"a.png": PHOTO, "a.xml": xml(thing())}.items()
+        f"{split}/{name}": content
+        for split in ("train", "valid")
+        for name, content in {"a.png": PHOTO, "a.xml": xml(thing())}.items()
     }
-    assert [(r.id, r.split) for r in Voc(tree(tmp_path / "two", folders))] == [("train/a.png", "train"), ("valid/a.png", "val")]
+    assert [(r.id, r.split) for r in Voc(tree(tmp_path / "two", folders))] == [
+        ("train/a.png", "train"),
+        ("valid/a.png", "val"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +116,10 @@ def test_splits_by_list_by_folder_and_in_a_zip(tmp_path):
         (xml(thing("")), "object 1 without a name"),
         (xml("<object><name>cat</name></object>"), "object 1 'cat' without a bndbox"),
         (xml(thing("cat", (1, "x", 5, "nan"))), "object 1 'cat': ymin 'x', ymax 'nan', not a number"),
-        ('<!DOCTYPE a [<!ENTITY b "bb">]><annotation>&b;</annotation>', "no readable XML: it has a document type"),
+        (
+            '<!DOCTYPE a [<!ENTITY b "bb">]><annotation>&b;</annotation>',
+            "no readable XML: it has a document type",
+        ),
         ('<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotation/>', "no readable XML: it has a document type"),
     ],
 )
@@ -107,22 +135,35 @@ def test_faulty_files_are_named(tmp_path, text, reason):
 
 @pytest.mark.parametrize(
     ("edges", "outside"),
-    [((1, 0, 5, 5), None), ((-3, 1, 5, 5), "[-3, 0, 5, 5]"), ((1, -3, 5, 5), "[0, -3, 5, 5]"), ((1, 1, 31, 21), "[0, 0, 31, 21]")],
+    [
+        ((1, 0, 5, 5), None),
+        ((-3, 1, 5, 5), "[-3, 0, 5, 5]"),
+        ((1, -3, 5, 5), "[0, -3, 5, 5]"),
+        ((1, 1, 31, 21), "[0, 0, 31, 21]"),
+    ],
 )
 def test_boxes_outside_on_any_side_are_faults(tmp_path, edges, outside):
     (record,) = Voc(tree(tmp_path, {"images/a.png": PHOTO, "annots/a.xml": xml(thing("cat", edges))}))
     said = box.fault(np.array(record.annotation["box"]), (20, 30), ("cat",))
-    assert said == (outside and f"a box outside the image: {outside} (left, top, right, bottom) in 30x20 pixels")
+    assert said == (
+        outside and f"a box outside the image: {outside} (left, top, right, bottom) in 30x20 pixels"
+    )
 
 
 def test_a_document_type_in_another_encoding_is_refused_as_well():
-    text = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a [<!ENTITY b "bb">]><annotation>&b;</annotation>'
+    text = (
+        '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a [<!ENTITY b "bb">]><annotation>&b;</annotation>'
+    )
     assert read(text.encode("utf-16")) == "no readable XML: it has a document type"
     assert "MB" in str(read(b" " * (17 * 2**20)))
 
 
 def test_another_size_than_annotated_and_a_missing_image(tmp_path):
-    files = {"images/a.png": PHOTO, "annots/a.xml": xml(thing(), size=(60, 40)), "annots/b.xml": xml(thing(), filename="C:\\x\\b.jpg")}
+    files = {
+        "images/a.png": PHOTO,
+        "annots/a.xml": xml(thing(), size=(60, 40)),
+        "annots/b.xml": xml(thing(), filename="C:\\x\\b.jpg"),
+    }
     first, second = Voc(tree(tmp_path, files))
     with pytest.raises(ImageFault, match="an image of 30x20 pixels, annotated as 60x40"):
         first.images["image"]()
@@ -133,7 +174,9 @@ def test_another_size_than_annotated_and_a_missing_image(tmp_path):
     assert next(iter(Voc(tmp_path))).images["image"]() == PHOTO
 
 
-@pytest.mark.parametrize(("orientation", "size"), [(1, (30, 20)), (3, (30, 20)), (6, (20, 30)), (8, (20, 30))])
+@pytest.mark.parametrize(
+    ("orientation", "size"), [(1, (30, 20)), (3, (30, 20)), (6, (20, 30)), (8, (20, 30))]
+)
 def test_sizes_are_upright(orientation, size):
     exif, out = Image.Exif(), BytesIO()
     exif[0x0112] = orientation

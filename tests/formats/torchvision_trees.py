@@ -22,7 +22,9 @@ LABELS = (np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % 3).astype(np.uint8)
 
 def picture(number: int = 0, kind: str = "PNG") -> bytes:
     out = io.BytesIO()
-    Image.fromarray(np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)).save(out, kind)
+    Image.fromarray(np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)).save(
+        out, kind
+    )
     return out.getvalue()
 
 
@@ -45,26 +47,41 @@ def tree(root: Path, files: Mapping[str, bytes | str]) -> Path:
 def voc() -> dict[str, bytes | str]:
     names = ["a", "b", "c", "d"]
     lists = {"train": names[:2], "val": names[2:], "trainval": names}
-    files: dict[str, bytes | str] = {f"ImageSets/Segmentation/{k}.txt": "\n".join(v) + "\n" for k, v in lists.items()}
+    files: dict[str, bytes | str] = {
+        f"ImageSets/Segmentation/{k}.txt": "\n".join(v) + "\n" for k, v in lists.items()
+    }
     for i, name in enumerate(names):
         labels = LABELS * 10
         labels[-1] = 255
-        files |= {f"JPEGImages/{name}.jpg": picture(i, "JPEG"), f"SegmentationClass/{name}.png": palette(labels)}
+        files |= {
+            f"JPEGImages/{name}.jpg": picture(i, "JPEG"),
+            f"SegmentationClass/{name}.png": palette(labels),
+        }
     return {f"VOCdevkit/VOC2012/{name}": data for name, data in files.items()}
 
 
 def pets() -> dict[str, bytes | str]:
     names = [f"Abyssinian_{i}" for i in range(4)] + [f"beagle_{i}" for i in range(4)]
-    lines = {split: [f"{n} {1 + (n[0] == 'b')} {1 + (n[0] == 'b')} 1" for n in names[k::2]] for k, split in enumerate(("trainval", "test"))}
-    files: dict[str, bytes | str] = {f"annotations/{split}.txt": "\n".join(found) for split, found in lines.items()}
+    lines = {
+        split: [f"{n} {1 + (n[0] == 'b')} {1 + (n[0] == 'b')} 1" for n in names[k::2]]
+        for k, split in enumerate(("trainval", "test"))
+    }
+    files: dict[str, bytes | str] = {
+        f"annotations/{split}.txt": "\n".join(found) for split, found in lines.items()
+    }
     for i, name in enumerate(names):
-        files |= {f"images/{name}.jpg": picture(i, "JPEG"), f"annotations/trimaps/{name}.png": encode_png(LABELS + 1)}
+        files |= {
+            f"images/{name}.jpg": picture(i, "JPEG"),
+            f"annotations/trimaps/{name}.png": encode_png(LABELS + 1),
+        }
     return {f"oxford-iiit-pet/{name}": data for name, data in files.items()}
 
 
 def cityscapes() -> dict[str, bytes | str]:
     files: dict[str, bytes | str] = {}
-    for i, (split, city) in enumerate([("train", "ulm"), ("train", "aachen"), ("val", "bonn"), ("test", "kiel")]):
+    for i, (split, city) in enumerate(
+        [("train", "ulm"), ("train", "aachen"), ("val", "bonn"), ("test", "kiel")]
+    ):
         labels = np.full((HEIGHT, WIDTH), 7, np.uint8)  # road
         labels[0], labels[1] = 33, 9  # bicycle; parking, which counts for nothing
         files[f"leftImg8bit/{split}/{city}/{city}_0_leftImg8bit.png"] = picture(i)
@@ -102,7 +119,10 @@ def hd1k() -> dict[str, bytes | str]:
     for sequence, length in enumerate((3, 2)):
         for i in range(length):
             name = f"{sequence:06d}_{i:04d}.png"
-            files |= {f"hd1k_input/image_2/{name}": picture(10 * sequence + i), f"hd1k_flow_gt/flow_occ/{name}": kitti.write_flow(FLOW)}
+            files |= {
+                f"hd1k_input/image_2/{name}": picture(10 * sequence + i),
+                f"hd1k_flow_gt/flow_occ/{name}": kitti.write_flow(FLOW),
+            }
     return {f"hd1k/{name}": data for name, data in files.items()}
 
 
@@ -115,7 +135,10 @@ def sintel_stereo() -> dict[str, bytes | str]:
     for i, scene in enumerate(("alley_1", "cave_2", "cave_2")):
         name = f"{scene}/frame_{i:04d}.png"
         files |= {f"final_{side}/{name}": picture(10 * i + k) for k, side in enumerate(("left", "right"))}
-        files |= {f"disparities/{name}": encode_png(steps), f"occlusions/{name}": encode_png(hidden * np.uint8(255))}
+        files |= {
+            f"disparities/{name}": encode_png(steps),
+            f"occlusions/{name}": encode_png(hidden * np.uint8(255)),
+        }
         files[f"outofframe/{name}"] = encode_png((unknown & ~hidden) * np.uint8(255))
     return {f"Sintel/training/{name}": data for name, data in files.items()}
 
@@ -143,5 +166,9 @@ def sbd() -> dict[str, bytes | str]:
     for i, name in enumerate("abc"):
         mat = io.BytesIO()
         savemat(mat, {"GTcls": {"Segmentation": LABELS}})
-        files |= {f"img/{name}.jpg": picture(i, "JPEG"), f"cls/{name}.mat": mat.getvalue(), f"inst/{name}.mat": b""}
+        files |= {
+            f"img/{name}.jpg": picture(i, "JPEG"),
+            f"cls/{name}.mat": mat.getvalue(),
+            f"inst/{name}.mat": b"",
+        }
     return files

@@ -34,7 +34,9 @@ def painted(left, top, width, height, size=SIZE):
     image, mask = torch.zeros(3, *size, dtype=torch.uint8), torch.zeros(size, dtype=torch.uint8)
     rows, columns = slice(top, top + height), slice(left, left + width)
     image[:, rows, columns], mask[rows, columns] = 200, 1
-    box = BoundingBoxes([[left, top, left + width, top + height]], dtype=torch.float32, format="XYXY", canvas_size=size)
+    box = BoundingBoxes(
+        [[left, top, left + width, top + height]], dtype=torch.float32, format="XYXY", canvas_size=size
+    )
     return Sample("x", {"image": image}, {"mask": Mask(mask), "box": box, "label": 3}, {"mask": mask})
 
 
@@ -69,7 +71,9 @@ def test_mask_and_box_lie_where_the_painted_rectangle_does(name, left, top, widt
     least, most = edges(seen), torch.tensor([SIZE[1], SIZE[0]] * 2)
     assert (box[:2] <= least[:2] + 2).all()
     assert (box[2:] >= least[2:] - 2).all()
-    if name != "rotate" or ((box > 0).all() and (box < most).all()):  # turned and cut off, it is the box about the whole, cut off
+    if name != "rotate" or (
+        (box > 0).all() and (box < most).all()
+    ):  # turned and cut off, it is the box about the whole, cut off
         assert (box - least).abs().max() <= 2
 
 

@@ -20,11 +20,17 @@ class Numbers:
     """A task of the two methods that loading needs."""
 
     def samples(self, row):
-        yield Sample(row["id"], {"image": torch.from_numpy(decode(row["image"])).permute(2, 0, 1)}, {"label": row["label"]})
+        yield Sample(
+            row["id"],
+            {"image": torch.from_numpy(decode(row["image"])).permute(2, 0, 1)},
+            {"label": row["label"]},
+        )
 
     def collate(self, samples):
         images = {"image": torch.stack([s.images["image"] for s in samples])}
-        return Batch([s.id for s in samples], images, {"label": torch.tensor([s.target["label"] for s in samples])})
+        return Batch(
+            [s.id for s in samples], images, {"label": torch.tensor([s.target["label"] for s in samples])}
+        )
 
 
 class Twice(Numbers):
@@ -48,18 +54,24 @@ def reader(tmp_path):
 
 @pytest.fixture
 def augment():
-    return compose(IMAGE, [build("transform", Component(name=n), IMAGE) for n in ("random_crop", "horizontal_flip")])
+    return compose(
+        IMAGE, [build("transform", Component(name=n), IMAGE) for n in ("random_crop", "horizontal_flip")]
+    )
 
 
 ORDER = torch.randperm(COUNT, generator=torch.Generator().manual_seed(7)).tolist()
 
 
 def load(reader, augment, rank=0, world=1, epoch=3, seed=5, size=8, workers=0, **more):
-    return list(train_batches(Numbers(), reader, augment, ORDER, size, rank, world, epoch, seed, workers, **more))
+    return list(
+        train_batches(Numbers(), reader, augment, ORDER, size, rank, world, epoch, seed, workers, **more)
+    )
 
 
 def by_id(batches):
-    return {id: image for batch in batches for id, image in zip(batch.ids, batch.images["image"], strict=True)}
+    return {
+        id: image for batch in batches for id, image in zip(batch.ids, batch.images["image"], strict=True)
+    }
 
 
 def same(one, two):

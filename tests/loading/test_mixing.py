@@ -70,13 +70,17 @@ def test_cutmix_shows_the_partner_in_a_box_of_the_share() -> None:
 def test_shares_follow_alpha_and_p(name: str) -> None:
     def shares(**options: float) -> list[float]:
         draw = np.random.default_rng(1)
-        return [share(m) for m in (mix(name, **options)(batch(0), batch(9), draw) for _ in range(300)) if m.mixed]
+        return [
+            share(m) for m in (mix(name, **options)(batch(0), batch(9), draw) for _ in range(300)) if m.mixed
+        ]
 
     assert len(shares(alpha=1.0)) == 300
     assert 60 < len(shares(alpha=1.0, p=0.3)) < 120
     assert shares(p=0.0) == []
     assert np.std(shares(alpha=0.1)) > 1.3 * np.std(shares(alpha=5.0))
-    assert name == "cutmix" or np.mean(shares(alpha=5.0)) == pytest.approx(0.5, abs=0.07)  # a box at the border is cut off
+    assert name == "cutmix" or np.mean(shares(alpha=5.0)) == pytest.approx(
+        0.5, abs=0.07
+    )  # a box at the border is cut off
 
 
 class Pairs(Classification):
@@ -93,17 +97,30 @@ def reader(tmp_path: Path) -> ShardReader:
     writer = ShardWriter(tmp_path, "train", Schema(("image",), {"label": "int32"}), 1_000_000)
     draw = np.random.default_rng(0)
     for i in range(COUNT):
-        writer.add({"id": f"r{i}", "path": f"r{i}", "image": encode_png(draw.integers(0, 256, (12, 10, 3), dtype=np.uint8)), "label": i})
+        writer.add(
+            {
+                "id": f"r{i}",
+                "path": f"r{i}",
+                "image": encode_png(draw.integers(0, 256, (12, 10, 3), dtype=np.uint8)),
+                "label": i,
+            }
+        )
     return ShardReader(tmp_path, writer.close())
 
 
 ORDER = [*torch.randperm(COUNT, generator=torch.Generator().manual_seed(7)).tolist(), 3, 3, 4]
 
 
-def load(reader: ShardReader, rank: int = 0, world: int = 1, workers: int = 0, task: Any = None, **more: Any) -> list[Batch]:
+def load(
+    reader: ShardReader, rank: int = 0, world: int = 1, workers: int = 0, task: Any = None, **more: Any
+) -> list[Batch]:
     augment = compose(IMAGE, [build("transform", Component(name="random_crop", padding=2), IMAGE)])
     given = {"mix": mix("cutmix"), **more}
-    return list(train_batches(task or Classification(), reader, augment, ORDER, 8, rank, world, 3, 5, workers, **given))
+    return list(
+        train_batches(
+            task or Classification(), reader, augment, ORDER, 8, rank, world, 3, 5, workers, **given
+        )
+    )
 
 
 def rows(batches: list[Batch]) -> list[tuple[str, Tensor, int, int, float]]:
@@ -111,7 +128,13 @@ def rows(batches: list[Batch]) -> list[tuple[str, Tensor, int, int, float]]:
     found = []
     for b in batches:
         assert b.mixed is not None
-        of = zip(b.ids, b.images["image"], b.targets["label"].tolist(), b.mixed.targets["label"].tolist(), strict=True)
+        of = zip(
+            b.ids,
+            b.images["image"],
+            b.targets["label"].tolist(),
+            b.mixed.targets["label"].tolist(),
+            strict=True,
+        )
         found += [(*sample, float(b.mixed.share)) for sample in of]
     return found
 
@@ -129,7 +152,9 @@ def test_ranks_together_are_the_single_rank_bit_for_bit(reader: ShardReader, nam
     parts = [load(reader, rank, world, mix=mix(name)) for rank in range(world)]
     for i, whole in enumerate(alone):
         ranks = [rows([part[i]]) for part in parts]
-        together = [ranks[p % world][p // world] for p in range(len(whole))]  # position p of the batch is rank p mod world's
+        together = [
+            ranks[p % world][p // world] for p in range(len(whole))
+        ]  # position p of the batch is rank p mod world's
         assert same(together, rows([whole]))
     assert len({share(b) for b in alone}) == 3
     assert any(own != partner for _, _, own, partner, _ in rows(alone))
@@ -149,7 +174,9 @@ def test_rows_of_several_samples_and_of_none_have_partners_too(reader: ShardRead
     assert any(own != partner for _, _, own, partner, _ in rows(alone))
 
 
-def test_each_row_is_read_once_a_batch_on_one_rank(reader: ShardReader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_row_is_read_once_a_batch_on_one_rank(
+    reader: ShardReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read, get = [], ShardReader.__getitem__
     monkeypatch.setattr(ShardReader, "__getitem__", lambda self, i: read.append(i) or get(self, i))  # type: ignore[func-returns-value]
     load(reader)
@@ -169,5 +196,11 @@ def test_a_row_that_comes_again_has_an_augmentation_of_its_own(reader: ShardRead
 def test_parts_and_moves_keep_the_partners() -> None:
     whole = mix("mixup")(batch(0, 5), batch(9, 5), np.random.default_rng(0)).to(torch.device("cpu"))
     parts = whole.parts(2)
-    assert [label for part in parts if part.mixed for label in part.mixed.targets["label"].tolist()] == [9, 10, 11, 12, 13]
+    assert [label for part in parts if part.mixed for label in part.mixed.targets["label"].tolist()] == [
+        9,
+        10,
+        11,
+        12,
+        13,
+    ]
     assert all(share(part) == share(whole) for part in parts)

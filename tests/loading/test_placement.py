@@ -20,7 +20,9 @@ def scene(height, width):
     image = torch.linspace(0, 255, width).to(torch.uint8).expand(3, height, width).contiguous()
     mask = torch.zeros(height, width, dtype=torch.uint8)
     mask[:, width // 2 :] = 1
-    box = BoundingBoxes([[width // 2, 0, width, height]], dtype=torch.float32, format="XYXY", canvas_size=(height, width))
+    box = BoundingBoxes(
+        [[width // 2, 0, width, height]], dtype=torch.float32, format="XYXY", canvas_size=(height, width)
+    )
     return Sample("x", {"image": image}, {"mask": Mask(mask), "box": box})
 
 
@@ -45,7 +47,9 @@ def test_a_map_comes_back_exactly_where_the_model_saw_it_enlarged():
     for size, resize in (((14, 18), "stretch"), ((21, 40), "pad"), ((21, 27), "crop")):
         sample = Sample("x", {"image": torch.zeros(3, 7, 9, dtype=torch.uint8)}, {"mask": Mask(labels)})
         fitted = compose(Image(size=size, resize=resize), [])(sample)
-        assert torch.equal(fitted.placed.map_back(fitted.target["mask"].as_subclass(torch.Tensor)[None])[0], labels)
+        assert torch.equal(
+            fitted.placed.map_back(fitted.target["mask"].as_subclass(torch.Tensor)[None])[0], labels
+        )
 
 
 def test_borders_that_were_padded_are_gone_and_what_was_cut_off_is_the_nearest_edge():
@@ -62,7 +66,16 @@ def test_borders_that_were_padded_are_gone_and_what_was_cut_off_is_the_nearest_e
 
 def test_a_map_comes_back_bilinearly_between_pixel_centres():
     ramp = torch.arange(4.0).expand(1, 4, 4)
-    assert Placement((4, 8), (1.0, 0.5)).map_back(ramp)[0, 0].tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]
+    assert Placement((4, 8), (1.0, 0.5)).map_back(ramp)[0, 0].tolist() == [
+        0,
+        0.25,
+        0.75,
+        1.25,
+        1.75,
+        2.25,
+        2.75,
+        3,
+    ]
 
 
 @pytest.mark.parametrize("placed", [
@@ -80,8 +93,12 @@ def test_labels_come_back_as_those_of_all_maps_at_once(placed, together, monkeyp
 def test_labels_of_many_classes_take_the_memory_of_a_few_maps(monkeypatch):
     """60 classes at 3 megapixels are 720 MB at once."""
     most, whole = [], Placement.map_back
-    monkeypatch.setattr(Placement, "map_back", lambda self, x: most.append(whole(self, x).nbytes) or whole(self, x))
-    labels = Placement((1500, 2000), (0.02, 0.02)).labels_back(torch.eye(60)[:, :30].reshape(60, 5, 6).repeat_interleave(6, 1))
+    monkeypatch.setattr(
+        Placement, "map_back", lambda self, x: most.append(whole(self, x).nbytes) or whole(self, x)
+    )
+    labels = Placement((1500, 2000), (0.02, 0.02)).labels_back(
+        torch.eye(60)[:, :30].reshape(60, 5, 6).repeat_interleave(6, 1)
+    )
     assert labels.shape == (1500, 2000)
     assert max(most) == 1500 * 2000 * 4
 

@@ -10,7 +10,10 @@ from cvflow.loading.prefetch import ahead, drawing
 
 
 def test_items_come_in_order_from_another_thread():
-    assert list(ahead(threading.current_thread().name for _ in range(3))) != [threading.current_thread().name] * 3
+    assert (
+        list(ahead(threading.current_thread().name for _ in range(3)))
+        != [threading.current_thread().name] * 3
+    )
     assert list(ahead(range(20))) == list(range(20))
     assert list(ahead([])) == []
 

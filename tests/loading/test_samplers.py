@@ -41,7 +41,9 @@ def test_shuffle_takes_each_row_once_and_keeps_its_order_for_good() -> None:
     orders = {epoch: sampler("shuffle").order(rows, 3, epoch) for epoch in range(4)}
     assert all(sorted(order) == list(range(10)) for order in orders.values())
     assert len({tuple(order) for order in orders.values()}) == 4
-    assert orders[1] == torch.randperm(10, generator=torch.Generator().manual_seed(3 * 1_000_003 + 1)).tolist()
+    assert (
+        orders[1] == torch.randperm(10, generator=torch.Generator().manual_seed(3 * 1_000_003 + 1)).tolist()
+    )
 
 
 @pytest.mark.parametrize("counts", [(90, 9, 3), (5, 5), (1, 200), (7,)])
@@ -86,7 +88,10 @@ def test_the_first_of_each_class_are_the_same_ones_and_more() -> None:
 def test_the_first_of_each_do_not_depend_on_the_order_of_rows() -> None:
     rows, turned = Rows(20, 8), Rows(20, 8)
     turned.columns = {name: column[::-1] for name, column in rows.columns.items()}
-    chosen = [{r.columns["id"][i] for i in FirstOfEach(sampler("shuffle"), 3, "label").order(r, 0, 0)} for r in (rows, turned)]
+    chosen = [
+        {r.columns["id"][i] for i in FirstOfEach(sampler("shuffle"), 3, "label").order(r, 0, 0)}
+        for r in (rows, turned)
+    ]
     assert chosen[0] == chosen[1]
 
 
@@ -132,7 +137,10 @@ def test_identities_come_equally_often_and_so_do_the_images_of_each() -> None:
 
 @pytest.mark.parametrize("batch_size", [10, 4, 3])
 def test_a_batch_that_holds_no_whole_identities_is_refused(batch_size: int) -> None:
-    with pytest.raises(RequestError, match=f"train.batch_size: got {batch_size}, expected a multiple of train.sampler.images, 4"):
+    with pytest.raises(
+        RequestError,
+        match=f"train.batch_size: got {batch_size}, expected a multiple of train.sampler.images, 4",
+    ):
         identities(batch_size)
 
 

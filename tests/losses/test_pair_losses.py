@@ -13,7 +13,11 @@ from cvflow.losses.pairs import distances, pairs_of
 from cvflow.registry import Component, build, check
 from cvflow.types import Loss
 
-EACH: list[dict[str, Any]] = [{"name": "triplet", "mining": "hard"}, {"name": "triplet", "mining": "semi_hard"}, {"name": "contrastive"}]
+EACH: list[dict[str, Any]] = [
+    {"name": "triplet", "mining": "hard"},
+    {"name": "triplet", "mining": "semi_hard"},
+    {"name": "contrastive"},
+]
 IDENTITY = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2])
 
 
@@ -23,7 +27,9 @@ def vectors(seed: int = 0) -> Tensor:
 
 
 def losses(embeddings: Tensor, identity: Tensor = IDENTITY, **component: Any) -> dict[str, Loss]:
-    found: dict[str, Loss] = build("pair_loss", Component(**component))(pairs_of(embeddings, embeddings, identity, identity))
+    found: dict[str, Loss] = build("pair_loss", Component(**component))(
+        pairs_of(embeddings, embeddings, identity, identity)
+    )
     return found
 
 
@@ -38,7 +44,9 @@ def apart(a: Tensor, b: Tensor) -> float:
 def test_distances_and_their_gradient_where_there_is_none() -> None:
     points = vectors()
     expected = torch.tensor([[apart(a, b) for b in points] for a in points])
-    assert torch.allclose(distances(points, points) - torch.eye(8) * distances(points, points).diag(), expected, atol=1e-5)
+    assert torch.allclose(
+        distances(points, points) - torch.eye(8) * distances(points, points).diag(), expected, atol=1e-5
+    )
     same = torch.ones(3, 2, requires_grad=True)
     distances(same, same).sum().backward()
     assert same.grad is not None
@@ -74,7 +82,11 @@ def test_batch_hard_takes_the_farthest_own_and_the_nearest_other(margin: float |
     for i in range(8):
         own = max(apart(points[i], points[j]) for j in range(8) if j != i and IDENTITY[j] == IDENTITY[i])
         other = min(apart(points[i], points[j]) for j in range(8) if IDENTITY[j] != IDENTITY[i])
-        expected.append(torch.tensor(own - other).exp().log1p().item() if margin == "soft" else max(0.0, own - other + float(margin)))
+        expected.append(
+            torch.tensor(own - other).exp().log1p().item()
+            if margin == "soft"
+            else max(0.0, own - other + float(margin))
+        )
     found = losses(points, name="triplet", mining="hard", margin=margin)["loss"]
     assert found.count == 8
     assert mean(found) == pytest.approx(sum(expected) / 8, rel=1e-4)
@@ -88,7 +100,9 @@ def test_semi_hard_takes_the_nearest_beyond_the_pair_else_the_farthest() -> None
             if j != i and IDENTITY[j] == IDENTITY[i]:
                 own = apart(points[i], points[j])
                 beyond.append(any(d > own for d in others))
-                expected.append(max(0.0, own - min((d for d in others if d > own), default=max(others)) + 0.2))
+                expected.append(
+                    max(0.0, own - min((d for d in others if d > own), default=max(others)) + 0.2)
+                )
     assert {True, False} == set(beyond)
     found = losses(points, name="triplet", mining="semi_hard")["loss"]
     assert found.count == len(expected)
@@ -97,7 +111,9 @@ def test_semi_hard_takes_the_nearest_beyond_the_pair_else_the_farthest() -> None
 
 @pytest.mark.parametrize("component", EACH)
 @pytest.mark.parametrize("identity", [[0, 1, 2, 3, 4, 5, 6, 7], [0] * 8])
-def test_a_batch_without_triplets_counts_for_nothing_and_has_a_gradient(component: dict[str, Any], identity: list[int]) -> None:
+def test_a_batch_without_triplets_counts_for_nothing_and_has_a_gradient(
+    component: dict[str, Any], identity: list[int]
+) -> None:
     points = vectors()
     found = losses(points, torch.tensor(identity), **component)
     assert 0 in [int(loss.count) for loss in found.values()]
@@ -111,7 +127,9 @@ def test_a_step_against_the_gradient_lessens_the_loss(component: dict[str, Any])
     points = vectors()
     before = sum(loss.sum / loss.count for loss in losses(points, **component).values())
     before.backward()
-    after = sum(loss.sum / loss.count for loss in losses(points.detach() - 0.01 * points.grad, **component).values())
+    after = sum(
+        loss.sum / loss.count for loss in losses(points.detach() - 0.01 * points.grad, **component).values()
+    )
     assert after < before
 
 
@@ -119,7 +137,10 @@ def test_anchors_in_two_parts_are_as_all_at_once() -> None:
     points = vectors()
     for component in EACH:
         loss = build("pair_loss", Component(**component))
-        parts = [loss(pairs_of(points[own], points, IDENTITY[own], IDENTITY, own.start)) for own in (slice(0, 3), slice(3, 8))]
+        parts = [
+            loss(pairs_of(points[own], points, IDENTITY[own], IDENTITY, own.start))
+            for own in (slice(0, 3), slice(3, 8))
+        ]
         for name, whole in losses(points, **component).items():
             assert sum(part[name].count for part in parts) == whole.count
             assert sum(part[name].sum.item() for part in parts) == pytest.approx(whole.sum.item(), rel=1e-5)

@@ -25,7 +25,9 @@ def test_void_counts_for_nothing() -> None:
 def test_weights_are_torch_s() -> None:
     weight = torch.tensor([0.5, 1.0, 4.0])
     loss = pixel_cross_entropy(LOGITS, MASK.to(torch.uint8), weight)
-    torch.testing.assert_close(loss.sum / loss.count, F.cross_entropy(LOGITS, MASK, weight, ignore_index=VOID))
+    torch.testing.assert_close(
+        loss.sum / loss.count, F.cross_entropy(LOGITS, MASK, weight, ignore_index=VOID)
+    )
 
 
 def test_only_void_is_a_loss_of_nothing() -> None:
@@ -53,7 +55,8 @@ def test_a_perfect_answer_has_no_dice_loss() -> None:
 
 def test_the_loss_of_parts_is_that_of_the_whole() -> None:
     for whole, parts in [
-        (kind(LOGITS, MASK), [kind(LOGITS[i : i + 1], MASK[i : i + 1]) for i in range(2)]) for kind in (pixel_cross_entropy, dice)
+        (kind(LOGITS, MASK), [kind(LOGITS[i : i + 1], MASK[i : i + 1]) for i in range(2)])
+        for kind in (pixel_cross_entropy, dice)
     ]:
         torch.testing.assert_close(sum(part.sum for part in parts), whole.sum)
         assert sum(part.count for part in parts) == whole.count
@@ -73,7 +76,9 @@ def test_giou_by_hand() -> None:
 def test_smooth_l1_by_hand() -> None:
     """Differences of 0.05 (square below 0.1) and 0.3 (linear), in units of 0.1, over the four edges."""
     said = BOXES[:1] + torch.tensor([0.05, 0.0, 0.3, 0.0])
-    assert box_loss("smooth_l1", said, BOXES[:1]).sum.item() == pytest.approx((0.5 * 0.5**2 + 3 - 0.5) / 4, abs=1e-5)
+    assert box_loss("smooth_l1", said, BOXES[:1]).sum.item() == pytest.approx(
+        (0.5 * 0.5**2 + 3 - 0.5) / 4, abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("kind", ["giou", "smooth_l1"])

@@ -22,7 +22,10 @@ def random_answers(count=200, classes=CLASSES, never=None, seed=0):
     if never is not None:
         scores[:, never] = 1e-3
     probabilities = scores / scores.sum(1, keepdims=True)
-    predictions = [Prediction(str(i), {"class": classes[p.argmax()], "probabilities": p.tolist()}) for i, p in enumerate(probabilities)]
+    predictions = [
+        Prediction(str(i), {"class": classes[p.argmax()], "probabilities": p.tolist()})
+        for i, p in enumerate(probabilities)
+    ]
     return predictions, [{"label": int(y)} for y in labels], labels, probabilities
 
 
@@ -71,7 +74,9 @@ def test_a_class_never_predicted_has_no_precision_and_an_f1_of_zero():
     predictions, targets, y, p = random_answers(never=2)
     metric = measured(predictions, targets)
     assert metric.details()["per_class"]["rows"][2] == ["c", None, 0.0, 0.0, int((y == 2).sum())]
-    assert metric.compute()["macro_f1"] == pytest.approx(reference.f1_score(y, p.argmax(1), average="macro", zero_division=0))
+    assert metric.compute()["macro_f1"] == pytest.approx(
+        reference.f1_score(y, p.argmax(1), average="macro", zero_division=0)
+    )
 
 
 def test_a_class_neither_present_nor_predicted_is_left_out_of_macro_f1():
@@ -83,7 +88,11 @@ def test_a_class_neither_present_nor_predicted_is_left_out_of_macro_f1():
 
 @pytest.mark.parametrize(("confidence", "bin"), [(0.0, 0), (1 / 15, 0), (0.5, 7), (0.9334, 14), (1.0, 14)])
 def test_a_confidence_at_the_edge_of_a_bin(confidence, bin):
-    metric = measured([Prediction("0", {"class": "a", "probabilities": [confidence, 1 - confidence]})], [{"label": 0}], ("a", "b"))
+    metric = measured(
+        [Prediction("0", {"class": "a", "probabilities": [confidence, 1 - confidence]})],
+        [{"label": 0}],
+        ("a", "b"),
+    )
     assert metric.details()["reliability"]["bins"][bin] == [1, pytest.approx(confidence, abs=1e-15), 1.0]
     assert metric.compute()["calibration_error"] == pytest.approx(1 - confidence)
 
@@ -97,7 +106,12 @@ def test_of_nothing_all_is_nan():
 @pytest.mark.parametrize("classes", ["abcde", "ab"])
 def test_top5_is_not_reported_for_five_classes_or_fewer(classes):
     predictions, targets, *_ = random_answers(classes=tuple(classes))
-    assert list(measured(predictions, targets, tuple(classes)).compute()) == ["accuracy", "macro_f1", "log_loss", "calibration_error"]
+    assert list(measured(predictions, targets, tuple(classes)).compute()) == [
+        "accuracy",
+        "macro_f1",
+        "log_loss",
+        "calibration_error",
+    ]
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
@@ -128,7 +142,9 @@ def test_a_sure_mistake_costs_as_much_as_in_scikit_learn():
         Prediction("1", {"class": "a", "probabilities": [1.0, 0.0]}),
     ]
     result = measured(predictions, [{"label": 0}, {"label": 1}], ("a", "b")).compute()
-    assert result["log_loss"] == pytest.approx(reference.log_loss([0, 1], np.array([[1.0, 0.0], [1.0, 0.0]]), labels=[0, 1]))
+    assert result["log_loss"] == pytest.approx(
+        reference.log_loss([0, 1], np.array([[1.0, 0.0], [1.0, 0.0]]), labels=[0, 1])
+    )
 
 
 def test_a_diverged_model_does_not_look_good():
@@ -140,8 +156,13 @@ def test_a_diverged_model_does_not_look_good():
 
 
 @pytest.mark.parametrize(
-    ("said", "probabilities", "label"), [("z", [0.5, 0.5], 0), ("a", [0.5, 0.5], 2), ("a", [0.5, 0.5], -1), ("a", [1.0], 0)]
+    ("said", "probabilities", "label"),
+    [("z", [0.5, 0.5], 0), ("a", [0.5, 0.5], 2), ("a", [0.5, 0.5], -1), ("a", [1.0], 0)],
 )
 def test_what_the_dataset_does_not_have_is_refused(said, probabilities, label):
     with pytest.raises(CvflowError, match="img-7: got"):
-        measured([Prediction("img-7", {"class": said, "probabilities": probabilities})], [{"label": label}], ("a", "b"))
+        measured(
+            [Prediction("img-7", {"class": said, "probabilities": probabilities})],
+            [{"label": label}],
+            ("a", "b"),
+        )

@@ -20,17 +20,23 @@ from cvflow.metrics.verification import FARS, STEP, Verification, equal_error
 from cvflow.types import Prediction
 
 
-def draw(identities: int, images: int, spread: float, dim: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    identities: int, images: int, spread: float, dim: int = 6, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Vectors about a centre for each identity."""
     random = np.random.default_rng(seed)
     label = np.repeat(np.arange(identities), images)
-    return random.normal(size=(identities, dim))[label] + spread * random.normal(size=(len(label), dim)), label
+    return random.normal(size=(identities, dim))[label] + spread * random.normal(
+        size=(len(label), dim)
+    ), label
 
 
 def fed(vectors: np.ndarray, label: np.ndarray, order: Any = None) -> EmbeddingMetric:
     metric = EmbeddingMetric([f"p{i}" for i in range(int(label.max()) + 1)])
     for i in range(len(label)) if order is None else order:
-        metric.update([Prediction(f"id{i:04d}", {"embedding": vectors[i].tolist()})], [{"identity": int(label[i])}])
+        metric.update(
+            [Prediction(f"id{i:04d}", {"embedding": vectors[i].tolist()})], [{"identity": int(label[i])}]
+        )
     return metric
 
 
@@ -42,7 +48,11 @@ def cosines(vectors: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("spread", [0.3, 0.8, 3.0])
 def test_recall_is_that_of_the_nearest_neighbours(spread: float) -> None:
     vectors, label = draw(12, 5, spread)
-    nearest = NearestNeighbors(n_neighbors=6, metric="cosine").fit(vectors).kneighbors(vectors, return_distance=False)
+    nearest = (
+        NearestNeighbors(n_neighbors=6, metric="cosine")
+        .fit(vectors)
+        .kneighbors(vectors, return_distance=False)
+    )
     hits = [label[[j for j in row if j != i]] == label[i] for i, row in enumerate(nearest)]
     found = fed(vectors, label).compute()
     for k in (1, 5):
@@ -53,7 +63,11 @@ def test_identification_by_the_first_image_of_each() -> None:
     vectors, label = draw(25, 4, 0.9)
     similarity = cosines(vectors)
     gallery = [int(np.flatnonzero(label == i)[0]) for i in range(25)]
-    ranks = [int((similarity[i, gallery] > similarity[i, gallery[label[i]]]).sum()) for i in range(100) if i not in gallery]
+    ranks = [
+        int((similarity[i, gallery] > similarity[i, gallery[label[i]]]).sum())
+        for i in range(100)
+        if i not in gallery
+    ]
     found = fed(vectors, label).compute()
     assert found["rank_1"] == pytest.approx(np.mean(np.array(ranks) < 1))
     assert found["rank_5"] == pytest.approx(np.mean(np.array(ranks) < 5))
@@ -82,7 +96,9 @@ def test_verification_is_scikit_learns_over_all_pairs(spread: float) -> None:
     assert found["auc"] == pytest.approx(roc_auc_score(genuine, stepped), abs=1e-6)
     assert found["auc"] == pytest.approx(roc_auc_score(genuine, score), abs=1e-4)
     for f in (0.1, 0.01, 0.001):
-        assert found[f"tar_at_far_{f}"] == pytest.approx(max(t for a, t in zip(far, tar, strict=True) if a <= f), abs=1e-4)
+        assert found[f"tar_at_far_{f}"] == pytest.approx(
+            max(t for a, t in zip(far, tar, strict=True) if a <= f), abs=1e-4
+        )
     rate = brentq(lambda x: 1 - x - interp1d(far, tar)(x), 0, 1)
     assert found["equal_error_rate"] == pytest.approx(rate, abs=1e-4)
     accepted = score >= found["eer_threshold"] - 1 / STEP
@@ -92,7 +108,10 @@ def test_verification_is_scikit_learns_over_all_pairs(spread: float) -> None:
 
 def test_a_rate_is_of_as_many_impostors_as_it_needs() -> None:
     """2 identities of n images each make n * n impostor pairs."""
-    known = {n: [f for f in FARS if not math.isnan(fed(*draw(2, n, 0.5)).compute()[f"tar_at_far_{f}"])] for n in (3, 4, 10, 32)}
+    known = {
+        n: [f for f in FARS if not math.isnan(fed(*draw(2, n, 0.5)).compute()[f"tar_at_far_{f}"])]
+        for n in (3, 4, 10, 32)
+    }
     assert known == {3: [], 4: [0.1], 10: [0.1, 0.01], 32: [0.1, 0.01, 0.001]}
 
 
@@ -129,17 +148,32 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("value", [[1.0, 1.0], [0.0, 0.0], [math.nan, 1.0], [math.inf, 0.0]])
 def test_a_network_that_says_always_the_same_scores_nothing(value: list[float]) -> None:
     metric = EmbeddingMetric(["a", "b"])
-    metric.update([Prediction(str(i), {"embedding": value}) for i in range(6)], [{"identity": i // 3} for i in range(6)])
+    metric.update(
+        [Prediction(str(i), {"embedding": value}) for i in range(6)], [{"identity": i // 3} for i in range(6)]
+    )
     found = metric.compute()
-    assert (found["recall_at_1"], found["rank_1"], found["auc"], found["equal_error_rate"]) == (0.0, 0.0, 0.5, 0.5)
+    assert (found["recall_at_1"], found["rank_1"], found["auc"], found["equal_error_rate"]) == (
+        0.0,
+        0.0,
+        0.5,
+        0.5,
+    )
 
 
 def test_identities_with_one_image_are_no_query_and_of_nothing_all_is_nan() -> None:
     metric = EmbeddingMetric(["a", "b", "c"])
-    answers = [Prediction(str(i), {"embedding": v}) for i, v in enumerate([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [-1.0, 0.0]])]
+    answers = [
+        Prediction(str(i), {"embedding": v})
+        for i, v in enumerate([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [-1.0, 0.0]])
+    ]
     metric.update(answers, [{"identity": i} for i in (0, 0, 1, 2)])
     found = metric.compute()
-    assert (found["recall_at_1"], found["rank_1"], found["equal_error_rate"], found["auc"]) == (1.0, 1.0, 0.0, 1.0)
+    assert (found["recall_at_1"], found["rank_1"], found["equal_error_rate"], found["auc"]) == (
+        1.0,
+        1.0,
+        0.0,
+        1.0,
+    )
     assert all(map(math.isnan, EmbeddingMetric(["a"]).compute().values()))
     assert EmbeddingMetric(["a"]).details() == {}
     alone = EmbeddingMetric(["a"])
@@ -169,4 +203,6 @@ def test_the_figures_can_be_drawn_and_name_the_neighbours() -> None:
         own = int(probe["id"][2:])
         order = [f"id{i:04d}" for i in np.argsort(-similarity[own], kind="stable") if i != own]
         assert [item["id"] for item in nearest] == order[:5]
-        assert [item["tone"] for item in nearest] == ["good" if label[int(i[2:])] == label[own] else "bad" for i in order[:5]]
+        assert [item["tone"] for item in nearest] == [
+            "good" if label[int(i[2:])] == label[own] else "bad" for i in order[:5]
+        ]

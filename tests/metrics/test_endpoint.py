@@ -63,7 +63,9 @@ def images(kind: str, count: int = 7) -> list[tuple[Prediction, dict[str, np.nda
     return found
 
 
-def measured(metric: EndpointMetric, parts: list[list[tuple[Prediction, dict[str, np.ndarray]]]], make: object) -> EndpointMetric:
+def measured(
+    metric: EndpointMetric, parts: list[list[tuple[Prediction, dict[str, np.ndarray]]]], make: object
+) -> EndpointMetric:
     for part in parts:
         worker: EndpointMetric = make()  # type: ignore[operator]
         for prediction, target in part:

@@ -42,15 +42,28 @@ def test_a_box_without_area_overlaps_nothing(empty: list[float]) -> None:
 def test_by_hand() -> None:
     """IoU 1, 0.5 (half of it), and 1/3: the class is right in the first and the last."""
     truths = [{"label": i, "box": [0, 0, 10, 10]} for i in (0, 1, 2)]
-    answers = [{"class": name, "box": [0, 0, right, 10]} for name, right in (("ant", 10), ("cow", 5), ("cow", 30))]
+    answers = [
+        {"class": name, "box": [0, 0, right, 10]} for name, right in (("ant", 10), ("cow", 5), ("cow", 30))
+    ]
     found = measured(truths, answers).compute()
-    assert found == {"accuracy": 1 / 3, "box_accuracy": 2 / 3, "class_accuracy": 2 / 3, "mean_iou": pytest.approx((1 + 0.5 + 1 / 3) / 3)}
+    assert found == {
+        "accuracy": 1 / 3,
+        "box_accuracy": 2 / 3,
+        "class_accuracy": 2 / 3,
+        "mean_iou": pytest.approx((1 + 0.5 + 1 / 3) / 3),
+    }
 
 
 def test_any_division_gives_the_same() -> None:
     random = np.random.default_rng(2)
-    truths = [{"label": int(label), "box": box} for label, box in zip(random.integers(0, 3, 60), boxes(60, 3), strict=True)]
-    answers = [{"class": CLASSES[i], "box": (box + 1).tolist()} for i, box in zip(random.integers(0, 3, 60), boxes(60, 3), strict=True)]
+    truths = [
+        {"label": int(label), "box": box}
+        for label, box in zip(random.integers(0, 3, 60), boxes(60, 3), strict=True)
+    ]
+    answers = [
+        {"class": CLASSES[i], "box": (box + 1).tolist()}
+        for i, box in zip(random.integers(0, 3, 60), boxes(60, 3), strict=True)
+    ]
     whole = measured(truths, answers).compute()
     for parts in (2, 3, 7):
         merged = LocalizationMetric(CLASSES)
@@ -64,4 +77,8 @@ def test_of_nothing_all_is_nan_and_details_are_blocks() -> None:
     details = measured([{"label": 0, "box": [0, 0, 1, 1]}], [{"class": "bee", "box": [0, 0, 1, 1]}]).details()
     assert [type(block_of(figure, name)).__name__ for name, figure in details.items()] == ["Table", "Matrix"]
     assert details["confusion"]["values"] == [[0, 1, 0], [0, 0, 0], [0, 0, 0]]
-    assert details["per_class"]["rows"] == [["ant", 1, 0.0, 1.0, 0.0, 1.0], ["bee", 0, *[None] * 4], ["cow", 0, *[None] * 4]]
+    assert details["per_class"]["rows"] == [
+        ["ant", 1, 0.0, 1.0, 0.0, 1.0],
+        ["bee", 0, *[None] * 4],
+        ["cow", 0, *[None] * 4],
+    ]

@@ -23,7 +23,10 @@ Labels = mask.Labels
 def measured(*pairs: tuple[Labels, Labels]) -> SegmentationMetric:
     """(true, said) of each image."""
     metric = SegmentationMetric(CLASSES, mask.decode)
-    metric.update([Prediction(str(i), {"mask": mask.encode(said)}) for i, (_, said) in enumerate(pairs)], [{"mask": t} for t, _ in pairs])
+    metric.update(
+        [Prediction(str(i), {"mask": mask.encode(said)}) for i, (_, said) in enumerate(pairs)],
+        [{"mask": t} for t, _ in pairs],
+    )
     return metric
 
 
@@ -31,7 +34,10 @@ def images(count: int, seed: int = 0, classes: int = 4) -> list[tuple[Labels, La
     random = np.random.default_rng(seed)
     sizes = random.integers(3, 9, (count, 2))
     true = [random.integers(0, classes, size).astype(np.uint8) for size in sizes]
-    said = [np.where(random.random(t.shape) < 0.6, t, random.integers(0, 4, t.shape)).astype(np.uint8) for t in true]
+    said = [
+        np.where(random.random(t.shape) < 0.6, t, random.integers(0, 4, t.shape)).astype(np.uint8)
+        for t in true
+    ]
     for t in true:
         t[random.random(t.shape) < 0.1] = mask.VOID
     return list(zip(true, said, strict=True))
@@ -60,7 +66,9 @@ def test_scikit_learn(classes: int) -> None:
     assert found["miou"] == pytest.approx(jaccard_score(true, said, average="macro"), abs=1e-12)
     assert found["pixel_accuracy"] == pytest.approx(accuracy_score(true, said), abs=1e-12)
     there = sorted(set(true.tolist()))
-    assert found["mean_accuracy"] == pytest.approx(recall_score(true, said, average="macro", labels=there), abs=1e-12)
+    assert found["mean_accuracy"] == pytest.approx(
+        recall_score(true, said, average="macro", labels=there), abs=1e-12
+    )
     assert metric.state() == confusion_matrix(true, said, labels=range(4)).tolist()
 
 

@@ -42,7 +42,9 @@ def test_every_registered_backbone_is_among_the_cases() -> None:
 
 
 @pytest.mark.parametrize(("name", "options", "channels", "size"), CASES)
-def test_maps_features_and_gradients(backbone: Make, name: str, options: dict[str, Any], channels: int, size: tuple[int, int]) -> None:
+def test_maps_features_and_gradients(
+    backbone: Make, name: str, options: dict[str, Any], channels: int, size: tuple[int, int]
+) -> None:
     net = backbone(name, channels, size, **options)
     x_BCHW = torch.randn(2, channels, *size)
     maps = net(x_BCHW)
@@ -60,7 +62,9 @@ def test_maps_features_and_gradients(backbone: Make, name: str, options: dict[st
 
 
 @pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
-def test_cifar_resnets_have_the_parameters_of_the_paper(classifier: Callable[..., nn.Module], depth: int, millions: float) -> None:
+def test_cifar_resnets_have_the_parameters_of_the_paper(
+    classifier: Callable[..., nn.Module], depth: int, millions: float
+) -> None:
     model = classifier({"name": "cifar_resnet", "depth": depth})
     assert count(model) / 1e6 == pytest.approx(millions, rel=0.025)
 
@@ -114,13 +118,19 @@ def test_wrong_options_are_refused(name: str, options: dict[str, Any], expected:
     assert fault.where == f"model.backbone.{next(iter(options))}"
 
 
-@pytest.mark.parametrize(("name", "options", "side"), [("lenet", {}, 3), ("torchvision", {"model": "alexnet"}, 32)])
-def test_an_image_that_shrinks_to_nothing_is_refused(backbone: Make, name: str, options: dict[str, Any], side: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "options", "side"), [("lenet", {}, 3), ("torchvision", {"model": "alexnet"}, 32)]
+)
+def test_an_image_that_shrinks_to_nothing_is_refused(
+    backbone: Make, name: str, options: dict[str, Any], side: int
+) -> None:
     with pytest.raises(RequestError, match=f"image.size: got {side}x{side}, expected at least"):
         backbone(name, size=(side, side), **options)
 
 
-def test_pretrained_without_network_names_the_way(backbone: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_pretrained_without_network_names_the_way(
+    backbone: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))

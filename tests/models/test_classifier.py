@@ -88,7 +88,10 @@ def test_two_statistics_for_three_channels_are_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"normalize": "imagnet"}, "model.normalize: got 'imagnet', expected 'auto', 'dataset' or 'imagenet'."),
+        (
+            {"normalize": "imagnet"},
+            "model.normalize: got 'imagnet', expected 'auto', 'dataset' or 'imagenet'.",
+        ),
         ({"normalize": {"mean": [0.5]}}, "model.normalize.std: got nothing, expected a value."),
         (
             {"normalize": {"men": [0.5], "mean": [0], "std": [1]}},

@@ -52,7 +52,9 @@ def test_orthogonal_rows(activation: str, gain: float) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(names("init")) - {"default"}))
-def test_every_convolution_and_linear_layer_and_no_norm(name: str, classifier: Callable[..., Classifier]) -> None:
+def test_every_convolution_and_linear_layer_and_no_norm(
+    name: str, classifier: Callable[..., Classifier]
+) -> None:
     model = classifier(Component(name="cifar_resnet", depth=20))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     initialised(model, name, bias=0.1)
@@ -100,7 +102,9 @@ def test_published_weights_are_not_undone(classifier: Callable[..., Classifier])
 
 
 def test_options_are_checked_within_the_model() -> None:
-    data, faults = check("model", Model.model_validate({"init": {"name": "orthogonal", "bias": 0.1}}), "model")
+    data, faults = check(
+        "model", Model.model_validate({"init": {"name": "orthogonal", "bias": 0.1}}), "model"
+    )
     assert faults == []
     assert data["init"] == {"name": "orthogonal", "activation": "relu", "bias": 0.1}
     assert data["backbone"]["name"] == "lenet"

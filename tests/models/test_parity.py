@@ -38,7 +38,9 @@ def imagenet(images_BCHW: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("model", ["alexnet", "mobilenet_v2", "resnet18", "googlenet"])
 def test_torchvision_logits(classifier: Callable[..., Classifier], tmp_path: Path, model: str) -> None:
-    options = {"aux_logits": False, "transform_input": False, "init_weights": False} if model == "googlenet" else {}
+    options = (
+        {"aux_logits": False, "transform_input": False, "init_weights": False} if model == "googlenet" else {}
+    )
     theirs = ready(get_model(model, num_classes=10, **options))
     save_file(theirs.state_dict(), tmp_path / "w.safetensors")
     ours = classifier({"name": "torchvision", "model": model}, size=(64, 64), normalize="imagenet").eval()
@@ -59,7 +61,9 @@ def test_squeezenet_features(classifier: Callable[..., Classifier], tmp_path: Pa
     save_file(theirs.state_dict(), tmp_path / "w.safetensors")
     ours = classifier({"name": "torchvision", "model": "squeezenet1_1"}, size=(64, 64)).eval()
     report = load_weights(ours, tmp_path / "w.safetensors")
-    assert report.mismatched == ("head.weight 10x512, in the file 10x512x1x1",)  # its head is a convolution with a ReLU
+    assert report.mismatched == (
+        "head.weight 10x512, in the file 10x512x1x1",
+    )  # its head is a convolution with a ReLU
     x = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(ours.backbone(x)[-1], theirs.features(x))
 

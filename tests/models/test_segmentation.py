@@ -32,7 +32,10 @@ SMALL: list[dict[str, Any]] = [
     {"name": "unet", "backbone": {"name": "unet", "width": 4, "levels": 4}},
     {"name": "unet", "backbone": RESNET18, "widths": [16, 8]},
     {"name": "segnet", "width": 4},
-    *({"name": "encoder_decoder", "upsampling": u, "widths": [4, 8], "depth": 1} for u in ("nearest", "bed_of_nails", "max_unpooling")),
+    *(
+        {"name": "encoder_decoder", "upsampling": u, "widths": [4, 8], "depth": 1}
+        for u in ("nearest", "bed_of_nails", "max_unpooling")
+    ),
     {"name": "encoder_decoder", "upsampling": "transposed_conv", "widths": [4, 8], "depth": 1},
 ]
 
@@ -55,7 +58,9 @@ def strictly() -> Iterator[None]:
 
 
 def images(*size: int, count: int = 2) -> Tensor:
-    return torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        0, 256, (count, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def ready(net: nn.Module) -> nn.Module:
@@ -69,10 +74,20 @@ def ready(net: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize(("name", "auxiliary"), [("fcn", False), ("deeplabv3", True)])
-def test_torchvision_s_weights_give_torchvision_s_logits(make: Make, tmp_path: Path, name: str, auxiliary: bool) -> None:
-    theirs = ready(getattr(segmentation, f"{name}_resnet50")(weights=None, weights_backbone=None, num_classes=21, aux_loss=auxiliary))
+def test_torchvision_s_weights_give_torchvision_s_logits(
+    make: Make, tmp_path: Path, name: str, auxiliary: bool
+) -> None:
+    theirs = ready(
+        getattr(segmentation, f"{name}_resnet50")(
+            weights=None, weights_backbone=None, num_classes=21, aux_loss=auxiliary
+        )
+    )
     save_file(theirs.state_dict(), tmp_path / "w.safetensors")
-    model = {"name": "dilated_fcn" if name == "fcn" else name, "backbone": RESNET50, "auxiliary": 0.5 * auxiliary}
+    model = {
+        "name": "dilated_fcn" if name == "fcn" else name,
+        "backbone": RESNET50,
+        "auxiliary": 0.5 * auxiliary,
+    }
     ours = make(classes=21, normalize="imagenet", **model).eval()
     report = load_weights(ours, tmp_path / "w.safetensors")
     assert not report.missing + report.unexpected + report.mismatched
@@ -88,7 +103,9 @@ def test_torchvision_s_weights_give_torchvision_s_logits(make: Make, tmp_path: P
 
 
 @pytest.mark.parametrize(("stride", "replaced"), [(8, [False, True, True]), (16, [False, False, True])])
-def test_dilation_is_torchvision_s(backbone: Callable[..., nn.Module], stride: int, replaced: list[bool]) -> None:
+def test_dilation_is_torchvision_s(
+    backbone: Callable[..., nn.Module], stride: int, replaced: list[bool]
+) -> None:
     theirs = get_model("resnet50", replace_stride_with_dilation=replaced).eval()
     ours = backbone("torchvision", size=(64, 64), model="resnet50", output_stride=stride).eval()
     ours.load_state_dict({k: v for k, v in theirs.state_dict().items() if not k.startswith("fc.")})
@@ -110,8 +127,12 @@ def test_dilation_keeps_what_a_kernel_sees(backbone: Callable[..., nn.Module], s
     torch.testing.assert_close(fine(x)[-1][:, :, ::step, ::step], coarse(x)[-1])
 
 
-@pytest.mark.parametrize("model", SMALL, ids=lambda m: "-".join(str(v) for v in m.values() if isinstance(v, str)))
-def test_logits_have_the_size_of_the_image_and_every_weight_learns(make: Make, strictly: None, model: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "model", SMALL, ids=lambda m: "-".join(str(v) for v in m.values() if isinstance(v, str))
+)
+def test_logits_have_the_size_of_the_image_and_every_weight_learns(
+    make: Make, strictly: None, model: dict[str, Any]
+) -> None:
     net = make(**model)
     outputs = net.outputs(images(50, 71))
     assert set(outputs) == {"loss", *net.loss_weights}
@@ -122,7 +143,9 @@ def test_logits_have_the_size_of_the_image_and_every_weight_learns(make: Make, s
     assert set(net.outputs(images(64, 64))) == {"loss"}
 
 
-@pytest.mark.parametrize("model", SMALL, ids=lambda m: "-".join(str(v) for v in m.values() if isinstance(v, str)))
+@pytest.mark.parametrize(
+    "model", SMALL, ids=lambda m: "-".join(str(v) for v in m.values() if isinstance(v, str))
+)
 def test_padding_does_not_shift_the_answer(make: Make, model: dict[str, Any]) -> None:
     """An image that needs no padding, and the same cut below: far from the cut, the answers agree."""
     net = make(**model).eval()
@@ -158,7 +181,9 @@ def test_fully_connected_layers_slide(backbone: Callable[..., Any]) -> None:
 
 def test_segnet_s_encoder_takes_vgg_weights(make: Make, tmp_path: Path) -> None:
     theirs = ready(get_model("vgg16_bn"))
-    save_file({k: v for k, v in theirs.state_dict().items() if k.startswith("features")}, tmp_path / "w.safetensors")
+    save_file(
+        {k: v for k, v in theirs.state_dict().items() if k.startswith("features")}, tmp_path / "w.safetensors"
+    )
     ours = make(name="segnet").eval()
     report = load_weights(ours, tmp_path / "w.safetensors")
     assert not report.unexpected + report.mismatched
@@ -180,7 +205,10 @@ def test_unet_has_the_parameters_of_the_paper(make: Make) -> None:
     [
         ({"name": "fcn", "backbone": "lenet"}, "3 levels of different strides"),
         ({"name": "unet", "backbone": "mlp"}, "2 levels of different strides"),
-        ({"name": "deeplabv3", "backbone": {"name": "torchvision", "model": "vgg11", "output_stride": 8}}, "8 for vgg11"),
+        (
+            {"name": "deeplabv3", "backbone": {"name": "torchvision", "model": "vgg11", "output_stride": 8}},
+            "8 for vgg11",
+        ),
         ({"name": "segnet", "size": (16, 64)}, "16x64"),
     ],
 )

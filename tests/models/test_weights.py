@@ -51,14 +51,21 @@ def test_features_without_a_head(classifier: Make, published: Callable[[str], Pa
     report = load_weights(model, published("mobilenet_v2_imagenet_features_only.safetensors"))
     assert report.missing == ("head.weight", "head.bias")
     assert not report.unexpected + report.mismatched
-    assert str(report).startswith("312 tensors loaded\nkept as initialised, not in the file: head.weight, head.bias")
+    assert str(report).startswith(
+        "312 tensors loaded\nkept as initialised, not in the file: head.weight, head.bias"
+    )
 
 
-def test_head_of_another_shape_stays_as_initialised(classifier: Make, published: Callable[[str], Path]) -> None:
+def test_head_of_another_shape_stays_as_initialised(
+    classifier: Make, published: Callable[[str], Path]
+) -> None:
     model = classifier({"name": "torchvision", "model": "squeezenet1_1"}, size=(64, 64))
     before = model.head.weight.clone()
     report = load_weights(model, published("squeezenet1_1_imagenet_ndf.safetensors"))
-    assert report.mismatched == ("head.bias 10, in the file 1000", "head.weight 10x512, in the file 1000x512x1x1")
+    assert report.mismatched == (
+        "head.bias 10, in the file 1000",
+        "head.weight 10x512, in the file 1000x512x1x1",
+    )
     assert len(report.matched) == 50
     assert torch.equal(model.head.weight, before)
 
@@ -68,13 +75,18 @@ def test_own_model_comes_back_with_its_statistics(classifier: Make, tmp_path: Pa
     save_file(first.state_dict(), tmp_path / "model.safetensors")
     report = load_weights(second, tmp_path / "model.safetensors")
     assert not report.missing + report.unexpected + report.mismatched
-    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
 
 
 def test_backbone_alone_and_data_parallel_names(classifier: Make, tmp_path: Path) -> None:
     model = classifier("cifar_resnet")
     other = classifier("cifar_resnet").backbone
-    weights = {f"module.{k}": v for k, v in other.state_dict().items() if not k.endswith("num_batches_tracked")}
+    weights = {
+        f"module.{k}": v for k, v in other.state_dict().items() if not k.endswith("num_batches_tracked")
+    }
     save_file(weights | {"module.odd": torch.zeros(1)}, tmp_path / "w.safetensors")
     report = load_weights(model.backbone, tmp_path / "w.safetensors")
     assert report.unexpected == ("module.odd",)
@@ -93,14 +105,20 @@ def test_a_long_report_is_shortened(classifier: Make, tmp_path: Path) -> None:
 
 def test_nothing_that_fits_is_an_error(classifier: Make, tmp_path: Path) -> None:
     save_file({"stem.weight": torch.zeros(2, 3)}, tmp_path / "w.safetensors")
-    with pytest.raises(RequestError, match="The file has stem.weight 2x3; the model has backbone.conv1.weight 6x3x5x5"):
+    with pytest.raises(
+        RequestError, match="The file has stem.weight 2x3; the model has backbone.conv1.weight 6x3x5x5"
+    ):
         load_weights(classifier("lenet"), tmp_path / "w.safetensors")
 
 
 def test_wrong_files_are_refused(classifier: Make, tmp_path: Path) -> None:
     text = tmp_path / "text.safetensors"
     text.write_text("no tensors here, just words")
-    for path, message in [(tmp_path / "none.safetensors", "is no file"), (tmp_path, "is no file"), (text, "expected a safetensors file")]:
+    for path, message in [
+        (tmp_path / "none.safetensors", "is no file"),
+        (tmp_path, "is no file"),
+        (text, "expected a safetensors file"),
+    ]:
         with pytest.raises(RequestError, match=message):
             load_weights(classifier("lenet"), path)
 

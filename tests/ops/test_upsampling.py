@@ -29,13 +29,23 @@ def test_nearest() -> None:
 
 
 def test_bed_of_nails() -> None:
-    assert bed_of_nails(maps(SMALL))[0, 0].tolist() == [[6, 0, 8, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]]
+    assert bed_of_nails(maps(SMALL))[0, 0].tolist() == [
+        [6, 0, 8, 0],
+        [0, 0, 0, 0],
+        [3, 0, 4, 0],
+        [0, 0, 0, 0],
+    ]
 
 
 def test_max_unpooling_with_the_switches_of_pooling() -> None:
     pooled, switches = max_pool(maps([[1, 1, 2, 4], [5, 6, 8, 7], [3, 2, 1, 0], [1, 2, 3, 4]]))
     assert pooled[0, 0].tolist() == SMALL
-    assert max_unpool(pooled, switches, (4, 4))[0, 0].tolist() == [[0, 0, 0, 0], [0, 6, 8, 0], [3, 0, 0, 0], [0, 0, 0, 4]]
+    assert max_unpool(pooled, switches, (4, 4))[0, 0].tolist() == [
+        [0, 0, 0, 0],
+        [0, 6, 8, 0],
+        [3, 0, 0, 0],
+        [0, 0, 0, 4],
+    ]
 
 
 def with_kernel(kernel: Tensor, factor: int = 2) -> LearntUpsampling:
@@ -50,7 +60,9 @@ def test_transposed_convolution_before_and_after_cropping() -> None:
     ones = torch.ones(1, 1, 3, 3)
     whole = [[6, 6, 14, 8, 8], [6, 6, 14, 8, 8], [9, 9, 21, 12, 12], [3, 3, 7, 4, 4], [3, 3, 7, 4, 4]]
     assert F.conv_transpose2d(maps(SMALL), ones, stride=2)[0, 0].tolist() == whole
-    assert with_kernel(F.pad(ones, (0, 1, 0, 1)))(maps(SMALL))[0, 0].tolist() == [row[1:] for row in whole[1:]]
+    assert with_kernel(F.pad(ones, (0, 1, 0, 1)))(maps(SMALL))[0, 0].tolist() == [
+        row[1:] for row in whole[1:]
+    ]
 
 
 @pytest.mark.parametrize(("factor", "kernel", "padding"), [(2, 4, 1), (3, 5, 1), (4, 8, 2)])

@@ -12,8 +12,15 @@ from cvflow.errors import RequestError
 from cvflow.project.graph import BY_NAME, NAMES, STAGES, Run, dvc_yaml, lookup
 
 RESOLVED = {
-    **Recipe.model_validate({"task": "classification", "data": {"format": "digits"}}).model_dump(mode="json", by_alias=True),
-    "cvflow": {"version": "0", "behaviour": {stage.name: 1 for stage in STAGES}, "plugins": {"a.py": "1"}, "weights": None},
+    **Recipe.model_validate({"task": "classification", "data": {"format": "digits"}}).model_dump(
+        mode="json", by_alias=True
+    ),
+    "cvflow": {
+        "version": "0",
+        "behaviour": {stage.name: 1 for stage in STAGES},
+        "plugins": {"a.py": "1"},
+        "weights": None,
+    },
 }
 
 
@@ -31,7 +38,11 @@ def test_dvc_yaml_has_every_stage_with_its_keys_and_files() -> None:
 
 
 def test_where_it_runs_and_what_is_logged_is_in_no_stage_s_keys() -> None:
-    assert not {key.split(".")[0] for stage in STAGES for key in stage.keys} & {"compute", "tracking", "plugins"}
+    assert not {key.split(".")[0] for stage in STAGES for key in stage.keys} & {
+        "compute",
+        "tracking",
+        "plugins",
+    }
 
 
 def test_every_key_exists_in_a_resolved_recipe() -> None:
@@ -66,7 +77,10 @@ def test_a_fingerprint_follows_what_the_stage_reads_and_nothing_else(project: Pa
 
 @pytest.mark.parametrize("stage", ["train", "evaluate", "register", "predict", "report"])
 def test_a_missing_input_names_the_stage_that_makes_it(project: Path, stage: str) -> None:
-    with pytest.raises(RequestError, match=f"got nothing, expected what {stage} reads. Type 'cvflow stage prepare a'|cvflow stage train a"):
+    with pytest.raises(
+        RequestError,
+        match=f"got nothing, expected what {stage} reads. Type 'cvflow stage prepare a'|cvflow stage train a",
+    ):
         Run("a").needs(stage)
     for dep in BY_NAME[stage].deps:
         Run("a").path(dep).mkdir(parents=True)

@@ -24,7 +24,10 @@ def test_recipes_are_found_by_name_and_by_path(write: Write) -> None:
     own = write(pipelines__digits_yaml="task: classification\n")
     assert project.locate("digits") == own
     assert project.locate("./pipelines/digits.yaml") == own
-    with pytest.raises(RequestError, match=r"got 'digit', expected one of digits, .*, or a YAML path\. Did you mean 'digits'\?"):
+    with pytest.raises(
+        RequestError,
+        match=r"got 'digit', expected one of digits, .*, or a YAML path\. Did you mean 'digits'\?",
+    ):
         project.locate("digit")
     with pytest.raises(RequestError, match=r"got 'lost\.yaml', expected a YAML file that exists"):
         project.locate("lost.yaml")
@@ -55,7 +58,11 @@ def test_names_that_dvc_and_mlflow_cannot_take(name: str, fix: str) -> None:
 
 def test_an_entry_names_what_dvc_watches(write: Write) -> None:
     built_in = write(r_yaml="data: {format: digits}\n")
-    assert project.make_entry(built_in, {"seed": 1}) == {"recipe": "r.yaml", "source": "r.yaml", "overrides": {"seed": 1}}
+    assert project.make_entry(built_in, {"seed": 1}) == {
+        "recipe": "r.yaml",
+        "source": "r.yaml",
+        "overrides": {"seed": 1},
+    }
     assert project.make_entry(built_in, {"data.source": "./raw/"})["source"] == "raw"
     assert project.make_entry(write(deep__s_yaml="data: {source: ../raw/}\n"), {})["source"] == "raw"
 
@@ -85,7 +92,14 @@ def test_params_yaml_keeps_the_keys_and_comments_of_others(write: Write) -> None
 def test_two_at_once_both_keep_their_run(project: Path) -> None:
     names = [f"r{i}" for i in range(12)]
     with ThreadPoolExecutor(12) as pool:
-        list(pool.map(lambda name: pipeline.project.write_entry(name, {"recipe": "r", "source": "r", "overrides": {}}), names))
+        list(
+            pool.map(
+                lambda name: pipeline.project.write_entry(
+                    name, {"recipe": "r", "source": "r", "overrides": {}}
+                ),
+                names,
+            )
+        )
     assert set(read_runs()) == set(names)
 
 
@@ -115,7 +129,10 @@ def test_a_foreign_pipeline_is_refused_before_anything_is_written(write: Write, 
 
 
 def test_a_run_s_name_belongs_to_one_recipe(write: Write, project: Path) -> None:
-    write(params_yaml="runs: {mine: {recipe: other.yaml, source: other.yaml, overrides: {}}}\n", mine_yaml="task: classification\n")
+    write(
+        params_yaml="runs: {mine: {recipe: other.yaml, source: other.yaml, overrides: {}}}\n",
+        mine_yaml="task: classification\n",
+    )
     before = sorted(project.iterdir())
     with pytest.raises(RequestError, match=r"got 'mine', the run of other\.yaml, .*Type --name mine-2"):
         pipeline.run("mine.yaml")
@@ -133,7 +150,9 @@ def test_a_dry_run_in_an_empty_directory_writes_nothing(project: Path) -> None:
 
 def git(*arguments: str) -> str:
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", *identity, *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 @pytest.mark.parametrize("where", ["no git", "git root", "below a git root", "ignored by git"])
@@ -155,10 +174,12 @@ def test_dvc_is_set_up_anywhere(project: Path, monkeypatch: pytest.MonkeyPatch, 
     assert Path(".dvc/config").stat().st_mtime_ns == before
     pipeline.project.write_pipeline()
     pipeline.project.write_entry("a", {"recipe": "a.yaml", "source": "a.yaml", "overrides": {}})
-    listed = subprocess.run([sys.executable, "-m", "dvc", "stage", "list"], check=True, capture_output=True, text=True, timeout=60).stdout
-    assert [line.split()[0] for line in listed.splitlines()] == [f"{name}@a" for name in pipeline.NAMES if name != "tune"], (
-        "no search was asked for"
-    )
+    listed = subprocess.run(
+        [sys.executable, "-m", "dvc", "stage", "list"], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+    assert [line.split()[0] for line in listed.splitlines()] == [
+        f"{name}@a" for name in pipeline.NAMES if name != "tune"
+    ], "no search was asked for"
 
 
 def test_the_git_revision_is_that_of_the_work_tree(project: Path) -> None:

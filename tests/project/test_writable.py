@@ -30,7 +30,12 @@ def test_what_can_be_written_leaves_nothing_behind(here: Path) -> None:
 
 @pytest.mark.parametrize("out", ["/proc/x", "/proc/deep/x", "file/x"])
 def test_what_cannot_be_written(here: Path, out: str) -> None:
-    for refuse in (check_file, check_out, lambda path: export("no-such-model", path), lambda path: check_data(here, out=path)):
+    for refuse in (
+        check_file,
+        check_out,
+        lambda path: export("no-such-model", path),
+        lambda path: check_data(here, out=path),
+    ):
         with pytest.raises(RequestError, match=f"--out: got '{out}', and in .* nothing can be written"):
             refuse(Path(out))
     assert (here / "file").read_text() == "mine"

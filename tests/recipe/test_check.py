@@ -41,50 +41,118 @@ NET = """\
     """
 
 
-def test_the_resolved_recipe_resolves_to_itself(project: Path, resolved: Callable[..., Any], repository: Path) -> None:
+def test_the_resolved_recipe_resolves_to_itself(
+    project: Path, resolved: Callable[..., Any], repository: Path
+) -> None:
     first = resolved(repository / "pipelines" / "digits.yaml").recipe
     Path("again.yaml").write_text(yaml.safe_dump({k: v for k, v in first.items() if k != "cvflow"}))
     assert resolved(Path("again.yaml")).recipe == first
     given = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0005}
     assert first["train"]["optimizer"] == {**given, "nesterov": False, "decay": "all"}
-    assert first["cvflow"]["behaviour"].keys() == {"prepare", "train", "evaluate", "register", "predict", "report", "tune"}
+    assert first["cvflow"]["behaviour"].keys() == {
+        "prepare",
+        "train",
+        "evaluate",
+        "register",
+        "predict",
+        "report",
+        "tune",
+    }
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         pytest.param(
-            "trian: {epochs: 3}", "r.yaml:3 trian: got the unknown key 'trian', expected one of .* Did you mean 'train'", id="section"
+            "trian: {epochs: 3}",
+            "r.yaml:3 trian: got the unknown key 'trian', expected one of .* Did you mean 'train'",
+            id="section",
         ),
-        pytest.param("train: {epoch: 3}", "r.yaml:3 train.epoch: got the unknown key 'epoch', .* Did you mean 'epochs'", id="key"),
-        pytest.param("train: {epochs: many}", "r.yaml:3 train.epochs: got 'many', expected a valid integer", id="type"),
-        pytest.param("regster: {model: a}", "r.yaml:3 regster: .* Did you mean 'register'", id="a section that Python names otherwise"),
-        pytest.param("register: {modle: a}", "expected one of model, .* Did you mean 'model'", id="a key of that section"),
-        pytest.param("train: {optimizer: {lr: .inf}}", "r.yaml:3 train.optimizer.lr: got inf, expected a finite number", id="infinite"),
-        pytest.param("train: {epochs: -1}", "r.yaml:3 train.epochs: got -1, expected greater than or equal to 0", id="range"),
         pytest.param(
-            "model: clasifier", "r.yaml:3 model.name: got 'clasifier', expected a model: .* Did you mean 'classifier'", id="model"
+            "train: {epoch: 3}",
+            "r.yaml:3 train.epoch: got the unknown key 'epoch', .* Did you mean 'epochs'",
+            id="key",
         ),
-        pytest.param("model: {backbone: lenett}", "r.yaml:3 model.backbone.name: got 'lenett', .* Did you mean 'lenet'", id="backbone"),
-        pytest.param("model: {dropuot: 0.5}", "r.yaml:3 model.dropuot: got the unknown key .* Did you mean 'dropout'", id="model's option"),
+        pytest.param(
+            "train: {epochs: many}", "r.yaml:3 train.epochs: got 'many', expected a valid integer", id="type"
+        ),
+        pytest.param(
+            "regster: {model: a}",
+            "r.yaml:3 regster: .* Did you mean 'register'",
+            id="a section that Python names otherwise",
+        ),
+        pytest.param(
+            "register: {modle: a}",
+            "expected one of model, .* Did you mean 'model'",
+            id="a key of that section",
+        ),
+        pytest.param(
+            "train: {optimizer: {lr: .inf}}",
+            "r.yaml:3 train.optimizer.lr: got inf, expected a finite number",
+            id="infinite",
+        ),
+        pytest.param(
+            "train: {epochs: -1}",
+            "r.yaml:3 train.epochs: got -1, expected greater than or equal to 0",
+            id="range",
+        ),
+        pytest.param(
+            "model: clasifier",
+            "r.yaml:3 model.name: got 'clasifier', expected a model: .* Did you mean 'classifier'",
+            id="model",
+        ),
+        pytest.param(
+            "model: {backbone: lenett}",
+            "r.yaml:3 model.backbone.name: got 'lenett', .* Did you mean 'lenet'",
+            id="backbone",
+        ),
+        pytest.param(
+            "model: {dropuot: 0.5}",
+            "r.yaml:3 model.dropuot: got the unknown key .* Did you mean 'dropout'",
+            id="model's option",
+        ),
         pytest.param(
             "model:\n  backbone: {name: lenet, depth: 20}",
             "r.yaml:4 model.backbone.depth: got the unknown key 'depth'",
             id="builder's option",
         ),
-        pytest.param("model: {weights: lost.safetensors}", "r.yaml:3 model.weights: got 'lost.safetensors', expected a file", id="weights"),
-        pytest.param("model: {weights: .}", r"r.yaml:3 model.weights: got '\.', expected a file that exists", id="a folder as weights"),
-        pytest.param("train:\n  phases:\n    - {freeze: 3}", "r.yaml:5 train.phases.0.freeze: got 3, expected a valid string", id="phase"),
+        pytest.param(
+            "model: {weights: lost.safetensors}",
+            "r.yaml:3 model.weights: got 'lost.safetensors', expected a file",
+            id="weights",
+        ),
+        pytest.param(
+            "model: {weights: .}",
+            r"r.yaml:3 model.weights: got '\.', expected a file that exists",
+            id="a folder as weights",
+        ),
+        pytest.param(
+            "train:\n  phases:\n    - {freeze: 3}",
+            "r.yaml:5 train.phases.0.freeze: got 3, expected a valid string",
+            id="phase",
+        ),
         pytest.param(
             "train:\n  phases: [{}, {optimizer: {name: adamw, momentum: 0.9}}]",
             "r.yaml:4 train.phases.1.optimizer.momentum: got the unknown key 'momentum'",
             id="phase's option",
         ),
-        pytest.param("plugins: net.py", r"r.yaml:3 plugins: got '?.?net.py'?, expected a", id="plugins are a list"),
+        pytest.param(
+            "plugins: net.py", r"r.yaml:3 plugins: got '?.?net.py'?, expected a", id="plugins are a list"
+        ),
         pytest.param("plugins: [3]", "r.yaml:3 plugins.0: got 3, expected", id="a plugin is a path"),
-        pytest.param("plugins: [net.py]", "r.yaml:3 plugins: got 'net.py', expected a Python file", id="a plugin that is not there"),
-        pytest.param("compute: {workers: 3}\ntrain: {batch_size: 2}", "batches of 2, expected .* each of 3", id="batch"),
-        pytest.param("register: {promote: {metric: f2}}", "got 'f2', .* Type register.promote.metric=accuracy", id="metric"),
+        pytest.param(
+            "plugins: [net.py]",
+            "r.yaml:3 plugins: got 'net.py', expected a Python file",
+            id="a plugin that is not there",
+        ),
+        pytest.param(
+            "compute: {workers: 3}\ntrain: {batch_size: 2}", "batches of 2, expected .* each of 3", id="batch"
+        ),
+        pytest.param(
+            "register: {promote: {metric: f2}}",
+            "got 'f2', .* Type register.promote.metric=accuracy",
+            id="metric",
+        ),
         pytest.param("compute: {workers: -2}", "r.yaml:3 compute.workers: got -2", id="workers"),
     ],
 )
@@ -95,10 +163,18 @@ def test_wrong_recipes(write: Write, faults: Faults, text: str, message: str) ->
         raise RequestError(*found)
 
 
-@pytest.mark.parametrize("optimizer", ["optimizer: lbfgs", "phases: [{}, {optimizer: lbfgs}]"], ids=["all", "one phase"])
-def test_what_a_closure_would_pass_over_is_refused(write: Write, faults: Faults, optimizer: str, resolved: Callable[..., Any]) -> None:
-    path = write(r_yaml=f"{SMALLEST}train: {{{optimizer}, clip_norm: 1, not_finite: skip, precision: fp16}}\n")
-    assert {fault.where for fault in faults(path)} == {f"r.yaml:3 train.{key}" for key in ("clip_norm", "not_finite", "precision")}
+@pytest.mark.parametrize(
+    "optimizer", ["optimizer: lbfgs", "phases: [{}, {optimizer: lbfgs}]"], ids=["all", "one phase"]
+)
+def test_what_a_closure_would_pass_over_is_refused(
+    write: Write, faults: Faults, optimizer: str, resolved: Callable[..., Any]
+) -> None:
+    path = write(
+        r_yaml=f"{SMALLEST}train: {{{optimizer}, clip_norm: 1, not_finite: skip, precision: fp16}}\n"
+    )
+    assert {fault.where for fault in faults(path)} == {
+        f"r.yaml:3 train.{key}" for key in ("clip_norm", "not_finite", "precision")
+    }
     assert resolved(write(r_yaml=f"{SMALLEST}train: {{{optimizer}, precision: bf16}}\n"))
     assert resolved(write(r_yaml=f"{SMALLEST}train: {{clip_norm: 1, not_finite: skip, precision: fp16}}\n"))
 
@@ -138,17 +214,24 @@ def test_all_faults_at_once(write: Write, faults: Faults) -> None:
     [
         ({}, "r.yaml:2 data.source raw: got no images in class folders, expected <class>/<image file>"),
         ({"one": 2}, "r.yaml:2 data.source raw: got one class: 'one', expected at least two class folders"),
-        ({"train/a": 1, "train/b": 1, "test/c": 1}, "r.yaml:2 data.source raw/test/c: got class 'c', not in train, expected one of a, b"),
+        (
+            {"train/a": 1, "train/b": 1, "test/c": 1},
+            "r.yaml:2 data.source raw/test/c: got class 'c', not in train, expected one of a, b",
+        ),
     ],
     ids=["empty", "one class", "a class only in test"],
 )
-def test_what_a_format_objects_to(write: Write, folder: Callable[..., Path], faults: Faults, classes: dict[str, int], message: str) -> None:
+def test_what_a_format_objects_to(
+    write: Write, folder: Callable[..., Path], faults: Faults, classes: dict[str, int], message: str
+) -> None:
     folder("raw", classes)
     (fault,) = faults(write(r_yaml="task: classification\ndata: {format: image_folder, source: raw}\n"))
     assert message in str(fault)
 
 
-def test_a_source_that_is_missing_or_not_wanted(write: Write, folder: Callable[..., Path], faults: Faults) -> None:
+def test_a_source_that_is_missing_or_not_wanted(
+    write: Write, folder: Callable[..., Path], faults: Faults
+) -> None:
     missing = write(r_yaml="task: classification\ndata:\n  format: image_folder\n  source: lost\n")
     assert [str(f) for f in faults(missing)] == [
         "r.yaml:4 data.source: got 'lost', expected a file or folder that exists. Paths are relative to the recipe file. "
@@ -161,13 +244,17 @@ def test_a_source_that_is_missing_or_not_wanted(write: Write, folder: Callable[.
     assert (fault.where, fault.expected) == ("override data.source", "no source: the digits are built in")
 
 
-def test_a_format_s_fault_comes_with_the_others(write: Write, folder: Callable[..., Path], faults: Faults) -> None:
+def test_a_format_s_fault_comes_with_the_others(
+    write: Write, folder: Callable[..., Path], faults: Faults
+) -> None:
     folder("raw", {"one": 2})
     found = faults(write(r_yaml="task: classification\ndata: {format: image_folder, source: raw}\nseed: x\n"))
     assert [f.where for f in found] == ["r.yaml:3 seed", "r.yaml:2 data.source raw"]
 
 
-def test_a_user_s_own_format_may_fail_in_any_way(write: Write, folder: Callable[..., Path], faults: Faults) -> None:
+def test_a_user_s_own_format_may_fail_in_any_way(
+    write: Write, folder: Callable[..., Path], faults: Faults
+) -> None:
     folder("raw", {"a": 1})
     path = write(
         fmt_py="""\
@@ -188,7 +275,9 @@ def test_a_user_s_own_format_may_fail_in_any_way(write: Write, folder: Callable[
     assert fault.expected == "what the format 'resolve_test_table' reads"
 
 
-def test_a_plugin_s_component_is_known_and_its_options_are_checked(write: Write, resolved: Callable[..., Any], faults: Faults) -> None:
+def test_a_plugin_s_component_is_known_and_its_options_are_checked(
+    write: Write, resolved: Callable[..., Any], faults: Faults
+) -> None:
     path = write(
         mine__net_py=NET.format(name="resolve_test_net"),
         mine__r_yaml=f"{SMALLEST}plugins: [net.py]\nmodel: {{backbone: {{name: resolve_test_net}}}}\n",
@@ -203,7 +292,9 @@ def test_a_plugin_s_component_is_known_and_its_options_are_checked(write: Write,
 def test_an_edited_plugin_replaces_itself(write: Write, resolved: Callable[..., Any]) -> None:
     """In one process, as in a notebook: a broken edit is named, the mended file is loaded anew."""
     text = NET.format(name="resolve_test_edited")
-    path = write(net_py=text, r_yaml=f"{SMALLEST}plugins: [net.py]\nmodel: {{backbone: resolve_test_edited}}\n")
+    path = write(
+        net_py=text, r_yaml=f"{SMALLEST}plugins: [net.py]\nmodel: {{backbone: resolve_test_edited}}\n"
+    )
     assert resolved(path).recipe["model"]["backbone"]["width"] == 4
     write(net_py=text + "raise ValueError('half way')\n")
     with pytest.raises(RequestError, match="ValueError: half way"):
@@ -216,7 +307,10 @@ def test_an_edited_plugin_replaces_itself(write: Write, resolved: Callable[..., 
 
 def test_numbers_as_people_write_them(write: Write, resolved: Callable[..., Any]) -> None:
     """YAML takes 1e-3 for a word."""
-    recipe = resolved(write(r_yaml=SMALLEST + "train: {optimizer: {name: sgd, lr: 1e-3}}\n"), train__optimizer__weight_decay="5e-4").recipe
+    recipe = resolved(
+        write(r_yaml=SMALLEST + "train: {optimizer: {name: sgd, lr: 1e-3}}\n"),
+        train__optimizer__weight_decay="5e-4",
+    ).recipe
     assert recipe["train"]["optimizer"]["lr"] == 1e-3
     assert recipe["train"]["optimizer"]["weight_decay"] == 5e-4
 
@@ -237,7 +331,9 @@ print("torch" in sys.modules)
 """
 
 
-def test_nothing_changed_imports_no_torch_and_changed_files_are_noticed(write: Write, folder: Callable[..., Path]) -> None:
+def test_nothing_changed_imports_no_torch_and_changed_files_are_noticed(
+    write: Write, folder: Callable[..., Path]
+) -> None:
     """A comment in the recipe changes nothing; a changed parent recipe and a changed plugin do."""
     folder("raw", {"a": 2, "b": 2})
     child = write(
@@ -249,7 +345,9 @@ def test_nothing_changed_imports_no_torch_and_changed_files_are_noticed(write: W
     first = Run("r").path("recipe.yaml").read_text()
     Run("r").path("recipe.yaml").unlink()
     write(child_yaml="# a comment\nextends: parent.yaml\n")
-    done = subprocess.run([sys.executable, "-c", RESOLVE_IN_A_PROCESS], check=True, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", RESOLVE_IN_A_PROCESS], check=True, capture_output=True, text=True, timeout=120
+    )
     assert done.stdout == "False\n"
     assert Run("r").path("recipe.yaml").read_text() == first
     write(parent_yaml=Path("parent.yaml").read_text().replace("seed: 1", "seed: 2"))
@@ -263,7 +361,9 @@ def test_nothing_changed_imports_no_torch_and_changed_files_are_noticed(write: W
 def test_changed_weights_and_a_lost_source_are_noticed(write: Write, folder: Callable[..., Path]) -> None:
     source = folder("raw", {"a": 2, "b": 2})
     Path("w.safetensors").write_bytes(b"one")
-    data = "task: classification\ndata: {format: image_folder, source: raw}\nmodel: {weights: w.safetensors}\n"
+    data = (
+        "task: classification\ndata: {format: image_folder, source: raw}\nmodel: {weights: w.safetensors}\n"
+    )
     run = entry(write(r_yaml=data), "raw")
     resolve(run)
     first = Run("r").resolved["cvflow"]["weights"]
@@ -278,7 +378,9 @@ def test_changed_weights_and_a_lost_source_are_noticed(write: Write, folder: Cal
 def test_what_params_yaml_must_say(write: Write, folder: Callable[..., Path]) -> None:
     folder("raw", {"a": 2, "b": 2})
     recipe = write(r_yaml="task: classification\ndata: {format: image_folder, source: raw}\n")
-    with pytest.raises(RequestError, match=r"params.yaml runs.r.source: got 'r.yaml', expected 'raw', as in the recipe"):
+    with pytest.raises(
+        RequestError, match=r"params.yaml runs.r.source: got 'r.yaml', expected 'raw', as in the recipe"
+    ):
         resolve(entry(recipe))
     with pytest.raises(RequestError, match="recipe lost.yaml"):
         resolve(entry(Path("lost.yaml")))

@@ -36,12 +36,18 @@ def test_extends_merges_deeply_and_lists_replace(write: Callable[..., Path]) -> 
             """,
     )
     data = load(child, {"train.epochs": 2, "seed": 7}).data
-    assert data["train"] == {"epochs": 2, "optimizer": {"name": "sgd", "lr": 0.2, "momentum": 0.5}, "augment": ["horizontal_flip"]}
+    assert data["train"] == {
+        "epochs": 2,
+        "optimizer": {"name": "sgd", "lr": 0.2, "momentum": 0.5},
+        "augment": ["horizontal_flip"],
+    }
     assert (data["seed"], data["task"], "extends" in data) == (7, "classification", False)
 
 
 @pytest.mark.parametrize("text", ["adamw", "{name: adamw}"])
-def test_another_component_name_resets_its_options(write: Callable[..., Path], resolved: Callable[..., Any], text: str) -> None:
+def test_another_component_name_resets_its_options(
+    write: Callable[..., Path], resolved: Callable[..., Any], text: str
+) -> None:
     child = write(parent_yaml=PARENT, child_yaml=f"extends: parent.yaml\ntrain: {{optimizer: {text}}}\n")
     optimizer = resolved(child).recipe["train"]["optimizer"]
     assert optimizer["name"] == "adamw"
@@ -52,7 +58,9 @@ def test_another_component_name_resets_its_options(write: Callable[..., Path], r
 
 def test_a_chain_of_three(write: Callable[..., Path]) -> None:
     top = write(
-        parent_yaml=PARENT, middle_yaml="extends: parent.yaml\nseed: 1\nimage: {channels: 1}\n", top_yaml="extends: middle.yaml\nseed: 2\n"
+        parent_yaml=PARENT,
+        middle_yaml="extends: parent.yaml\nseed: 1\nimage: {channels: 1}\n",
+        top_yaml="extends: middle.yaml\nseed: 2\n",
     )
     data = load(top, {}).data
     assert (data["seed"], data["image"], data["train"]["epochs"]) == (2, {"channels": 1}, 5)
@@ -60,7 +68,10 @@ def test_a_chain_of_three(write: Callable[..., Path]) -> None:
 
 def test_a_missing_parent_and_a_cycle_are_named(write: Callable[..., Path]) -> None:
     lost = write(lost_yaml="seed: 1\nextends: gone.yaml\n")
-    with pytest.raises(RequestError, match=r"lost\.yaml:2 extends: got 'gone\.yaml', expected a recipe file; there is no gone\.yaml"):
+    with pytest.raises(
+        RequestError,
+        match=r"lost\.yaml:2 extends: got 'gone\.yaml', expected a recipe file; there is no gone\.yaml",
+    ):
         load(lost, {})
     first = write(b__second_yaml="extends: ../first.yaml\n", first_yaml="extends: b/second.yaml\n")
     with pytest.raises(RequestError, match=r"second\.yaml:1 extends: got '\.\./first\.yaml'"):
@@ -84,14 +95,22 @@ def test_paths_are_relative_to_the_file_they_stand_in(write: Callable[..., Path]
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param(b"task: classification\ntrain: {epochs: 3\n", r"bad\.yaml:3: got .*, expected YAML", id="syntax"),
+        pytest.param(
+            b"task: classification\ntrain: {epochs: 3\n", r"bad\.yaml:3: got .*, expected YAML", id="syntax"
+        ),
         pytest.param(b"task: a\ntrain:\n\tepochs: 3\n", r"bad\.yaml:3: got .*\\t.*, expected YAML", id="tab"),
-        pytest.param(b"train:\n  epochs: 1\n  epochs: 2\n", r"bad\.yaml:3 train\.epochs: got the key twice", id="duplicate key"),
+        pytest.param(
+            b"train:\n  epochs: 1\n  epochs: 2\n",
+            r"bad\.yaml:3 train\.epochs: got the key twice",
+            id="duplicate key",
+        ),
         pytest.param(b"- task\n", r"bad\.yaml: got a list, expected a mapping", id="list"),
         pytest.param(b"\xff\xfe\x00", r"bad\.yaml: got bytes that are not text", id="binary"),
         pytest.param(b"a: \x07\n", r"bad\.yaml: got bytes that are not text", id="control character"),
         pytest.param(
-            b"task: !!python/object/apply:os.system [ls]\n", r"bad\.yaml:1: got .*, expected YAML", id="a tag that would run code"
+            b"task: !!python/object/apply:os.system [ls]\n",
+            r"bad\.yaml:1: got .*, expected YAML",
+            id="a tag that would run code",
         ),
     ],
 )
@@ -103,11 +122,16 @@ def test_a_file_that_is_no_recipe(project: Path, content: bytes, message: str) -
 
 
 def test_an_empty_file_lacks_what_is_required(write: Callable[..., Path], faults: Callable[..., Any]) -> None:
-    assert {(f.where.split()[-1], f.got) for f in faults(write(empty_yaml=""))} == {("task", "nothing"), ("data", "nothing")}
+    assert {(f.where.split()[-1], f.got) for f in faults(write(empty_yaml=""))} == {
+        ("task", "nothing"),
+        ("data", "nothing"),
+    }
 
 
 def sources(path: Path, **overrides: Any) -> dict[str, str]:
-    shown = with_sources(show_recipe(str(path), {key.replace("__", "."): value for key, value in overrides.items()}))
+    shown = with_sources(
+        show_recipe(str(path), {key.replace("__", "."): value for key, value in overrides.items()})
+    )
     return {key: source for key, _, source in shown}
 
 
@@ -135,7 +159,9 @@ def test_sources_of_what_was_replaced(write: Callable[..., Path]) -> None:
     assert found["train.augment.0.padding"] == "default"
 
 
-def test_a_fault_in_an_override_is_the_override_s(write: Callable[..., Path], faults: Callable[..., Any]) -> None:
+def test_a_fault_in_an_override_is_the_override_s(
+    write: Callable[..., Path], faults: Callable[..., Any]
+) -> None:
     path = write(parent_yaml=PARENT)
     (fault,) = faults(path, train__augment=[{"name": "random_crop", "padding": -1}])
     assert fault.where == "override train.augment.0.padding"

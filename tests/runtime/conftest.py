@@ -33,19 +33,32 @@ PICTURES = 90
 def digits(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     """323 digits to train on, 36 to validate, 1438 to test."""
     out = tmp_path_factory.mktemp("digits") / "data"
-    prepare(build("format", Component(name="digits"), None), Classification.schema, "classification", SplitRule(test=0.8), out, 64)
+    prepare(
+        build("format", Component(name="digits"), None),
+        Classification.schema,
+        "classification",
+        SplitRule(test=0.8),
+        out,
+        64,
+    )
     return PreparedDataset(out)
 
 
 @pytest.fixture(scope="session")
 def model(digits: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model directory of a network as initialised: its answers differ from picture to picture, which is all that is needed."""
-    sections = {"task": "classification", "data": {"format": "digits"}, "image": {"size": (8, 8), "channels": 1}}
+    sections = {
+        "task": "classification",
+        "data": {"format": "digits"},
+        "image": {"size": (8, 8), "channels": 1},
+    }
     recipe = Recipe.model_validate({**sections, "model": {"name": "classifier", "backbone": "mlp"}})
     torch.manual_seed(0)
     tensors = make_task(recipe, digits.info).build(recipe, digits.info).state_dict()
     out = tmp_path_factory.mktemp("model") / "model"
-    write_model(out, tensors, recipe.model_dump(mode="json", by_alias=True), digits.info, "f" * 32, digits.digest)
+    write_model(
+        out, tensors, recipe.model_dump(mode="json", by_alias=True), digits.info, "f" * 32, digits.digest
+    )
     return out
 
 
@@ -58,7 +71,9 @@ def pictures(digits: PreparedDataset) -> list[bytes]:
 
 
 @pytest.fixture
-def source(tmp_path: Path, digits: PreparedDataset, pictures: list[bytes]) -> Callable[[str], tuple[Path, list[str]]]:
+def source(
+    tmp_path: Path, digits: PreparedDataset, pictures: list[bytes]
+) -> Callable[[str], tuple[Path, list[str]]]:
     """Of a kind: its path and the ids that its answers must have, in order."""
 
     def make(kind: str) -> tuple[Path, list[str]]:
@@ -81,7 +96,10 @@ def source(tmp_path: Path, digits: PreparedDataset, pictures: list[bytes]) -> Ca
         if kind == "bytes":
             table = pa.table({"label": range(PICTURES), "id": names, "image": pictures})
         else:  # as Hugging Face writes them; the first ones without their bytes
-            cells = [{"bytes": None if i < 8 else data, "path": name} for i, (data, name) in enumerate(zip(pictures, names, strict=True))]
+            cells = [
+                {"bytes": None if i < 8 else data, "path": name}
+                for i, (data, name) in enumerate(zip(pictures, names, strict=True))
+            ]
             table, names = pa.table({"image": cells}), [str(i) for i in range(PICTURES)]
         pq.write_table(table, file, row_group_size=40)
         return file, names
@@ -119,7 +137,16 @@ def dashboard(tmp_path: Path) -> Iterator[str | None]:
     scratch = tempfile.mkdtemp(prefix="cvflow-ray-", dir="/tmp")  # a socket's path must be short
     wanted = [f"--port={gcs}", f"--dashboard-port={port}", "--num-cpus=2", f"--temp-dir={scratch}"]
     wanted += ["--include-dashboard=true", f"--ray-client-server-port={client}"] if shows else []
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats", *wanted]
+    command = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--head",
+        "--block",
+        "--disable-usage-stats",
+        *wanted,
+    ]
     log = tmp_path / "ray.log"
     ray.shutdown()
     with log.open("w") as out:

@@ -73,7 +73,11 @@ def test_an_alias_moved_by_other_hands_belongs_to_the_history(pets: str) -> None
     connect().set_registered_model_alias(pets, "champion", "3")
     assert [(r.version, r.since != "") for r in reigns(pets)] == [(1, True), (3, False)]
     crown(pets, 2, "better")
-    assert [(r.version, r.why) for r in reigns(pets)] == [(1, "the first"), (3, "not by cvflow"), (2, "better")]
+    assert [(r.version, r.why) for r in reigns(pets)] == [
+        (1, "the first"),
+        (3, "not by cvflow"),
+        (2, "better"),
+    ]
     assert roll_back(pets) == (2, 3)
 
 

@@ -22,7 +22,12 @@ from cvflow.engine.loop import train
 from cvflow.engine.session import Session
 from cvflow.runtime.launch import launch
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore"),
+]
 
 
 @pytest.fixture
@@ -39,9 +44,20 @@ def cluster() -> Iterator[Cluster]:
 
 def recipe() -> dict[str, Any]:
     """60 steps with augmentation."""
-    plan = {"epochs": 3, "batch_size": 16, "optimizer": {"name": "adamw", "lr": 0.003}, "augment": [{"name": "random_crop", "padding": 1}]}
-    sections = {"task": "classification", "data": {"format": "digits"}, "image": {"size": (16, 16), "channels": 1}}
-    found = Recipe.model_validate({**sections, "model": {"name": "classifier"}, "train": plan, "tracking": {"every": 1}})
+    plan = {
+        "epochs": 3,
+        "batch_size": 16,
+        "optimizer": {"name": "adamw", "lr": 0.003},
+        "augment": [{"name": "random_crop", "padding": 1}],
+    }
+    sections = {
+        "task": "classification",
+        "data": {"format": "digits"},
+        "image": {"size": (16, 16), "channels": 1},
+    }
+    found = Recipe.model_validate(
+        {**sections, "model": {"name": "classifier"}, "train": plan, "tracking": {"every": 1}}
+    )
     return found.model_dump(mode="json", by_alias=True)
 
 
@@ -71,9 +87,19 @@ def steps(history: Path) -> dict[int, float]:
 def elastic(tmp_path: Path, digits: PreparedDataset, pace: dict[int, float]) -> threading.Thread:
     """A training on one worker or two, under way beside the main thread, which alone can add nodes."""
     compute = Compute(workers=(1, 2), threads=1, device="cpu", checkpoint_minutes=0.02)
-    arguments: dict[str, Any] = {"recipe": recipe(), "dataset": str(digits.path), "sizes": str(tmp_path / "sizes"), "pace": pace}
+    arguments: dict[str, Any] = {
+        "recipe": recipe(),
+        "dataset": str(digits.path),
+        "sizes": str(tmp_path / "sizes"),
+        "pace": pace,
+    }
     history = tmp_path / "history.jsonl"
-    running = threading.Thread(target=launch, args=(slowly, compute, tmp_path / "checkpoints", history), kwargs=arguments, daemon=True)
+    running = threading.Thread(
+        target=launch,
+        args=(slowly, compute, tmp_path / "checkpoints", history),
+        kwargs=arguments,
+        daemon=True,
+    )
     running.start()
     until = time.monotonic() + 300
     while len(list(read_history(history))) < 3 and time.monotonic() < until:
@@ -86,10 +112,19 @@ def check(running: threading.Thread, tmp_path: Path, digits: PreparedDataset, si
     running.join(300)
     assert (tmp_path / "sizes").read_text().split() == sizes
     alone = tmp_path / "alone.jsonl"
-    launch(undisturbed, Compute(threads=1, device="cpu"), tmp_path / "other", alone, recipe=recipe(), dataset=str(digits.path))
+    launch(
+        undisturbed,
+        Compute(threads=1, device="cpu"),
+        tmp_path / "other",
+        alone,
+        recipe=recipe(),
+        dataset=str(digits.path),
+    )
     one, found = steps(alone), steps(tmp_path / "history.jsonl")
     assert sorted(found) == sorted(one) == list(range(1, 61))
-    np.testing.assert_allclose([found[s] for s in sorted(one)], [one[s] for s in sorted(one)], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(
+        [found[s] for s in sorted(one)], [one[s] for s in sorted(one)], rtol=0, atol=1e-4
+    )
 
 
 def test_a_node_is_lost(cluster: Cluster, digits: PreparedDataset, tmp_path: Path) -> None:

@@ -66,7 +66,9 @@ def trained_by_two(root: Path, name: str, sections: Mapping[str, Any]) -> tuple[
     data = PreparedDataset(root / "data")
     filled = recipe.model_dump(mode="json", by_alias=True)
     store = CheckpointStore(root / "checkpoints")
-    launch(train_worker, compute(2), store.root, root / "history.jsonl", recipe=filled, dataset=str(data.path))
+    launch(
+        train_worker, compute(2), store.root, root / "history.jsonl", recipe=filled, dataset=str(data.path)
+    )
     last = store.latest()
     assert last is not None
     write_model(root / "model", last.tensors["model"], filled, data.info, "f", "d")
@@ -81,7 +83,9 @@ def test_every_task_is_tried() -> None:
 def test_two_workers_measure_what_one_does(name: str, tmp_path: Path) -> None:
     model, data = trained_by_two(tmp_path, name, TASKS[name])
     here, *spread = (measure(model, data.path, "test", 3, compute(n), tmp_path) for n in (0, 1, 2))
-    assert [p.id for p in here.predictions] == [data.split("test")[i]["id"] for i in range(data.info.counts["test"])]
+    assert [p.id for p in here.predictions] == [
+        data.split("test")[i]["id"] for i in range(data.info.counts["test"])
+    ]
     for found in spread:
         assert found.predictions == here.predictions  # exactly: one thread, the same batches
         np.testing.assert_equal(found.quality, here.quality)  # NaN where there is none, as among the metrics

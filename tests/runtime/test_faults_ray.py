@@ -58,13 +58,23 @@ def run(tmp_path: Path, what: str, times: int = 99, hang_minutes: float = 30.0) 
     compute = Compute(workers=2, threads=1, device="cpu", hang_minutes=hang_minutes)
     log = tmp_path / "log"
     try:
-        said = launch(trouble, compute, tmp_path / "checkpoints", tmp_path / "history.jsonl", what=what, log=str(log), times=times)
+        said = launch(
+            trouble,
+            compute,
+            tmp_path / "checkpoints",
+            tmp_path / "history.jsonl",
+            what=what,
+            log=str(log),
+            times=times,
+        )
     except CvflowError as error:
         said = str(error)
     return said, [int(pid) for pid in log.read_text().split()]
 
 
-def test_a_worker_killed_once_is_replaced_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_killed_once_is_replaced_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     said, pids = run(tmp_path, "killed", times=1)
     assert said == "done"
     assert len(pids) == 2
@@ -96,7 +106,9 @@ def test_out_of_memory_says_what_to_type(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["asleep", "stopped"])
-def test_a_hung_worker_is_noticed_and_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
+def test_a_hung_worker_is_noticed_and_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
     said, pids = run(tmp_path, what, times=1, hang_minutes=0.1)
     assert said == "done"
     assert len(pids) == 2
@@ -146,10 +158,14 @@ def test_a_worker_that_ray_kills_for_its_memory_is_replaced_and_said(tmp_path: P
     used = (memory.total - memory.available + (3 << 30)) / memory.total
     variables = {"RAY_memory_usage_threshold": f"{used:.3f}", "RAY_memory_monitor_refresh_ms": "100"}
     command = [sys.executable, str(tmp_path / "greedy.py"), str(tmp_path)]
-    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, env=os.environ | variables, capture_output=True, text=True, timeout=120, check=False
+    )
     assert "was killed, since the memory of its node ran out" in done.stderr + done.stdout
     ended = done.stdout.splitlines()[-1]
-    assert ended == "done" or ended.endswith("The last checkpoint is kept: the same command goes on from there."), done.stdout
+    assert ended == "done" or ended.endswith(
+        "The last checkpoint is kept: the same command goes on from there."
+    ), done.stdout
     assert "Traceback" not in done.stderr
 
 

@@ -54,7 +54,10 @@ def test_points_go_to_the_history_and_epochs_to_the_console(tmp_path: Path) -> N
     said, file = io.StringIO(), tmp_path / "history.jsonl"
     session = LocalSession(Compute(threads=1), CheckpointStore(tmp_path), History(file), Console(said))
     assert torch.get_num_threads() == 1
-    points = [Point(5, 1.0, {"loss": 0.25, "lr": 0.1}), Point(9, 2.0, {"epoch": 1.0, "images_per_second": 10.0, "val_accuracy": 0.5})]
+    points = [
+        Point(5, 1.0, {"loss": 0.25, "lr": 0.1}),
+        Point(9, 2.0, {"epoch": 1.0, "images_per_second": 10.0, "val_accuracy": 0.5}),
+    ]
     session.report(points)
     session.report(points)  # as a resumed training does
     assert [p for _, p in read_history(file)] == points

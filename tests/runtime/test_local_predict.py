@@ -70,7 +70,10 @@ def test_what_a_folder_s_names_promise_and_do_not_hold_is_said(
     written = predict_path(model, "m/3", path, tmp_path / "out", HERE)
     assert written.rows == len(ids) + 1
     said = capsys.readouterr().err
-    assert "3 passed over: gone.png (a broken link), pipe.jpg (a special file), up (a link to a folder)\n" in said
+    assert (
+        "3 passed over: gone.png (a broken link), pipe.jpg (a special file), up (a link to a folder)\n"
+        in said
+    )
     (tmp_path / "links").mkdir()
     (tmp_path / "links/gone.png").symlink_to("nowhere")
     with pytest.raises(RequestError, match=r"got no images, but gone.png \(a broken link\), expected images"):
@@ -83,7 +86,9 @@ def test_views_are_those_that_are_asked_for(source: Source, model: Path, tmp_pat
     pictures = [pixels, pixels[:, ::-1].copy()]
     plain, mirrored = (answer["probabilities"] for answer in load(model, "cpu").predict(pictures))
     assert not np.allclose(plain, mirrored, atol=1e-4)
-    both = [answer["probabilities"] for answer in load(model, "cpu", views=["horizontal_flip"]).predict(pictures)]
+    both = [
+        answer["probabilities"] for answer in load(model, "cpu", views=["horizontal_flip"]).predict(pictures)
+    ]
     np.testing.assert_allclose(both[0], both[1], atol=1e-6)
     written = predict_batch(model, path, tmp_path / "out", views=[{"name": "horizontal_flip"}])
     np.testing.assert_allclose(table(written.path)[0]["probabilities"], both[0], atol=1e-6)
@@ -91,11 +96,15 @@ def test_views_are_those_that_are_asked_for(source: Source, model: Path, tmp_pat
         load(model, views=["horizontal_flop"])
     with pytest.raises(RequestError, match="views: got 3, expected a view's name"):
         load(model, views=[3])  # type: ignore[list-item]
-    said = CliRunner().invoke(app, ["predict", str(model), str(path), "--view", "{name: five_crops, scale: 9}"])
+    said = CliRunner().invoke(
+        app, ["predict", str(model), str(path), "--view", "{name: five_crops, scale: 9}"]
+    )
     assert "--view.scale: got 9" in str(said.exception)
 
 
-def test_a_split_of_a_prepared_dataset(source: Source, model: Path, digits: PreparedDataset, tmp_path: Path) -> None:
+def test_a_split_of_a_prepared_dataset(
+    source: Source, model: Path, digits: PreparedDataset, tmp_path: Path
+) -> None:
     path, ids = source("prepared")
     rows = table(predict_path(model, "m/3", path, tmp_path / "out", HERE).path)
     assert [row["id"] for row in rows] == ids
@@ -134,7 +143,9 @@ def test_the_hash_follows_the_pictures(source: Source, model: Path, tmp_path: Pa
     path, _ = source("folder")
 
     def said() -> set[object]:
-        return {row["data_hash"] for row in table(predict_path(model, "m/3", path, tmp_path / "out", HERE).path)}
+        return {
+            row["data_hash"] for row in table(predict_path(model, "m/3", path, tmp_path / "out", HERE).path)
+        }
 
     before = said()
     assert said() == before
@@ -142,15 +153,23 @@ def test_the_hash_follows_the_pictures(source: Source, model: Path, tmp_path: Pa
     assert len(before | said()) == 2
 
 
-def test_many_rows_go_to_several_parts(source: Source, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rows_go_to_several_parts(
+    source: Source, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(parts, "PART_ROWS", 40)
     path, ids = source("bytes")
     out = predict_path(model, "m/3", path, tmp_path / "out", HERE, batch_size=16).path
-    assert [p.name for p in sorted(out.iterdir())] == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
+    assert [p.name for p in sorted(out.iterdir())] == [
+        "part-00000.parquet",
+        "part-00001.parquet",
+        "part-00002.parquet",
+    ]
     assert [row["id"] for row in table(out)] == ids
 
 
-def test_a_source_that_fails_half_way_leaves_the_old_answers(source: Source, model: Path, tmp_path: Path) -> None:
+def test_a_source_that_fails_half_way_leaves_the_old_answers(
+    source: Source, model: Path, tmp_path: Path
+) -> None:
     path, ids = source("bytes")
     out = predict_path(model, "m/3", path, tmp_path / "out", HERE).path
     data = bytearray(path.read_bytes())
@@ -158,7 +177,9 @@ def test_a_source_that_fails_half_way_leaves_the_old_answers(source: Source, mod
     start = last.dictionary_page_offset or last.data_page_offset
     data[start : start + last.total_compressed_size] = b"\xff" * last.total_compressed_size
     path.write_bytes(data)
-    with pytest.raises(RequestError, match=r"bytes\.parquet: got damaged content .*, expected a Parquet file that is whole"):
+    with pytest.raises(
+        RequestError, match=r"bytes\.parquet: got damaged content .*, expected a Parquet file that is whole"
+    ):
         predict_path(model, "m/4", path, out, HERE, batch_size=8)
     rows = table(out)
     assert [row["id"] for row in rows] == ids
@@ -182,5 +203,7 @@ def test_only_an_earlier_prediction_is_replaced(source: Source, model: Path, tmp
         predict_path(model, "m/3", path, path, HERE)
     assert sorted(path.rglob("*")) == before
     out = tmp_path / "out"
-    assert predict_path(model, "m/3", path, out, HERE).rows == predict_path(model, "m/4", path, out, HERE).rows
+    assert (
+        predict_path(model, "m/3", path, out, HERE).rows == predict_path(model, "m/4", path, out, HERE).rows
+    )
     assert {row["model_version"] for row in table(out)} == {"m/4"}

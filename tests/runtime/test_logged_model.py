@@ -18,7 +18,9 @@ from cvflow.types import DatasetInfo
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType"),  # MLflow's own, while it imports itself
+    pytest.mark.filterwarnings(
+        "ignore:.*Any type hint is inferred as AnyType"
+    ),  # MLflow's own, while it imports itself
 ]
 
 
@@ -26,10 +28,25 @@ pytestmark = [
 def pair_model(tmp_path: Path) -> Path:
     """The directory of an optical flow network as initialised, a card beside it."""
     network = {"name": "correlation_flow", "channels": [8, 8, 8], "width": 8}
-    data = {"task": "flow", "data": {"format": "layered_scenes"}, "image": {"size": [16, 24]}, "model": network}
-    recipe, info = Recipe.model_validate(data), DatasetInfo("flow", (), {"train": 2}, (0.5,) * 3, (0.5,) * 3, "x")
+    data = {
+        "task": "flow",
+        "data": {"format": "layered_scenes"},
+        "image": {"size": [16, 24]},
+        "model": network,
+    }
+    recipe, info = (
+        Recipe.model_validate(data),
+        DatasetInfo("flow", (), {"train": 2}, (0.5,) * 3, (0.5,) * 3, "x"),
+    )
     tensors = make_task(recipe, info).build(recipe, info).state_dict()
-    write_model(tmp_path / "model", tensors, recipe.model_dump(mode="json", by_alias=True), info, "1" * 32, "0" * 32 + ".dir")
+    write_model(
+        tmp_path / "model",
+        tensors,
+        recipe.model_dump(mode="json", by_alias=True),
+        info,
+        "1" * 32,
+        "0" * 32 + ".dir",
+    )
     (tmp_path / "card.md").write_text("# motion")
     return tmp_path / "model"
 
@@ -54,7 +71,11 @@ def test_a_pair_is_answered_from_two_columns(pair_model: Path, tmp_path: Path) -
         "not the base64 text of an image file",
         "first and second of different sizes: 4x4, 12x9",
     ]
-    (served,) = loaded.predict(pd.DataFrame([{"first": [text], "second": [text]}]))  # as MLflow makes it of {"inputs": {...}}
-    np.testing.assert_allclose(*(flow.decode(base64.b64decode(answer["flow"])) for answer in (served, one)), atol=1e-4)
+    (served,) = loaded.predict(
+        pd.DataFrame([{"first": [text], "second": [text]}])
+    )  # as MLflow makes it of {"inputs": {...}}
+    np.testing.assert_allclose(
+        *(flow.decode(base64.b64decode(answer["flow"])) for answer in (served, one)), atol=1e-4
+    )
     with pytest.raises(MlflowException, match="second"):
         loaded.predict(pd.DataFrame({"first": [png]}))

@@ -31,7 +31,9 @@ from cvflow.types import DatasetInfo
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType"),  # MLflow's own, while it imports itself
+    pytest.mark.filterwarnings(
+        "ignore:.*Any type hint is inferred as AnyType"
+    ),  # MLflow's own, while it imports itself
 ]
 ONE, TWO = "1" * 32, "2" * 32
 
@@ -60,13 +62,31 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info = DatasetInfo("classification", ("cat", "dog"), {"train": 2}, (0.5,), (0.5,), "x")
     model = make_task(recipe, info).build(recipe, info)
     folder = tmp_path_factory.mktemp("trained") / "model"
-    (folder.parent / "card.md").write_text("# pets\n\n" + "\n".join(f"## Part {i}\n\n{'x' * 900}\n" for i in range(7)))
-    write_model(folder, model.state_dict(), recipe.model_dump(mode="json", by_alias=True), info, ONE, "0" * 32 + ".dir")
+    (folder.parent / "card.md").write_text(
+        "# pets\n\n" + "\n".join(f"## Part {i}\n\n{'x' * 900}\n" for i in range(7))
+    )
+    write_model(
+        folder,
+        model.state_dict(),
+        recipe.model_dump(mode="json", by_alias=True),
+        info,
+        ONE,
+        "0" * 32 + ".dir",
+    )
     return folder
 
 
-def register(model: str, run_id: str, model_dir: Path, fingerprint: str, tags: dict[str, str], metrics: dict[str, float]) -> int:
-    return registry.register_version(model, run_id, model_dir, fingerprint, tags, metrics, model_dir.parent / "card.md")
+def register(
+    model: str,
+    run_id: str,
+    model_dir: Path,
+    fingerprint: str,
+    tags: dict[str, str],
+    metrics: dict[str, float],
+) -> int:
+    return registry.register_version(
+        model, run_id, model_dir, fingerprint, tags, metrics, model_dir.parent / "card.md"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +158,9 @@ def test_an_alias_moves(registered: str) -> None:
     registry.set_alias("pets", "trial", 1)
     registry.set_alias("pets", "trial", 2)
     assert [v.version for v in registry.versions("pets") if "trial" in v.aliases] == [2]
-    with pytest.raises(RequestError, match=r"got 'models:/pets/9', expected an alias \(.*\) or a version \(1, 2\)"):
+    with pytest.raises(
+        RequestError, match=r"got 'models:/pets/9', expected an alias \(.*\) or a version \(1, 2\)"
+    ):
         registry.set_alias("pets", "trial", 9)
 
 
@@ -146,7 +168,9 @@ def test_an_alias_moves(registered: str) -> None:
 def test_a_local_model_is_read_in_place(store: Path, registered: str, model_dir: Path, uri: str) -> None:
     found = registry.download(uri.format(run=registered))
     assert found.is_relative_to(store / "mlartifacts")
-    assert {p.name: p.read_bytes() for p in found.iterdir()} == {p.name: p.read_bytes() for p in model_dir.iterdir()}
+    assert {p.name: p.read_bytes() for p in found.iterdir()} == {
+        p.name: p.read_bytes() for p in model_dir.iterdir()
+    }
     assert not (store / ".cvflow" / "models").exists()
 
 
@@ -158,7 +182,10 @@ def test_the_exact_version(registered: str) -> None:
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("models:/pest@champion", "got 'pest', expected a registered model: one of pets. Did you mean 'pets'?"),
+        (
+            "models:/pest@champion",
+            "got 'pest', expected a registered model: one of pets. Did you mean 'pets'?",
+        ),
         ("models:/pets@champoin", "expected an alias (challenger, champion"),
         ("models:/pets@champoin", "Did you mean 'champion'?"),
         ("models:/pets/7", "or a version (1, 2) of 'pets'"),
@@ -189,13 +216,17 @@ def test_holds(registered: str) -> None:
     assert not registry.holds(uri, "pest", 1, ONE)
 
 
-def test_a_light_look_imports_no_mlflow_and_makes_no_file(store: Path, registered: str, tmp_path: Path) -> None:
+def test_a_light_look_imports_no_mlflow_and_makes_no_file(
+    store: Path, registered: str, tmp_path: Path
+) -> None:
     code = (
         "import sys; from cvflow.runtime.model_registry import holds, versions\n"
         f"here = holds('{registry.tracking_uri()}', 'pets', 1, '{ONE}')\n"
         f"print(here, holds('sqlite:///{tmp_path}/none.db', 'pets', 1, '{ONE}'), versions(), 'mlflow' in sys.modules)"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert said.stdout.split() == ["True", "False", "[]", "False"]
     assert list(tmp_path.iterdir()) == []
 
@@ -208,7 +239,9 @@ def test_a_file_that_is_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         registry.holds(registry.tracking_uri(), "pets", 1, ONE)
 
 
-def test_tables_that_are_not_there_are_left_to_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_that_are_not_there_are_left_to_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "mlflow.db").touch()  # as a kill in the middle of the first use leaves it
@@ -225,11 +258,27 @@ def png() -> bytes:
 def test_mlflow_serves_the_model(store: Path, registered: str) -> None:
     request = store / "input.json"
     request.write_text(json.dumps({"dataframe_records": [{"image": base64.b64encode(png()).decode()}]}))
-    command = [sys.executable, "-m", "mlflow", "models", "predict", "--env-manager", "local", "-m", "models:/pets@champion"]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "predict",
+        "--env-manager",
+        "local",
+        "-m",
+        "models:/pets@champion",
+    ]
     # The command loads the model with the `python` of the PATH.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "MLFLOW_TRACKING_URI": registry.tracking_uri(), "PATH": path}
-    done = subprocess.run([*command, "-i", str(request), "-t", "json"], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [*command, "-i", str(request), "-t", "json"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     (answer,) = json.loads(done.stdout)["predictions"]
     assert answer["class"] in ("cat", "dog")
@@ -261,8 +310,20 @@ def test_a_server_keeps_the_files(tmp_path: Path, model_dir: Path, monkeypatch: 
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", "--backend-store-uri"]
-    server = subprocess.Popen([*command, f"sqlite:///{tmp_path}/server.db"], start_new_session=True, cwd=tmp_path)
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        "--backend-store-uri",
+    ]
+    server = subprocess.Popen(
+        [*command, f"sqlite:///{tmp_path}/server.db"], start_new_session=True, cwd=tmp_path
+    )
     try:
         wait_for(uri)
         run_id = open_run("pets", ONE, "pets")
@@ -270,10 +331,14 @@ def test_a_server_keeps_the_files(tmp_path: Path, model_dir: Path, monkeypatch: 
         assert register("pets", run_id, model_dir, ONE, {}, {"accuracy": 0.5}) == 1
         assert registry.holds(uri, "pets", 1, ONE)
         found = registry.download("models:/pets@challenger")
-        assert {p.name: p.read_bytes() for p in found.iterdir()} == {p.name: p.read_bytes() for p in model_dir.iterdir()}
+        assert {p.name: p.read_bytes() for p in found.iterdir()} == {
+            p.name: p.read_bytes() for p in model_dir.iterdir()
+        }
         assert found.is_relative_to(tmp_path / "here" / ".cvflow" / "models")
         assert registry.download("models:/pets/1") == registry.download(f"runs:/{run_id}/model") == found
-        assert len(list((tmp_path / "here" / ".cvflow" / "models").iterdir())) == 1  # nothing half-fetched is left
+        assert (
+            len(list((tmp_path / "here" / ".cvflow" / "models").iterdir())) == 1
+        )  # nothing half-fetched is left
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)

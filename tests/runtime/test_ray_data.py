@@ -57,7 +57,9 @@ def test_two_actors_answer_as_one_process(
     for name in ("id", "error", "class", "model_version", "data_hash"):
         assert there[name].equals(here[name])
     given = [p for p in here["probabilities"].to_pylist() if p is not None]
-    np.testing.assert_allclose([p for p in there["probabilities"].to_pylist() if p is not None], given, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        [p for p in there["probabilities"].to_pylist() if p is not None], given, rtol=0, atol=1e-6
+    )
 
 
 def test_a_source_that_fails_leaves_the_old_answers(source: Source, model: Path, tmp_path: Path) -> None:
@@ -68,7 +70,9 @@ def test_a_source_that_fails_leaves_the_old_answers(source: Source, model: Path,
     start = last.dictionary_page_offset or last.data_page_offset
     data[start : start + last.total_compressed_size] = b"\xff" * last.total_compressed_size
     path.write_bytes(data)
-    with pytest.raises(RequestError, match=r"bytes\.parquet: got damaged content .*, expected a Parquet file that is whole"):
+    with pytest.raises(
+        RequestError, match=r"bytes\.parquet: got damaged content .*, expected a Parquet file that is whole"
+    ):
         predict_path(model, "m/4", path, out, TWO, batch_size=8)
     assert set(pq.read_table(out)["model_version"].to_pylist()) == {"m/3"}
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []

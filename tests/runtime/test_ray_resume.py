@@ -32,10 +32,22 @@ def recipe() -> dict[str, Any]:
     """40 steps in two phases, with momentum, dropout and augmentation."""
     first = {"epochs": 1, "optimizer": {"name": "adamw", "lr": 0.005}, "warmup_epochs": 0.5}
     second = {"epochs": 1, "optimizer": {"name": "sgd", "lr": 0.02}}
-    plan = {"batch_size": 16, "phases": [first, second], "ema": 0.9, "augment": [{"name": "random_crop", "padding": 1}]}
+    plan = {
+        "batch_size": 16,
+        "phases": [first, second],
+        "ema": 0.9,
+        "augment": [{"name": "random_crop", "padding": 1}],
+    }
     model = {"name": "classifier", "dropout": 0.3}
-    sections = {"task": "classification", "data": {"format": "digits"}, "image": {"size": (16, 16), "channels": 1}, "model": model}
-    found = Recipe.model_validate({**sections, "train": plan, "evaluate": {"batch_size": 64}, "tracking": {"every": 1}})
+    sections = {
+        "task": "classification",
+        "data": {"format": "digits"},
+        "image": {"size": (16, 16), "channels": 1},
+        "model": model,
+    }
+    found = Recipe.model_validate(
+        {**sections, "train": plan, "evaluate": {"batch_size": 64}, "tracking": {"every": 1}}
+    )
     return found.model_dump(mode="json", by_alias=True)
 
 
@@ -68,7 +80,10 @@ def trained(root: Path, digits: PreparedDataset, rank: int = 0, step: int = 0) -
 
 def points(root: Path) -> list[Any]:
     found = [point for _, point in read_history(root / "history.jsonl")]
-    return [(p.step, {k: v for k, v in p.metrics.items() if not k.startswith(("images_per_second", "seconds_"))}) for p in found]
+    return [
+        (p.step, {k: v for k, v in p.metrics.items() if not k.startswith(("images_per_second", "seconds_"))})
+        for p in found
+    ]
 
 
 DRAW = random.Random(1)

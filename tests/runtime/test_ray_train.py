@@ -28,7 +28,11 @@ from cvflow.runtime.ray_faults import unwrap
 from cvflow.stages.evaluate import measure
 from cvflow.stages.train import train_worker
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray"), pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.usefixtures("local_ray"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+]
 LENET = {"name": "classifier"}
 RESNET = {"name": "classifier", "backbone": {"name": "cifar_resnet", "depth": 20}}
 FAULT = Fault("model.backbone", "'nothing'", "something", "Type something.")
@@ -36,10 +40,21 @@ FAULT = Fault("model.backbone", "'nothing'", "something", "Type something.")
 
 def recipe_of(model: Any) -> Recipe:
     """One epoch of 20 steps with random crops; validated in five batches."""
-    train = {"epochs": 1, "batch_size": 16, "optimizer": {"name": "adamw", "lr": 0.005}, "schedule": "constant"}
+    train = {
+        "epochs": 1,
+        "batch_size": 16,
+        "optimizer": {"name": "adamw", "lr": 0.005},
+        "schedule": "constant",
+    }
     train["augment"] = [{"name": "random_crop", "padding": 1}]
-    sections = {"task": "classification", "data": {"format": "digits"}, "image": {"size": (16, 16), "channels": 1}}
-    return Recipe.model_validate({**sections, "model": model, "train": train, "evaluate": {"batch_size": 8}, "tracking": {"every": 1}})
+    sections = {
+        "task": "classification",
+        "data": {"format": "digits"},
+        "image": {"size": (16, 16), "channels": 1},
+    }
+    return Recipe.model_validate(
+        {**sections, "model": model, "train": train, "evaluate": {"batch_size": 8}, "tracking": {"every": 1}}
+    )
 
 
 def compute(workers: int) -> Compute:
@@ -50,7 +65,14 @@ def trained(root: Path, digits: PreparedDataset, model: Any, workers: int) -> Pa
     """``root`` with the checkpoints, history and model of a training."""
     recipe = recipe_of(model).model_dump(mode="json", by_alias=True)
     store = CheckpointStore(root / "checkpoints")
-    launch(train_worker, compute(workers), store.root, root / "history.jsonl", recipe=recipe, dataset=str(digits.path))
+    launch(
+        train_worker,
+        compute(workers),
+        store.root,
+        root / "history.jsonl",
+        recipe=recipe,
+        dataset=str(digits.path),
+    )
     last = store.latest()
     assert last is not None
     write_model(root / "model", last.tensors["model"], recipe, digits.info, "f", "d")
@@ -63,7 +85,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory, digits: PreparedDataset) -> 
 
 
 def metrics(root: Path, summary: bool) -> list[dict[str, float]]:
-    return [dict(p.metrics) for _, p in read_history(root / "history.jsonl") if ("epoch" in p.metrics) == summary]
+    return [
+        dict(p.metrics) for _, p in read_history(root / "history.jsonl") if ("epoch" in p.metrics) == summary
+    ]
 
 
 def test_two_workers_take_the_steps_of_one(alone: Path, digits: PreparedDataset, tmp_path: Path) -> None:
@@ -75,7 +99,9 @@ def test_two_workers_take_the_steps_of_one(alone: Path, digits: PreparedDataset,
     assert [m["lr"] for m in two] == [m["lr"] for m in one]
 
 
-def test_two_workers_predict_exactly_what_one_does(alone: Path, digits: PreparedDataset, tmp_path: Path) -> None:
+def test_two_workers_predict_exactly_what_one_does(
+    alone: Path, digits: PreparedDataset, tmp_path: Path
+) -> None:
     one, two = (measure(alone / "model", digits.path, "test", 64, compute(n), tmp_path) for n in (0, 2))
     ids = [digits.split("test")[i]["id"] for i in range(digits.info.counts["test"])]
     assert [p.id for p in two.predictions] == ids
@@ -114,11 +140,15 @@ def test_a_lost_worker_is_replaced_and_a_worker_s_own_error_comes_out_as_itself(
     assert (tmp_path / "log").read_text() == "tried\n" * 2  # after the loss, and never after the refusal
 
 
-@pytest.mark.parametrize("error", [RequestError(FAULT), CvflowError("The loss is not finite at step 3.")], ids=["request", "work"])
+@pytest.mark.parametrize(
+    "error", [RequestError(FAULT), CvflowError("The loss is not finite at step 3.")], ids=["request", "work"]
+)
 def test_an_error_of_ours_is_found_among_what_the_ranks_raised(error: CvflowError) -> None:
     lost = UserExceptionWithTraceback(RuntimeError("Connection closed by peer"), "Traceback ...")
     own = UserExceptionWithTraceback(error, "Traceback ...")
-    found = unwrap(ray.train.WorkerGroupError("two ranks", cloudpickle.loads(cloudpickle.dumps({0: lost, 1: own}))))
+    found = unwrap(
+        ray.train.WorkerGroupError("two ranks", cloudpickle.loads(cloudpickle.dumps({0: lost, 1: own})))
+    )
     assert type(found) is type(error)
     assert str(found) == str(error)
     assert unwrap(ray.train.ControllerError(error)) is error

@@ -108,7 +108,9 @@ def epochs(log: Path) -> list[int]:
 
 def conduct(folder: Path, values: list[Any], **options: Any) -> Conductor:
     search = Search.model_validate({"space": {"train.optimizer.lr": values}, "algorithm": "grid", **options})
-    return Conductor(search, ACCURACY, build("searcher", search.algorithm, Space(search.space, {}), 0), folder)
+    return Conductor(
+        search, ACCURACY, build("searcher", search.algorithm, Space(search.space, {}), 0), folder
+    )
 
 
 def go(conductor: Conductor, log: Path, compute: Compute = COMPUTE, work: Callable[..., None] = work) -> None:
@@ -121,7 +123,9 @@ def started(log: Path) -> list[str]:
 
 
 def test_however_a_trial_ends_it_is_taken_down_and_the_search_goes_on(tmp_path: Path) -> None:
-    conductor = conduct(tmp_path / "search", ["good", "refused", "impossible", "broken", "memory", "fine", "killed", "last"])
+    conductor = conduct(
+        tmp_path / "search", ["good", "refused", "impossible", "broken", "memory", "fine", "killed", "last"]
+    )
     go(conductor, tmp_path / "log")
     ends = {trial.params["train.optimizer.lr"]: (trial.state, trial.reason) for trial in conductor.trials}
     assert {how for how, (state, _) in ends.items() if state == "done"} == {"good", "fine", "last"}
@@ -132,12 +136,16 @@ def test_however_a_trial_ends_it_is_taken_down_and_the_search_goes_on(tmp_path: 
     assert "expected a number" in ends["impossible"][1]
     assert conductor.trials[0].score == 0.9
     assert sorted(started(tmp_path / "log")) == sorted(set(ends) - {"impossible"})
-    assert len({line.split()[1] for line in (tmp_path / "log").read_text().splitlines()}) < 7, "actors are used again"
+    assert len({line.split()[1] for line in (tmp_path / "log").read_text().splitlines()}) < 7, (
+        "actors are used again"
+    )
     assert not (tmp_path / "search" / "ray").exists()
 
 
 @pytest.mark.slow
-def test_what_the_scheduler_stops_ends_by_itself_and_what_is_left_open_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+def test_what_the_scheduler_stops_ends_by_itself_and_what_is_left_open_goes_on_from_its_checkpoint(
+    tmp_path: Path,
+) -> None:
     log, values = tmp_path / "log", [0.9, 0.5, 0.1, 0.95]
     options = {"scheduler": {"name": "asha", "reduction": 2}, "concurrency": 1}
     conductor = conduct(tmp_path / "search", values, **options, max_epochs=9)
@@ -149,8 +157,18 @@ def test_what_the_scheduler_stops_ends_by_itself_and_what_is_left_open_goes_on_f
     folder.mkdir(parents=True)
     go(conduct(tmp_path / "search", values, **options), log)
     conductor = conduct(tmp_path / "search", values, **options)
-    assert [(t.state, t.epochs) for t in conductor.trials] == [("done", 9), ("stopped", 1), ("stopped", 1), ("done", 9)]
-    assert started(log) == ["0.9", "0.5", "0.1", "0.95"]  # the first, of an earlier session, was remembered by the scheduler
+    assert [(t.state, t.epochs) for t in conductor.trials] == [
+        ("done", 9),
+        ("stopped", 1),
+        ("stopped", 1),
+        ("done", 9),
+    ]
+    assert started(log) == [
+        "0.9",
+        "0.5",
+        "0.1",
+        "0.95",
+    ]  # the first, of an earlier session, was remembered by the scheduler
 
 
 def test_the_median_rule_stops_what_lags_behind(tmp_path: Path) -> None:
@@ -162,12 +180,19 @@ def test_the_median_rule_stops_what_lags_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_trial_that_was_broken_off_goes_on_from_its_checkpoint_and_does_no_epoch_twice(tmp_path: Path) -> None:
+def test_a_trial_that_was_broken_off_goes_on_from_its_checkpoint_and_does_no_epoch_twice(
+    tmp_path: Path,
+) -> None:
     log = tmp_path / "log"
     conductor = conduct(tmp_path / "search", [0.9])
     (trial,) = filter(None, [conductor.ask()])
     folder = conductor.trial_folder(trial.number)
-    session = LocalSession(COMPUTE, CheckpointStore(folder / "checkpoints"), History(folder / "history.jsonl"), Console(StringIO()))
+    session = LocalSession(
+        COMPUTE,
+        CheckpointStore(folder / "checkpoints"),
+        History(folder / "history.jsonl"),
+        Console(StringIO()),
+    )
     session.should_stop = lambda: (folder / "checkpoints/step-000000004").exists()  # type: ignore[method-assign]
     with pytest.raises(InterruptedRunError):
         noting(session, trial.params, str(log))
@@ -190,7 +215,9 @@ def test_more_than_the_machine_has_is_refused(tmp_path: Path) -> None:
 def test_population_based_training_hands_weights_on_with_new_params(tmp_path: Path) -> None:
     search = {"algorithm": "random", "scheduler": {"name": "pbt", "every": 2, "quantile": 0.5}, "samples": 4}
     made = Search.model_validate({"space": {"train.optimizer.lr": "uniform(0.1, 0.9)"}, **search})
-    conductor = Conductor(made, ACCURACY, build("searcher", made.algorithm, Space(made.space, {}), 0), tmp_path / "search")
+    conductor = Conductor(
+        made, ACCURACY, build("searcher", made.algorithm, Space(made.space, {}), 0), tmp_path / "search"
+    )
     go(conductor, tmp_path / "log")
     assert all(trial.state == "done" and trial.epochs == 9 for trial in conductor.trials)
     changed = [trial for trial in conductor.trials if trial.params != trial.suggested]
@@ -210,14 +237,20 @@ def test_a_trial_on_two_workers_is_stopped_and_leaves_nothing_behind(tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheduler", ["asha", {"name": "median", "grace": 1, "least": 1}], ids=["asha", "median"])
-def test_a_trial_on_two_workers_is_stopped_in_mid_run_and_frees_what_it_held(tmp_path: Path, scheduler: Any) -> None:
+@pytest.mark.parametrize(
+    "scheduler", ["asha", {"name": "median", "grace": 1, "least": 1}], ids=["asha", "median"]
+)
+def test_a_trial_on_two_workers_is_stopped_in_mid_run_and_frees_what_it_held(
+    tmp_path: Path, scheduler: Any
+) -> None:
     """By the scheduler's verdict, which comes while the nested run trains; its controller, workers and bundles go."""
     check_stopped_in_mid_run(tmp_path, scheduler)
 
 
 @pytest.mark.slow
-def test_beside_ray_s_dashboard_too_a_trial_on_two_workers_is_stopped_in_mid_run(tmp_path: Path, dashboard: str | None) -> None:
+def test_beside_ray_s_dashboard_too_a_trial_on_two_workers_is_stopped_in_mid_run(
+    tmp_path: Path, dashboard: str | None
+) -> None:
     """On a cluster that a user started: without the dashboard, Ray's own way of stopping a nested trial would hang."""
     check_stopped_in_mid_run(tmp_path, "asha")
     if dashboard is not None:

@@ -47,7 +47,11 @@ def train_and_note(session: Session, recipe: dict[str, Any], dataset: str) -> No
         weights = b"".join(t.numpy().tobytes() for _, t in sorted(checkpoint.tensors["model"].items()))
         digest = hashlib.sha256(weights).hexdigest()
         with Path(dataset).with_name("notes.jsonl").open("a") as file:
-            entry = {"trial": int(store.root.parent.name), "lr": recipe["train"]["optimizer"]["lr"], what: digest}
+            entry = {
+                "trial": int(store.root.parent.name),
+                "lr": recipe["train"]["optimizer"]["lr"],
+                what: digest,
+            }
             file.write(json.dumps({**entry, "step": checkpoint.state["step"]}) + "\n")
 
     def noted(step: int, checkpoint: Checkpoint, best: bool = False) -> Path:
@@ -77,17 +81,45 @@ def train_and_look(session: Session, recipe: dict[str, Any], dataset: str) -> No
 
 def digits_recipe(params: dict[str, Any]) -> dict[str, Any]:
     """Three epochs of a LeNet."""
-    plan = {"epochs": 3, "batch_size": 64, "schedule": "constant", "optimizer": {"name": "sgd", "lr": params["train.optimizer.lr"]}}
-    sections = {"task": "classification", "data": {"format": "digits"}, "image": {"size": (8, 8), "channels": 1}}
-    return Recipe.model_validate({**sections, "model": {"name": "classifier"}, "train": plan}).model_dump(mode="json", by_alias=True)
+    plan = {
+        "epochs": 3,
+        "batch_size": 64,
+        "schedule": "constant",
+        "optimizer": {"name": "sgd", "lr": params["train.optimizer.lr"]},
+    }
+    sections = {
+        "task": "classification",
+        "data": {"format": "digits"},
+        "image": {"size": (8, 8), "channels": 1},
+    }
+    return Recipe.model_validate({**sections, "model": {"name": "classifier"}, "train": plan}).model_dump(
+        mode="json", by_alias=True
+    )
 
 
-def test_population_based_training_of_real_digits_copies_weights_and_says_whose(tmp_path: Path, digits: PreparedDataset) -> None:
+def test_population_based_training_of_real_digits_copies_weights_and_says_whose(
+    tmp_path: Path, digits: PreparedDataset
+) -> None:
     shutil.copytree(digits.path, tmp_path / "data")
-    search = {"algorithm": "random", "samples": 4, "scheduler": {"name": "pbt", "resample": 0.0}, "cpus": 0.25, "concurrency": 4}
+    search = {
+        "algorithm": "random",
+        "samples": 4,
+        "scheduler": {"name": "pbt", "resample": 0.0},
+        "cpus": 0.25,
+        "concurrency": 4,
+    }
     made = Search.model_validate({"space": {"train.optimizer.lr": "loguniform(1e-6, 0.1)"}, **search})
-    conductor = Conductor(made, ACCURACY, build("searcher", made.algorithm, Space(made.space, {}), 0), tmp_path / "search")
-    run_trials(conductor, build("scheduler", made.scheduler, 3, made.space), train_and_note, digits_recipe, COMPUTE, str(tmp_path / "data"))
+    conductor = Conductor(
+        made, ACCURACY, build("searcher", made.algorithm, Space(made.space, {}), 0), tmp_path / "search"
+    )
+    run_trials(
+        conductor,
+        build("scheduler", made.scheduler, 3, made.space),
+        train_and_note,
+        digits_recipe,
+        COMPUTE,
+        str(tmp_path / "data"),
+    )
     assert all(trial.state == "done" and trial.epochs == 3 for trial in conductor.trials)
     journal = [json.loads(line) for line in (tmp_path / "search/journal.jsonl").read_text().splitlines()]
     changes = [entry for entry in journal if entry["event"] == "changed"]
@@ -100,29 +132,57 @@ def test_population_based_training_of_real_digits_copies_weights_and_says_whose(
         rate, source = change["params"]["train.optimizer.lr"], change["source"]
         assert source != change["trial"]
         starts = [n for n in taken if (n["trial"], n["lr"]) == (change["trial"], rate)]
-        donors = [saved[source, n["step"], n["from"]] for n in starts if (source, n["step"], n["from"]) in saved]
+        donors = [
+            saved[source, n["step"], n["from"]] for n in starts if (source, n["step"], n["from"]) in saved
+        ]
         assert donors, "the weights that it goes on from are those of its source, to the bit"
-        assert rate in [pytest.approx(factor * donors[0]) for factor in (0.8, 1.2)] or rate == 0.1, "its setting is the source's, changed"
+        assert rate in [pytest.approx(factor * donors[0]) for factor in (0.8, 1.2)] or rate == 0.1, (
+            "its setting is the source's, changed"
+        )
 
 
 def test_all_trials_read_the_same_files_and_nothing_is_copied(tmp_path: Path) -> None:
     """No trial has more than the prepared files open, and no byte of them is in its folder, in Ray's, or in the object store."""
     data = tmp_path / "data"
-    prepare(build("format", Component(name="digits"), None), Classification.schema, "classification", SplitRule(test=0.1), data, 64)
+    prepare(
+        build("format", Component(name="digits"), None),
+        Classification.schema,
+        "classification",
+        SplitRule(test=0.1),
+        data,
+        64,
+    )
     files = {split: str(data / shards[0].file) for split, shards in read_description(data).shards.items()}
-    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(data.rglob("*.arrow"))}
+    before = {
+        path: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(data.rglob("*.arrow"))
+    }
     assert [str(path) for path in before] == sorted(files.values())
     needle = pieces(Path(files["train"]))
     control = ray.put(b"x" * 200_000 + needle[0])
     assert held(object_store(), needle[:1]), "the test would find it"
     needle = needle[1:]
-    search = Search.model_validate({"space": {"train.optimizer.lr": [0.01, 0.05, 0.1]}, "algorithm": "grid", "concurrency": 2})
-    conductor = Conductor(search, ACCURACY, build("searcher", search.algorithm, Space(search.space, {}), 0), tmp_path / "search")
-    run_trials(conductor, build("scheduler", search.scheduler, 3, search.space), train_and_look, digits_recipe, COMPUTE, str(data))
+    search = Search.model_validate(
+        {"space": {"train.optimizer.lr": [0.01, 0.05, 0.1]}, "algorithm": "grid", "concurrency": 2}
+    )
+    conductor = Conductor(
+        search, ACCURACY, build("searcher", search.algorithm, Space(search.space, {}), 0), tmp_path / "search"
+    )
+    run_trials(
+        conductor,
+        build("scheduler", search.scheduler, 3, search.space),
+        train_and_look,
+        digits_recipe,
+        COMPUTE,
+        str(data),
+    )
     assert [(trial.state, trial.epochs) for trial in conductor.trials] == [("done", 3)] * 3
     opened = [json.loads(line) for line in (tmp_path / "open.jsonl").read_text().splitlines()]
     assert {files["train"]} <= {path for paths in opened for path in paths} <= {files["train"], files["val"]}
-    assert {path: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(data.rglob("*.arrow"))} == before
+    assert {
+        path: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(data.rglob("*.arrow"))
+    } == before
     session = Path(ray._private.worker._global_node.get_session_dir_path())
     for folder in (tmp_path / "search", session):
         found = [path for path in folder.rglob("*") if path.is_file()]
@@ -141,7 +201,9 @@ def pieces(shard: Path) -> list[bytes]:
 
 def object_store() -> Path:
     """The memory of the local Ray's object store, as a file."""
-    raylet = next(process for process in psutil.Process().children(recursive=True) if process.name() == "raylet")
+    raylet = next(
+        process for process in psutil.Process().children(recursive=True) if process.name() == "raylet"
+    )
     links = Path(f"/proc/{raylet.pid}/fd").iterdir()
     return next(link for link in links if "plasma" in os.readlink(link) and "socket" not in os.readlink(link))
 

@@ -45,10 +45,26 @@ Source = Callable[[str], tuple[Path, list[str]]]
 
 
 def killed(
-    model: Path, source: Path, out: Path, after: int, workers: int = 0, rows: int = ROWS, batch: int = 1, seconds: float = 60
+    model: Path,
+    source: Path,
+    out: Path,
+    after: int,
+    workers: int = 0,
+    rows: int = ROWS,
+    batch: int = 1,
+    seconds: float = 60,
 ) -> int:
     """Predict in another process, which is killed once it has written so many parts; how many it left."""
-    arguments = [str(model), str(source), str(out), str(workers), str(rows), str(batch), str(seconds), str(after)]
+    arguments = [
+        str(model),
+        str(source),
+        str(out),
+        str(workers),
+        str(rows),
+        str(batch),
+        str(seconds),
+        str(after),
+    ]
     child = subprocess.run([sys.executable, "-c", CHILD, *arguments], stderr=subprocess.PIPE, check=False)
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()
     assert not out.exists()
@@ -74,9 +90,16 @@ def many(source: Source, kind: str, tmp_path: Path) -> tuple[Path, list[str]]:
     return path, ids
 
 
-@pytest.mark.parametrize("kind", ["prepared", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("folder", "parquet"))])
+@pytest.mark.parametrize(
+    "kind", ["prepared", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("folder", "parquet"))]
+)
 def test_killed_and_begun_again(
-    kind: str, source: Source, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: str,
+    source: Source,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(parts, "PART_ROWS", ROWS)
     path, ids = many(source, kind, tmp_path)
@@ -91,7 +114,9 @@ def test_killed_and_begun_again(
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
 
 
-def test_killed_after_parts_that_their_time_ended(source: Source, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed_after_parts_that_their_time_ended(
+    source: Source, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, ids = source("prepared")
     whole = pq.read_table(predict_path(model, "m/3", path, tmp_path / "whole", HERE, 3).path)
     left = killed(model, path, tmp_path / "out", after=4, rows=10_000, batch=3, seconds=0)
@@ -112,16 +137,27 @@ def test_a_part_ends_between_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ]
     parts.Parts(tmp_path, schema, 12, {}).write(tables)
     kept = [
-        (pq.read_table(part)["id"].to_pylist(), int(pq.read_metadata(part).metadata[parts.STOP])) for part in parts.part_files(tmp_path)
+        (pq.read_table(part)["id"].to_pylist(), int(pq.read_metadata(part).metadata[parts.STOP]))
+        for part in parts.part_files(tmp_path)
     ]
-    assert kept == [(["0", "0", "0", "1"], 3), (["3", "3", "3", "4", "5"], 7), (["8", "9", "9"], 11), (["11"], 12)]
+    assert kept == [
+        (["0", "0", "0", "1"], 3),
+        (["3", "3", "3", "4", "5"], 7),
+        (["8", "9", "9"], 11),
+        (["11"], 12),
+    ]
     parts.part_files(tmp_path)[-1].unlink()
     assert parts.Parts(tmp_path, schema, 12, {}).done == 11
 
 
 @pytest.mark.parametrize("changed", ["data", pytest.param("model version", marks=pytest.mark.slow)])
 def test_other_data_or_another_model_start_anew(
-    changed: str, source: Source, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    changed: str,
+    source: Source,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(parts, "PART_ROWS", ROWS)
     path, ids = many(source, "folder", tmp_path)
@@ -141,7 +177,9 @@ def test_other_data_or_another_model_start_anew(
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
-def test_killed_and_begun_again_on_two_actors(source: Source, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_and_begun_again_on_two_actors(
+    source: Source, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ray
 
     monkeypatch.setattr(parts, "PART_ROWS", 500)
@@ -150,7 +188,11 @@ def test_killed_and_begun_again_on_two_actors(source: Source, model: Path, tmp_p
     left = killed(model, path, tmp_path / "out", after=1, workers=2, rows=500)
     assert 0 < left < 4
     try:
-        table = pq.read_table(predict_path(model, "m/3", path, tmp_path / "out", Compute(workers=2, threads=1, device="cpu")).path)
+        table = pq.read_table(
+            predict_path(
+                model, "m/3", path, tmp_path / "out", Compute(workers=2, threads=1, device="cpu")
+            ).path
+        )
     finally:
         ray.shutdown()
     assert table["id"].to_pylist() == ids
@@ -170,10 +212,15 @@ def test_two_at_once_do_not_write_to_one_place(source: Source, model: Path, tmp_
 def test_overlays(digits: PreparedDataset, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for wanted in (5, 0, 3):
-        assert predict_path(model, "m/3", digits.path, out, HERE, overlays=wanted).rows == digits.info.counts["test"]
+        assert (
+            predict_path(model, "m/3", digits.path, out, HERE, overlays=wanted).rows
+            == digits.info.counts["test"]
+        )
         drawn = sorted((out / FOLDER).glob("*.jpg"))
         assert len(drawn) == wanted
-        assert len(pq.read_table(out)) == digits.info.counts["test"], "the folder is read as Parquet, pictures or not"
+        assert len(pq.read_table(out)) == digits.info.counts["test"], (
+            "the folder is read as Parquet, pictures or not"
+        )
     size = digits.info.counts["test"]
     assert [int(path.name.partition("-")[0]) for path in drawn] == [i * size // 3 for i in range(3)]
     with Image.open(drawn[0]) as image:

@@ -18,7 +18,12 @@ from cvflow.types import Objective
 
 def conduct(folder: Path, values: list[float], **options: Any) -> Conductor:
     search = Search.model_validate({"space": {"train.optimizer.lr": values}, "algorithm": "grid", **options})
-    return Conductor(search, Objective("accuracy", "max"), build("searcher", search.algorithm, Space(search.space, {}), 0), folder)
+    return Conductor(
+        search,
+        Objective("accuracy", "max"),
+        build("searcher", search.algorithm, Space(search.space, {}), 0),
+        folder,
+    )
 
 
 def test_what_population_based_training_draws_is_seeded_by_the_search(tmp_path: Path) -> None:

@@ -51,13 +51,29 @@ def served(project: Path, model: Path) -> Iterator[str]:
     """``mlflow models serve -m models:/served@champion``; its address."""
     (project / "card.md").write_text("# served\n")
     run_id = open_run("served", "f" * 32, "served")
-    crown("served", registry.register_version("served", run_id, model, "f" * 32, {}, {}, project / "card.md"), "the first")
+    crown(
+        "served",
+        registry.register_version("served", run_id, model, "f" * 32, {}, {}, project / "card.md"),
+        "the first",
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the command starts `python`
     environment = {**os.environ, "MLFLOW_TRACKING_URI": registry.tracking_uri(), "PATH": path}
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/served@champion", "--env-manager", "local", "-p", port]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        "models:/served@champion",
+        "--env-manager",
+        "local",
+        "-p",
+        port,
+    ]
     log = (project / "server.log").open("w")
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -117,8 +133,16 @@ def test_images_are_answered(server: str, pictures: list[bytes]) -> None:
 def pair_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model directory of a stereo network as initialised."""
     network = {"name": "cost_volume_stereo", "max_disparity": 8, "channels": 8, "depth": 0}
-    sections = {"task": "stereo", "data": {"format": "layered_scenes"}, "image": {"size": (32, 48)}, "model": network}
-    recipe, info = Recipe.model_validate(sections), DatasetInfo("stereo", (), {"train": 1}, (0.5,) * 3, (0.25,) * 3, "0" * 32)
+    sections = {
+        "task": "stereo",
+        "data": {"format": "layered_scenes"},
+        "image": {"size": (32, 48)},
+        "model": network,
+    }
+    recipe, info = (
+        Recipe.model_validate(sections),
+        DatasetInfo("stereo", (), {"train": 1}, (0.5,) * 3, (0.25,) * 3, "0" * 32),
+    )
     torch.manual_seed(0)
     tensors = make_task(recipe, info).build(recipe, info).state_dict()
     out = tmp_path_factory.mktemp("pairs") / "model"
@@ -126,17 +150,27 @@ def pair_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_pairs_of_images_are_answered(project: Path, pair_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_of_images_are_answered(
+    project: Path, pair_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two columns of images; the answer is a map, which is a file, and so base64 text."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    scenes = [{name: read() for name, read in scene.images.items()} for scene in LayeredScenes(None, count=5, size=(40, 60), most=8.0)][:2]
+    scenes = [
+        {name: read() for name, read in scene.images.items()}
+        for scene in LayeredScenes(None, count=5, size=(40, 60), most=8.0)
+    ][:2]
     rows = [{name: base64.b64encode(data).decode() for name, data in scene.items()} for scene in scenes]
     rows.append({**rows[0], "right": "not base64!"})
     rows.append({"left": rows[0]["left"], "right": base64.b64encode(b"no image").decode()})
     columns = {name: [row[name] for row in rows] for name in ("left", "right")}
     requests = [
         {"dataframe_records": rows},
-        {"dataframe_split": {"columns": ["right", "left"], "data": [[row["right"], row["left"]] for row in rows]}},
+        {
+            "dataframe_split": {
+                "columns": ["right", "left"],
+                "data": [[row["right"], row["left"]] for row in rows],
+            }
+        },
         {"inputs": columns},
         {"inputs": rows},
     ]

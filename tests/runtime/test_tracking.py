@@ -39,7 +39,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def write(history: Path, steps: range) -> None:
     with history.open("a") as file:
         for step in steps:
-            file.write(json.dumps({"step": step, "time": 1e9 + step / 8, "metrics": {"loss": 1 / (step + 1), "lr": 0.1}}) + "\n")
+            file.write(
+                json.dumps(
+                    {"step": step, "time": 1e9 + step / 8, "metrics": {"loss": 1 / (step + 1), "lr": 0.1}}
+                )
+                + "\n"
+            )
 
 
 def logged(run_id: str, key: str = "loss") -> list[tuple[int, float]]:
@@ -91,15 +96,39 @@ def describe(run_id: str, file: Path, **recipe: Any) -> None:
 def test_a_run_is_described_once(store: Path) -> None:
     run_id, file = open_run("described", "a" * 32, "digits"), store / "recipe.yaml"
     file.write_text("workers: 0\n")
-    describe(run_id, file, train={"lr": 0.1, "augment": [{"name": "crop"}]}, size=[16, 16], note="x" * 9000, compute={"workers": 0})
+    describe(
+        run_id,
+        file,
+        train={"lr": 0.1, "augment": [{"name": "crop"}]},
+        size=[16, 16],
+        note="x" * 9000,
+        compute={"workers": 0},
+    )
     file.write_text("workers: 2\n")
-    describe(run_id, file, train={"lr": 0.1, "augment": [{"name": "crop"}]}, size=[16, 16], compute={"workers": 2}, more=None)
+    describe(
+        run_id,
+        file,
+        train={"lr": 0.1, "augment": [{"name": "crop"}]},
+        size=[16, 16],
+        compute={"workers": 2},
+        more=None,
+    )
     run = connect().get_run(run_id)
     params = run.data.params
     assert len(params.pop("note")) == 6000
-    assert params == {"train.lr": "0.1", "train.augment.0.name": "crop", "size": "[16, 16]", "compute.workers": "0", "more": "null"}
+    assert params == {
+        "train.lr": "0.1",
+        "train.augment.0.name": "crop",
+        "size": "[16, 16]",
+        "compute.workers": "0",
+        "more": "null",
+    }
     (given,) = run.inputs.dataset_inputs
-    assert (given.dataset.name, given.dataset.digest, json.loads(given.dataset.profile)) == ("digits", DIGEST, {"train": 3, "test": 1})
+    assert (given.dataset.name, given.dataset.digest, json.loads(given.dataset.profile)) == (
+        "digits",
+        DIGEST,
+        {"train": 3, "test": 1},
+    )
     assert run.data.tags["cvflow.git_revision"] == "abc"
     assert run.data.tags["cvflow.version.python"] == ".".join(map(str, sys.version_info[:3]))
     assert sorted(a.path for a in connect().list_artifacts(run_id)) == ["environment.txt", "recipe.yaml"]
@@ -187,7 +216,9 @@ def test_another_run_gets_all_of_the_same_history(store: Path) -> None:
 
 def test_odd_names_and_values_do_not_block_the_rest(store: Path) -> None:
     run_id, history = open_run("tail", "0" * 32, "digits"), store / "odd.jsonl"
-    history.write_text('{"step": 0, "time": 1.0, "metrics": {"ap/red+cell": 1, "loss": NaN, "top": Infinity}}\n')
+    history.write_text(
+        '{"step": 0, "time": 1.0, "metrics": {"ap/red+cell": 1, "loss": NaN, "top": Infinity}}\n'
+    )
     write(history, range(1, 3))
     with Tail(history, run_id):
         pass
@@ -233,10 +264,15 @@ def test_a_page_logged_again_is_replaced(store: Path, tmp_path: Path) -> None:
     client = connect()
     assert [file.path for file in client.list_artifacts(run_id)] == ["plots", "report.html"]
     got = Path(client.download_artifacts(run_id, "", str(tmp_path)))
-    assert ((got / "report.html").read_text(), (got / "plots" / "loss.html").read_text()) == ("second", "second loss")
+    assert ((got / "report.html").read_text(), (got / "plots" / "loss.html").read_text()) == (
+        "second",
+        "second loss",
+    )
 
 
-def test_mlflow_away_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mlflow_away_is_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -268,7 +304,17 @@ def test_a_server_that_comes_later_gets_everything(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     history = tmp_path / "history.jsonl"
     server = None
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", "--backend-store-uri"]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        "--backend-store-uri",
+    ]
     try:
         with Tail(history, lambda: open_run("x", "a" * 32, "n"), every=0.2) as tail:
             write(history, range(20))

@@ -14,15 +14,28 @@ from cvflow.errors import CvflowError, InterruptedRunError
 from cvflow.runtime.trial import STOP, adopt, asked_to_stop, ended, own_folder
 
 
-def test_another_s_checkpoint_is_gone_on_from_with_own_params_and_later_points_are_forgotten(tmp_path: Path) -> None:
-    groups = [{"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}]
+def test_another_s_checkpoint_is_gone_on_from_with_own_params_and_later_points_are_forgotten(
+    tmp_path: Path,
+) -> None:
+    groups = [
+        {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01},
+        {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0},
+    ]
     state = {"step": 20, "source": 3, "optimizer": {"slots": {}, "param_groups": groups}}
-    donor = CheckpointStore(tmp_path / "donor").save(20, Checkpoint(state, {"model": {"w": torch.tensor([2.0])}}))
+    donor = CheckpointStore(tmp_path / "donor").save(
+        20, Checkpoint(state, {"model": {"w": torch.tensor([2.0])}})
+    )
     folder = tmp_path / "own"
-    CheckpointStore(folder / "checkpoints").save(30, Checkpoint({"step": 30}, {"model": {"w": torch.tensor([1.0])}}))
+    CheckpointStore(folder / "checkpoints").save(
+        30, Checkpoint({"step": 30}, {"model": {"w": torch.tensor([1.0])}})
+    )
     History(folder / "history.jsonl").append([Point(step, 0.0, {"loss": 1.0}) for step in (10, 20, 30)])
 
-    params = {"train.optimizer.weight_decay": 0.5, "train.optimizer.momentum": 0.8, "task.label_smoothing": 0.1}
+    params = {
+        "train.optimizer.weight_decay": 0.5,
+        "train.optimizer.momentum": 0.8,
+        "task.label_smoothing": 0.1,
+    }
     assert adopt(donor, folder, params) == 3
 
     taken = CheckpointStore(folder / "checkpoints").latest()
@@ -30,7 +43,10 @@ def test_another_s_checkpoint_is_gone_on_from_with_own_params_and_later_points_a
     assert (taken.state["step"], taken.state["source"], taken.state["params"]) == (20, 3, params)
     assert taken.tensors["model"]["w"].tolist() == [2.0]
     now = taken.state["optimizer"]["param_groups"]
-    assert [(g["momentum"], g["weight_decay"]) for g in now] == [(0.8, 0.5), (0.8, 0.0)]  # what is not decayed stays so
+    assert [(g["momentum"], g["weight_decay"]) for g in now] == [
+        (0.8, 0.5),
+        (0.8, 0.0),
+    ]  # what is not decayed stays so
     assert [point.step for _, point in read_history(folder / "history.jsonl")] == [10, 20]
     history = History(folder / "history.jsonl")
     history.append([Point(25, 0.0, {"loss": 0.5})])

@@ -21,7 +21,12 @@ from cvflow.types import Objective
 
 def conduct(folder: Path) -> Conductor:
     search = Search.model_validate({"space": {"a.lr": [0.1, 0.25, 0.5], "seed": [7]}, "algorithm": "grid"})
-    return Conductor(search, Objective("accuracy", "max"), build("searcher", search.algorithm, Space(search.space, {}), 0), folder)
+    return Conductor(
+        search,
+        Objective("accuracy", "max"),
+        build("searcher", search.algorithm, Space(search.space, {}), 0),
+        folder,
+    )
 
 
 def end(conductor: Conductor, number: int, score: float | None) -> None:
@@ -42,7 +47,9 @@ def test_a_line_for_each_trial_that_ends(tmp_path: Path) -> None:
             conductor.ask()
             end(conductor, number, score)
     first, second, third = stream.getvalue().splitlines()
-    assert first.startswith("trial   0  1/3  0.5000 after 1 epochs  lr=0.1 seed=7  best 0.5000 (trial 0)  ETA ")
+    assert first.startswith(
+        "trial   0  1/3  0.5000 after 1 epochs  lr=0.1 seed=7  best 0.5000 (trial 0)  ETA "
+    )
     assert second.startswith("trial   1  2/3  failed: no  lr=0.25 seed=7  best 0.5000 (trial 0)  ETA ")
     assert third == "trial   2  3/3  0.7500 after 1 epochs  lr=0.5 seed=7  best 0.7500 (trial 2)"
     again = io.StringIO()

@@ -34,14 +34,20 @@ class Masks(BaseTask):
 def tables(*ids: str, size: int = 3) -> Iterator[pa.Table]:
     for number, id in enumerate(ids):
         row = {"row": number, "id": id, "error": None, "mask": bytes([number]) * size}
-        yield pa.Table.from_pylist([row if id != "bad" else {**row, "error": "unreadable", "mask": None}], schema=SCHEMA)
+        yield pa.Table.from_pylist(
+            [row if id != "bad" else {**row, "error": "unreadable", "mask": None}], schema=SCHEMA
+        )
 
 
 def test_each_answer_has_its_files_and_faults_have_none(tmp_path: Path) -> None:
     ids = ("a.png", "bad", "night/b 1")
     given = list(tables(*ids))
     assert list(filed(given, Masks(), lambda: ids, tmp_path)) == given  # type: ignore[arg-type]
-    found = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    found = {
+        path.relative_to(tmp_path).as_posix(): path.read_bytes()
+        for path in tmp_path.rglob("*")
+        if path.is_file()
+    }
     assert found == {"a.png": b"\0\0\0", "a.txt": b"3", "night/b 1.png": b"\2\2\2", "night/b 1.txt": b"3"}
 
 
@@ -61,7 +67,12 @@ def test_names_lose_the_images_suffix_where_they_stay_apart(ids: list[str], name
 
 
 @settings(deadline=None)
-@given(st.lists(st.text(alphabet="ab", min_size=1, max_size=2).map(lambda t: ".jpg".join(t) + ".png" * (len(t) % 2)), unique=True))
+@given(
+    st.lists(
+        st.text(alphabet="ab", min_size=1, max_size=2).map(lambda t: ".jpg".join(t) + ".png" * (len(t) % 2)),
+        unique=True,
+    )
+)
 def test_no_two_answers_have_one_file(ids: list[str]) -> None:
     assert len(set(map(naming(ids), ids))) == len(ids)
 
@@ -99,12 +110,23 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
         list(filed(tables("a/b"), Masks(), lambda: ["a/b"], tmp_path))  # type: ignore[arg-type]
 
 
-def test_a_part_ends_before_its_answers_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_ends_before_its_answers_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(parts, "PART_BYTES", 5000)
     written = parts.Parts(tmp_path, SCHEMA, 12, {"model": "m"})
-    written.write(filed(tables(*(f"{i}" for i in range(12)), size=1000), Masks(), lambda: map(str, range(12)), tmp_path / FOLDER))  # type: ignore[arg-type]
+    written.write(
+        filed(
+            tables(*(f"{i}" for i in range(12)), size=1000),
+            Masks(),
+            lambda: map(str, range(12)),
+            tmp_path / FOLDER,
+        )
+    )  # type: ignore[arg-type]
     rows = [pq.read_table(path).num_rows for path in parts.part_files(tmp_path)]
     assert sum(rows) == 12
     assert max(rows) <= 6
     assert len(list((tmp_path / FOLDER).iterdir())) == 24
-    assert pq.read_table(tmp_path)["id"].to_pylist() == [f"{i}" for i in range(12)], "files beside Parquet hinder no reader"
+    assert pq.read_table(tmp_path)["id"].to_pylist() == [f"{i}" for i in range(12)], (
+        "files beside Parquet hinder no reader"
+    )

@@ -47,7 +47,12 @@ def test_the_annotation_is_drawn_and_moves_with_the_image(task: str, tmp_path: P
     plain, turned, again = variants(done, [Epoch(done, number, done.recipe) for number in (0, 1)], 0)
     assert np.array_equal(turned, again)
     (sample,) = done.task.samples(done.dataset.split("train")[0])
-    bare = done.task.transforms(done.recipe, "test")(sample).images[done.task.schema.images[0]].permute(1, 2, 0).numpy()
+    bare = (
+        done.task.transforms(done.recipe, "test")(sample)
+        .images[done.task.schema.images[0]]
+        .permute(1, 2, 0)
+        .numpy()
+    )
     assert plain.shape != bare.shape or (plain != bare).any(), "something is drawn on it"
     if task == "segmentation":
         assert np.array_equal(turned, plain[::-1])
@@ -56,9 +61,20 @@ def test_the_annotation_is_drawn_and_moves_with_the_image(task: str, tmp_path: P
 
 
 def test_where_nothing_lies_in_the_pixels_the_image_is_as_it_was_seen(tmp_path: Path) -> None:
-    recipe = {"task": "classification", "data": {"format": "digits"}, "image": {"size": [8, 8], "channels": 1}}
+    recipe = {
+        "task": "classification",
+        "data": {"format": "digits"},
+        "image": {"size": [8, 8], "channels": 1},
+    }
     made = Recipe.model_validate({**recipe, "train": {"epochs": 1, "augment": ["vertical_flip"]}})
-    prepare(build("format", made.data.format, None), build("task", made.task).schema, "classification", SplitRule(), tmp_path / "data", 64)
+    prepare(
+        build("format", made.data.format, None),
+        build("task", made.task).schema,
+        "classification",
+        SplitRule(),
+        tmp_path / "data",
+        64,
+    )
     done, dataset = Finished(Run("none")), PreparedDataset(tmp_path / "data")
     vars(done).update(dataset=dataset, recipe=made, task=make_task(made, dataset.info))
     plain, seen = variants(done, [Epoch(done, 0, made)], 3)

@@ -24,13 +24,19 @@ TINY = {"train.epochs": 0, "image.size": [8, 8], "compute.threads": 1, "data.spl
 def test_views_are_said_and_change_what_is_compared(project: Path, repository: Path) -> None:
     measured, keys = [], []
     for views in ([], ["horizontal_flip"], [{"name": "five_crops", "scale": 1.2}, "horizontal_flip"]):
-        write_entry("tiny", make_entry(repository / "pipelines" / "digits.yaml", {**TINY, "evaluate.views": views}))
+        write_entry(
+            "tiny", make_entry(repository / "pipelines" / "digits.yaml", {**TINY, "evaluate.views": views})
+        )
         run = Run("tiny")
         for stage in (resolve, *(() if measured else (prepare, train)), evaluate):
             stage(run)
         measured.append(read_metrics(run))
         keys.append(run.fingerprint("evaluate", "x"))
-    assert [[view["name"] for view in found["views"]] for found in measured] == [[], ["horizontal_flip"], ["five_crops", "horizontal_flip"]]
+    assert [[view["name"] for view in found["views"]] for found in measured] == [
+        [],
+        ["horizontal_flip"],
+        ["five_crops", "horizontal_flip"],
+    ]
     assert measured[2]["views"][0]["scale"] == 1.2
     assert len(set(keys)) == len({measured_on(found) for found in measured}) == 3
     assert measured_on(measured[0]) == measured[0]["data_digest"]
@@ -40,7 +46,11 @@ def test_views_are_said_and_change_what_is_compared(project: Path, repository: P
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 def test_maps_are_not_kept_and_come_again_from_the_model(project: Path, repository: Path) -> None:
     scenes = {"name": "digit_scenes", "size": 40, "count": 24}
-    small = {"data.format": scenes, "image.size": [32, 32], "model.backbone": {"name": "unet", "width": 4, "levels": 2}}
+    small = {
+        "data.format": scenes,
+        "image.size": [32, 32],
+        "model.backbone": {"name": "unet", "width": 4, "levels": 2},
+    }
     overrides = {"train.epochs": 0, "compute.threads": 1, **small, "evaluate.views": ["horizontal_flip"]}
     write_entry("tiny", make_entry(repository / "pipelines" / "segmentation-samples.yaml", overrides))
     run = Run("tiny")
@@ -55,4 +65,6 @@ def test_maps_are_not_kept_and_come_again_from_the_model(project: Path, reposito
     for answer in answers:
         assert mask.decode(answer["mask"]).shape == (40, 40)
         truth = {"mask": mask.decode(found[answer["id"]].truth["mask"])}
-        assert done.task.quality(Prediction(answer["id"], answer), truth) == pytest.approx(answer["quality"], abs=0.02)
+        assert done.task.quality(Prediction(answer["id"], answer), truth) == pytest.approx(
+            answer["quality"], abs=0.02
+        )

@@ -68,7 +68,9 @@ def test_vectors_are_better_than_chance_and_stand_in_parquet(here: Path) -> None
     metrics = json.loads(Path("runs/numbers/evaluation/metrics.json").read_text())["metrics"]
     assert metrics["recall_at_1"] > 1.5 * 5 / 47  # by chance 5 of 47
     assert -1 <= metrics["eer_threshold"] <= 1
-    table = pa.concat_tables(pq.read_table(part) for part in Path("runs/numbers/predictions").glob("part-*.parquet"))
+    table = pa.concat_tables(
+        pq.read_table(part) for part in Path("runs/numbers/predictions").glob("part-*.parquet")
+    )
     assert table.schema.field("embedding").type == pa.list_(pa.float32())
     assert table.num_rows == 48
     assert {len(vector) for vector in table.column("embedding").to_pylist()} == {64}
@@ -96,7 +98,10 @@ def test_the_report_shows_the_nearest_neighbours(here: Path) -> None:
 
 def test_a_gallery_says_whom_images_show(images: Path) -> None:
     found, threshold = identify("runs/numbers/model", images / "gallery", images / "probes")
-    assert threshold == json.loads(Path("runs/numbers/evaluation/metrics.json").read_text())["metrics"]["eer_threshold"]
+    assert (
+        threshold
+        == json.loads(Path("runs/numbers/evaluation/metrics.json").read_text())["metrics"]["eer_threshold"]
+    )
     damaged, *answers = sorted(found, key=lambda one: one.id != "damaged.png")
     assert (damaged.error, damaged.identity, damaged.accepted) == ("not an image", None, None)
     assert len(answers) == 8
@@ -105,7 +110,10 @@ def test_a_gallery_says_whom_images_show(images: Path) -> None:
     for one in answers:
         assert one.nearest == f"{one.identity}/00.png"
         assert one.accepted is (one.similarity is not None and one.similarity >= threshold)
-    assert all(one.accepted is False for one in identify("runs/numbers/model", images / "gallery", images / "probes", 1.1)[0][:8])
+    assert all(
+        one.accepted is False
+        for one in identify("runs/numbers/model", images / "gallery", images / "probes", 1.1)[0][:8]
+    )
 
 
 def test_an_image_is_most_like_itself(images: Path) -> None:
@@ -143,12 +151,17 @@ def test_a_model_that_compares_nothing_is_refused(finished: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"train": {"batch_size": 30}}, "train.batch_size: got 30, expected a multiple of train.sampler.images, 4"),
+        (
+            {"train": {"batch_size": 30}},
+            "train.batch_size: got 30, expected a multiple of train.sampler.images, 4",
+        ),
         ({"train": {"mix": "mixup"}}, "train.mix: got mixup, expected whole images"),
         ({"task": {"name": "embedding", "loss": {"name": "triplet", "margin": 3}}}, "task.loss.margin"),
     ],
 )
-def test_wrong_recipes_are_refused_before_the_work(changed: dict[str, object], message: str, project: Path, faults: object) -> None:
+def test_wrong_recipes_are_refused_before_the_work(
+    changed: dict[str, object], message: str, project: Path, faults: object
+) -> None:
     recipe = {"task": "embedding", "data": {"format": "digit_identities"}, "model": "embedder", **changed}
     path = project / "r.yaml"
     path.write_text(yaml.safe_dump(recipe))

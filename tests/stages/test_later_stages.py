@@ -39,5 +39,9 @@ def test_a_run_that_could_not_end_does_not_begin(overrides: dict[str, Any], said
 def test_one_process_at_a_time_is_inside(project: Path) -> None:
     import fcntl
 
-    with projects.locked("train-abc"), (project / ".cvflow" / "train-abc.lock").open("w") as other, pytest.raises(BlockingIOError):
+    with (
+        projects.locked("train-abc"),
+        (project / ".cvflow" / "train-abc.lock").open("w") as other,
+        pytest.raises(BlockingIOError),
+    ):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,10 +20,34 @@ ACCURACY, LOSS = Objective("accuracy", "max"), Objective("loss", "min")
     ("threshold", "objective", "score", "champion", "promoted", "reason"),
     [
         pytest.param(None, ACCURACY, 0.5, None, True, "champion: accuracy 0.5000", id="the first"),
-        pytest.param(None, ACCURACY, 0.9, 0.8, True, "champion: accuracy 0.9000, the former champion's 0.8000", id="better"),
+        pytest.param(
+            None,
+            ACCURACY,
+            0.9,
+            0.8,
+            True,
+            "champion: accuracy 0.9000, the former champion's 0.8000",
+            id="better",
+        ),
         pytest.param(None, ACCURACY, 0.8, 0.8, True, "champion: accuracy 0.8000, the former", id="as good"),
-        pytest.param(None, ACCURACY, 0.7, 0.8, False, "challenger: accuracy 0.7000 is not as good as the champion's 0.8000", id="worse"),
-        pytest.param(0.95, ACCURACY, 0.94, None, False, "challenger: accuracy 0.9400 does not reach the threshold 0.95", id="too low"),
+        pytest.param(
+            None,
+            ACCURACY,
+            0.7,
+            0.8,
+            False,
+            "challenger: accuracy 0.7000 is not as good as the champion's 0.8000",
+            id="worse",
+        ),
+        pytest.param(
+            0.95,
+            ACCURACY,
+            0.94,
+            None,
+            False,
+            "challenger: accuracy 0.9400 does not reach the threshold 0.95",
+            id="too low",
+        ),
         pytest.param(0.95, ACCURACY, 0.95, None, True, "champion", id="just reached"),
         pytest.param(0.95, ACCURACY, 0.96, 0.97, False, "not as good", id="reached, and worse"),
         pytest.param(0.3, LOSS, 0.2, 0.25, True, "champion: loss 0.2000", id="a lower loss"),
@@ -33,8 +57,20 @@ ACCURACY, LOSS = Objective("accuracy", "max"), Objective("loss", "min")
         pytest.param(0.5, ACCURACY, float("nan"), None, False, "challenger", id="no number, a threshold"),
     ],
 )
-def test_the_rule(threshold: float | None, objective: Objective, score: float, champion: float | None, promoted: bool, reason: str) -> None:
-    decision = decide(Promote(threshold=threshold), objective, {objective.metric: score}, None if champion is None else Standing(champion))
+def test_the_rule(
+    threshold: float | None,
+    objective: Objective,
+    score: float,
+    champion: float | None,
+    promoted: bool,
+    reason: str,
+) -> None:
+    decision = decide(
+        Promote(threshold=threshold),
+        objective,
+        {objective.metric: score},
+        None if champion is None else Standing(champion),
+    )
     assert decision.promoted == promoted
     assert reason in decision.reason
 
@@ -69,5 +105,7 @@ def test_a_worse_error_is_no_champion() -> None:
 
 
 def test_a_figure_that_is_not_measured_is_refused() -> None:
-    with pytest.raises(RequestError, match="register.promote.metric: got 'bad33', expected .* Did you mean 'bad3'"):
+    with pytest.raises(
+        RequestError, match="register.promote.metric: got 'bad33', expected .* Did you mean 'bad3'"
+    ):
         promotion_objective(*asked("stereo", "bad33"), {"epe": 1.0, "bad3": 0.2})

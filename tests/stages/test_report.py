@@ -42,7 +42,14 @@ def test_every_section_is_there(done: Finished) -> None:
     assert titles == ["Results", "Training", "Details", "Images", "Augmentation", "Data", "Lineage"]
     html = Path("runs/good/report.html").read_text()
     assert len(html) < 500_000
-    for said in ("Training time", "Expected calibration error", "Samples of each class", "12 x 12 (32)", "git revision", "models:/good/1"):
+    for said in (
+        "Training time",
+        "Expected calibration error",
+        "Samples of each class",
+        "12 x 12 (32)",
+        "git revision",
+        "models:/good/1",
+    ):
         assert said in html, said
 
 
@@ -61,7 +68,11 @@ def test_without_augmentation_and_times_their_blocks_are_left_out(done: Finished
 
 
 def test_the_time_is_all_of_the_epochs_(done: Finished) -> None:
-    (shares,) = (block for block in next(s for s in sections(done) if s.title == "Training").blocks if isinstance(block, Shares))
+    (shares,) = (
+        block
+        for block in next(s for s in sections(done) if s.title == "Training").blocks
+        if isinstance(block, Shares)
+    )
     summaries = [p.metrics for p in done.points if "epoch" in p.metrics]
     assert shares.parts["backward"] == pytest.approx(sum(m["seconds_backward"] for m in summaries))
     assert list(shares.parts)[:4] == ["data", "forward", "backward", "optimizer"]
@@ -88,7 +99,9 @@ def test_images_that_are_mixed_are_shown_as_they_were(done: Finished, name: str)
     rows, recipe, task = mixed.dataset.split("train"), mixed.recipe, mixed.task
     order = task.sampler(recipe, mixed.dataset.info).order(rows, recipe.seed, 1)
     transform = task.transforms(recipe, "train")
-    batches = list(train_batches(task, rows, transform, order, 3, 0, 1, 1, recipe.seed, mix=build("mix", chosen)))
+    batches = list(
+        train_batches(task, rows, transform, order, 3, 0, 1, 1, recipe.seed, mix=build("mix", chosen))
+    )
     seen = torch.cat([batch.images["image"] for batch in batches])
     shown = Epoch(mixed, 1, recipe)
     assert shown.taken == set(order[: len(seen)])
@@ -101,13 +114,19 @@ def test_images_that_are_mixed_are_shown_as_they_were(done: Finished, name: str)
 
 
 def test_a_pass_without_augmentation_is_not_shown_as_augmented(done: Finished) -> None:
-    (strips,) = augmented(trained_by(done, phases=({"epochs": 2}, {"kind": {"name": "fit"}, "epochs": 9}, {"epochs": 2})))
+    (strips,) = augmented(
+        trained_by(done, phases=({"epochs": 2}, {"kind": {"name": "fit"}, "epochs": 9}, {"epochs": 2}))
+    )
     assert list(strips.columns) == ["plain", "epoch 1", "epoch 2", "epoch 4", "epoch 5"]
 
 
 def test_the_worst_answers_come_first_with_their_own_images(done: Finished) -> None:
-    worst, best = (block for section in sections(done) for block in section.blocks if isinstance(block, Gallery))
-    rows = sorted(pq.read_table("runs/good/evaluation/predictions.parquet").to_pylist(), key=lambda row: row["quality"])
+    worst, best = (
+        block for section in sections(done) for block in section.blocks if isinstance(block, Gallery)
+    )
+    rows = sorted(
+        pq.read_table("runs/good/evaluation/predictions.parquet").to_pylist(), key=lambda row: row["quality"]
+    )
     test = done.dataset.split("test")
     paths = dict(zip(test.column("id"), test.column("path"), strict=True))
     assert [i.note for i in worst.items] == [paths[row["id"]] for row in rows[:12]]
@@ -133,7 +152,10 @@ def test_samples_are_found_by_their_own_ids(done: Finished) -> None:
     vars(other)["task"] = task
     ids = done.dataset.split("test").column("id")
     found = other.find([f"{ids[3]}#1", f"{ids[5]}#0"])
-    assert {name: shown.row["id"] for name, shown in found.items()} == {f"{ids[3]}#1": ids[3], f"{ids[5]}#0": ids[5]}
+    assert {name: shown.row["id"] for name, shown in found.items()} == {
+        f"{ids[3]}#1": ids[3],
+        f"{ids[5]}#0": ids[5],
+    }
 
 
 def test_mlflow_has_the_report_once_and_the_latest(done: Finished, tmp_path: Path) -> None:
@@ -145,7 +167,12 @@ def test_mlflow_has_the_report_once_and_the_latest(done: Finished, tmp_path: Pat
 
     before = artifacts(), artifacts("plots")
     assert {"report.html", "data.html", "plots"} <= set(before[0])
-    assert {"plots/training-loss.html", "plots/confusion.html", "plots/reliability.html", "plots/per-class.html"} <= set(before[1])
+    assert {
+        "plots/training-loss.html",
+        "plots/confusion.html",
+        "plots/reliability.html",
+        "plots/per-class.html",
+    } <= set(before[1])
     Path("runs/good/report.html").unlink()
     report(done.run)
     assert (artifacts(), artifacts("plots")) == before

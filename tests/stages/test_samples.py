@@ -74,7 +74,9 @@ def sample(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         warnings.simplefilter("ignore")
         patch.chdir(tmp_path_factory.mktemp(request.param))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        write_entry(request.param, make_entry(shipped()[request.param], {**QUICK, **SAMPLES[request.param].overrides}))
+        write_entry(
+            request.param, make_entry(shipped()[request.param], {**QUICK, **SAMPLES[request.param].overrides})
+        )
         for stage in ["resolve", *(stage.name for stage in STAGES)]:
             run_stage(stage, request.param)
         yield request.param
@@ -92,7 +94,9 @@ def test_the_report_shows_what_the_task_measures_and_draws(sample: str) -> None:
     assert {"Results", "Training", "Details", "Data", "Lineage"} <= set(found)
     assert sorted(block.kind for block in found["Details"]) == expected.blocks
     html = Run(sample).path("report.html").read_text()
-    assert [word for word in [*expected.words, done.objective.metric.replace("_", " ")] if word not in html] == []
+    assert [
+        word for word in [*expected.words, done.objective.metric.replace("_", " ")] if word not in html
+    ] == []
     if done.task.compared_by:  # no answer is better than another by itself
         assert "Images" not in found
         return
@@ -102,7 +106,9 @@ def test_the_report_shows_what_the_task_measures_and_draws(sample: str) -> None:
     shown = [item for gallery in (worst, best) for item in gallery.items]
     assert len(shown) == 2 * min(12, done.dataset.info.counts["test"])
     height, width = done.recipe.image.size
-    assert all(item.image.shape[1] > item.image.shape[0] * width / height for item in shown), "truth and answer beside each other"
+    assert all(item.image.shape[1] > item.image.shape[0] * width / height for item in shown), (
+        "truth and answer beside each other"
+    )
     assert all(item.image.std() > 0 for item in shown)
     assert html.count("data:image/png;base64,") >= len(shown)
 
@@ -144,19 +150,29 @@ def ray_ends() -> Iterator[None]:
 @pytest.mark.ray
 @pytest.mark.usefixtures("project", "ray_ends")
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_search_compares_trials_by_the_task_s_own_objective(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_compares_trials_by_the_task_s_own_objective(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    search = {"search.space.train.optimizer.lr": [1e-6, 1e-3], "search.algorithm": "grid", "search.concurrency": 1}
+    search = {
+        "search.space.train.optimizer.lr": [1e-6, 1e-3],
+        "search.algorithm": "grid",
+        "search.concurrency": 1,
+    }
     write_entry(name, make_entry(shipped()[name], {**QUICK, **SAMPLES[name].overrides, **search}))
     for stage in ("resolve", "prepare", "tune"):
         run_stage(stage, name)
     run = Run(name)
     found, objective = read_results(run), build("task", run.recipe.task).objective(run.recipe)
     assert (found["metric"], found["direction"]) == (f"val_{objective.metric}", objective.direction)
-    assert [(trial["state"], trial["epochs"], trial["reason"]) for trial in found["trials"]] == [("done", 1, "")] * 2
+    assert [(trial["state"], trial["epochs"], trial["reason"]) for trial in found["trials"]] == [
+        ("done", 1, "")
+    ] * 2
     best, worse = found["trials"]
     assert {best["params"]["train.optimizer.lr"], worse["params"]["train.optimizer.lr"]} == {1e-6, 1e-3}
-    assert best["metrics"]["val_loss"] != worse["metrics"]["val_loss"], "which every task has, whatever its losses are called"
+    assert best["metrics"]["val_loss"] != worse["metrics"]["val_loss"], (
+        "which every task has, whatever its losses are called"
+    )
     for trial in (best, worse):
         assert trial["score"] == trial["metrics"][found["metric"]]
     assert best["score"] == worse["score"] or objective.better(best["score"], worse["score"])

@@ -30,7 +30,10 @@ from cvflow.stages.tune.trial_recipe import WithoutTest, trial_recipe, with_para
 from cvflow.tasks.base import ANY_DATA
 from cvflow.verbs.search import drawn
 
-SPACE = {"search.space.train.optimizer.lr": "loguniform(1e-3, 1)", "search.space.model.backbone": "choice(lenet, mlp)"}
+SPACE = {
+    "search.space.train.optimizer.lr": "loguniform(1e-3, 1)",
+    "search.space.model.backbone": "choice(lenet, mlp)",
+}
 ELSEWHERE = "Leave it out, or type train.optimizer.name=rmsprop, which has it."
 SHARED = "All trials share one dataset"
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -47,7 +50,9 @@ def section(recipe: dict[str, Any]) -> Any:
 @pytest.fixture
 def run(project: Path) -> Run:
     """A run with a space, prepared."""
-    projects.write_entry("digits", projects.make_entry(projects.adopt(projects.locate("digits")), {**SPACE, "train.epochs": 3}))
+    projects.write_entry(
+        "digits", projects.make_entry(projects.adopt(projects.locate("digits")), {**SPACE, "train.epochs": 3})
+    )
     run = Run("digits")
     resolve(run)
     prepare(run)
@@ -81,9 +86,21 @@ def test_params_that_make_no_recipe_together_are_refused() -> None:
         ({"predict.batch_size": [1]}, "search.space.predict.batch_size", "Type it as a plain value."),
         ({"task.name": ["a"]}, "search.space.task.name", "Type it as a plain value."),
         ({"seed": {"choice": [1], "when": {"train.epoch": 3}}}, "search.space.seed", ""),
-        ({"data.split.seed": [1]}, "search.space.data.split.seed", f"{SHARED}: type it as a plain value, for a search of its own."),
-        ({"train.batch_size": "uniform(8, 64)"}, "search.space.train.batch_size", "Type int(8,64) for whole numbers."),
-        ({"train.epochs": "loguniform(1, 16)"}, "search.space.train.epochs", "Type logint(1,16) for whole numbers."),
+        (
+            {"data.split.seed": [1]},
+            "search.space.data.split.seed",
+            f"{SHARED}: type it as a plain value, for a search of its own.",
+        ),
+        (
+            {"train.batch_size": "uniform(8, 64)"},
+            "search.space.train.batch_size",
+            "Type int(8,64) for whole numbers.",
+        ),
+        (
+            {"train.epochs": "loguniform(1, 16)"},
+            "search.space.train.epochs",
+            "Type logint(1,16) for whole numbers.",
+        ),
         ({"train.optimizer": ["sgdd", "adam"]}, "search.space.train.optimizer name", "Did you mean 'sgd'?"),
         (
             {"train.optimizer.momentum": {"choice": [0.5], "when": {"train.optimizer": "adam"}}},
@@ -118,28 +135,47 @@ def test_an_option_stays_whether_the_name_is_typed_before_it_or_after() -> None:
 
 
 def test_faults_of_every_kind_are_said_at_once() -> None:
-    keys = {"search.space.train.lr": [1], "search.space.image.size": [[8, 8], [2, 2]], "search.space.seed": [1, 2]}
-    recipe = base(**keys, **{"search.algorithm": "grid", "search.samples": 3, "data.split.train_on_val": True})
+    keys = {
+        "search.space.train.lr": [1],
+        "search.space.image.size": [[8, 8], [2, 2]],
+        "search.space.seed": [1, 2],
+    }
+    recipe = base(
+        **keys, **{"search.algorithm": "grid", "search.samples": 3, "data.split.train_on_val": True}
+    )
     with pytest.raises(RequestError) as caught:
         check_search(recipe, section(recipe))
     found = [fault.where for fault in caught.value.faults]
-    assert found == ["search.space.train.lr", "search.samples", "data.split.train_on_val", "search.space.image.size image.size"]
+    assert found == [
+        "search.space.train.lr",
+        "search.samples",
+        "data.split.train_on_val",
+        "search.space.image.size image.size",
+    ]
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"metric": "macro_f2"}, ["search.metric: got 'macro_f2', expected one of .*. Did you mean 'macro_f1'?"]),
+        (
+            {"metric": "macro_f2"},
+            ["search.metric: got 'macro_f2', expected one of .*. Did you mean 'macro_f1'?"],
+        ),
         ({"metric": "xyz"}, ["search.metric: got 'xyz', expected one of .*. Type search.metric=accuracy."]),
         ({"metric": "top5_accuracy"}, []),
         ({"metric": "loss"}, []),
-        ({"algorithm": "grid", "max_epochs": 20}, ["search.max_epochs: got 20 epochs for a grid of 6 points of 4 or more each, .* 24."]),
+        (
+            {"algorithm": "grid", "max_epochs": 20},
+            ["search.max_epochs: got 20 epochs for a grid of 6 points of 4 or more each, .* 24."],
+        ),
         ({"algorithm": "grid", "max_epochs": 21}, []),  # the last begins before they are used up
         ({"algorithm": "grid", "max_epochs": 6, "scheduler": "asha"}, []),  # which may end each after one
         ({"algorithm": "random", "max_epochs": 5}, []),
     ],
 )
-def test_what_no_trial_reports_and_what_the_limits_do_not_pay_for(options: dict[str, Any], expected: list[str]) -> None:
+def test_what_no_trial_reports_and_what_the_limits_do_not_pay_for(
+    options: dict[str, Any], expected: list[str]
+) -> None:
     written = {f"search.{key}": value for key, value in options.items()}
     space = {"search.space.train.epochs": [4, 5], "search.space.seed": [1, 2, 3]}
     recipe = base(**space, **written)
@@ -149,20 +185,30 @@ def test_what_no_trial_reports_and_what_the_limits_do_not_pay_for(options: dict[
     except RequestError as error:
         found = [str(fault) for fault in error.faults]
     assert len(found) == len(expected)
-    assert all(re.search(pattern.replace("?", r"\?"), said) for pattern, said in zip(expected, found, strict=True)), found
+    assert all(
+        re.search(pattern.replace("?", r"\?"), said) for pattern, said in zip(expected, found, strict=True)
+    ), found
 
 
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
         ({"search.space.image.size": [[24, 24], [2, 2]]}, "search.space.image.size"),
-        ({"data.split.train_on_val": True}, "data.split.train_on_val: got true, which leaves no val split, expected images to compare"),
-        ({"data.split.test": 1}, "data.split.test: got 1, which leaves no val split, .* Type data.split.test=0.2."),
+        (
+            {"data.split.train_on_val": True},
+            "data.split.train_on_val: got true, which leaves no val split, expected images to compare",
+        ),
+        (
+            {"data.split.test": 1},
+            "data.split.test: got 1, which leaves no val split, .* Type data.split.test=0.2.",
+        ),
         ({"data.split.val": 0}, ""),  # the data may have a val split of its own
         ({"image.size": [2, 2]}, ""),  # the model itself cannot be built, which is no fault of the search
     ],
 )
-def test_what_can_be_known_without_data_is_refused_before_any_is_prepared(written: dict[str, Any], expected: str) -> None:
+def test_what_can_be_known_without_data_is_refused_before_any_is_prepared(
+    written: dict[str, Any], expected: str
+) -> None:
     recipe = base(**{**SPACE, **written})
     if not expected:
         check_search(recipe, section(recipe))
@@ -181,7 +227,12 @@ def test_the_model_of_every_shipped_recipe_can_be_tried_without_data(name: str) 
 
 def test_a_condition_makes_a_key_right() -> None:
     written = {"choice": [0.1, 0.9], "when": {"train.optimizer": "sgd"}}
-    recipe = base(**{"search.space.train.optimizer": "choice(adam, sgd)", "search.space.train.optimizer.momentum": written})
+    recipe = base(
+        **{
+            "search.space.train.optimizer": "choice(adam, sgd)",
+            "search.space.train.optimizer.momentum": written,
+        }
+    )
     check_search(recipe, section(recipe))
 
 
@@ -189,14 +240,20 @@ def test_population_based_training_takes_only_what_may_change_under_way() -> Non
     recipe = base(**SPACE, **{"search.scheduler": "pbt", "compute.workers": 2})
     with pytest.raises(RequestError) as caught:
         check_search(recipe, section(recipe))
-    assert [fault.where for fault in caught.value.faults] == ["search.scheduler", "search.space.model.backbone"]
+    assert [fault.where for fault in caught.value.faults] == [
+        "search.scheduler",
+        "search.space.model.backbone",
+    ]
 
 
 def test_what_is_compared_and_what_can_be_built(run: Run) -> None:
     dataset = PreparedDataset(run.path("data"))
     search = run.recipe.search
     assert search_objective(run.resolved, search, dataset) == ("accuracy", "max")
-    assert search_objective(run.resolved, search.model_copy(update={"metric": "loss"}), dataset) == ("loss", "min")
+    assert search_objective(run.resolved, search.model_copy(update={"metric": "loss"}), dataset) == (
+        "loss",
+        "min",
+    )
     with pytest.raises(RequestError, match="Did you mean 'accuracy'"):
         search_objective(run.resolved, search.model_copy(update={"metric": "acuracy"}), dataset)
     check_models(run.resolved, search, dataset)
@@ -226,7 +283,11 @@ def searched(run: Run, tmp_path: Path) -> Callable[[str], Conductor]:
         while (trial := conductor.ask()) is not None:
             summary = {"epoch": 1.0, "val_accuracy": scores.random(), "val_loss": 1.0}
             History(conductor.trial_folder(trial.number) / "history.jsonl").append([Point(1, 0.0, summary)])
-            conductor.end(trial.number, "failed" if trial.number == 11 else "done", "no <memory>" if trial.number == 11 else "")
+            conductor.end(
+                trial.number,
+                "failed" if trial.number == 11 else "done",
+                "no <memory>" if trial.number == 11 else "",
+            )
         return conductor
 
     return make
@@ -272,5 +333,7 @@ def test_limits_under_which_no_trial_begins_are_named(run: Run, tmp_path: Path) 
     assert conductor.ask() is None
     write_results(run, conductor)
     assert read_results(run)["trials"] == []
-    with pytest.raises(CvflowError, match="no trial began: search.max_hours=1e-12 are over. With a higher limit"):
+    with pytest.raises(
+        CvflowError, match="no trial began: search.max_hours=1e-12 are over. With a higher limit"
+    ):
         check_found(conductor)

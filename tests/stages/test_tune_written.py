@@ -22,7 +22,9 @@ def test_the_faults_of_a_search_stand_where_they_were_written(write: Callable[..
     with pytest.raises(RequestError) as caught:
         resolve_layers(load(path, {}))
     expected = "a least value above 0 for a logarithmic range"
-    assert caught.value.faults == (Fault("mine.yaml:6 search.space.train.optimizer.lr", "'loguniform(0, 1)'", expected),)
+    assert caught.value.faults == (
+        Fault("mine.yaml:6 search.space.train.optimizer.lr", "'loguniform(0, 1)'", expected),
+    )
 
 
 PLUGIN = """
@@ -46,11 +48,18 @@ PLUGIN = """
 """
 
 
-def test_a_search_over_a_plugin_is_checked_again_where_the_recipe_was_resolved_before(write: Callable[..., Path]) -> None:
-    write(own_py=PLUGIN, mine_yaml=f"extends: {projects.locate('digits')}\nplugins: [own.py]\nmodel: {{backbone: own}}\n")
+def test_a_search_over_a_plugin_is_checked_again_where_the_recipe_was_resolved_before(
+    write: Callable[..., Path],
+) -> None:
+    write(
+        own_py=PLUGIN,
+        mine_yaml=f"extends: {projects.locate('digits')}\nplugins: [own.py]\nmodel: {{backbone: own}}\n",
+    )
     space = {"search.space.model.backbone.width": [4, 8]}
     check("mine.yaml", space, "mine-search")
-    for module in [name for name in sys.modules if name.startswith("cvflow_plugin_")]:  # as in another process
+    for module in [
+        name for name in sys.modules if name.startswith("cvflow_plugin_")
+    ]:  # as in another process
         registry.forget(module)
         del sys.modules[module]
     plugins._loaded.clear()

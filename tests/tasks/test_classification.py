@@ -52,7 +52,9 @@ class Linear(nn.Module):
 
 @pytest.fixture
 def batch() -> Batch:
-    images = torch.randint(0, 256, (6, 3, 2, 2), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    images = torch.randint(
+        0, 256, (6, 3, 2, 2), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
     labels = torch.tensor([0, 1, 2, 3, 3, 1], dtype=torch.int32)
     return Batch([f"id{i}" for i in range(6)], {"image": images}, {"label": labels})
 
@@ -62,7 +64,9 @@ def test_the_loss_is_torch_s_cross_entropy_as_sum_and_count(batch: Batch, smooth
     task, model = bound(Classification(label_smoothing=smoothing)), Linear()
     losses = task.losses(model, batch)
     assert list(losses) == ["loss"]
-    mean = nn.CrossEntropyLoss(label_smoothing=smoothing)(model(batch.images["image"]), batch.targets["label"].long())
+    mean = nn.CrossEntropyLoss(label_smoothing=smoothing)(
+        model(batch.images["image"]), batch.targets["label"].long()
+    )
     assert losses["loss"].count.item() == 6
     assert (losses["loss"].sum / losses["loss"].count).item() == pytest.approx(mean.item(), rel=1e-6)
     assert losses["loss"].sum.requires_grad
@@ -73,7 +77,9 @@ def test_smoothing_by_hand(batch: Batch) -> None:
     model = Linear()
     smoothed = bound(Classification(label_smoothing=0.1)).losses(model, batch)["loss"].sum
     wanted = 0.9 * F.one_hot(batch.targets["label"].long(), len(CLASSES)) + 0.1 / len(CLASSES)
-    assert smoothed.item() == pytest.approx(-(wanted * model(batch.images["image"]).log_softmax(1)).sum().item(), rel=1e-6)
+    assert smoothed.item() == pytest.approx(
+        -(wanted * model(batch.images["image"]).log_softmax(1)).sum().item(), rel=1e-6
+    )
 
 
 def weighted(chosen: Any, counts: tuple[int, ...] = (1, 2, 3, 4)) -> Classification:
@@ -106,17 +112,23 @@ def test_balanced_classes_weigh_alike_and_one_in_the_mean(batch: Batch) -> None:
 def test_balanced_is_torch_s_weighted_cross_entropy(batch: Batch) -> None:
     task, model = weighted("balanced"), Linear()
     loss = task.losses(model, batch)["loss"]
-    theirs = nn.CrossEntropyLoss(weight=task.weight_C)(model(batch.images["image"]), batch.targets["label"].long())
+    theirs = nn.CrossEntropyLoss(weight=task.weight_C)(
+        model(batch.images["image"]), batch.targets["label"].long()
+    )
     assert (loss.sum / loss.count).item() == pytest.approx(theirs.item(), rel=1e-6)
 
 
 def test_a_class_that_is_not_there_is_named() -> None:
-    with pytest.raises(RequestError, match="'bea', expected a class: one of ant, bee, cat, dog. Did you mean 'bee'"):
+    with pytest.raises(
+        RequestError, match="'bea', expected a class: one of ant, bee, cat, dog. Did you mean 'bee'"
+    ):
         weighted({"bea": 2})
 
 
 def test_classes_named_by_numbers_and_negative_weights() -> None:
-    assert check("task", Component(name="classification", class_weights={3: 2}), "task")[0]["class_weights"] == {"3": 2.0}
+    assert check("task", Component(name="classification", class_weights={3: 2}), "task")[0][
+        "class_weights"
+    ] == {"3": 2.0}
     for wrong in ({"ant": -1}, "balance"):
         _, faults = check("task", Component(name="classification", class_weights=wrong), "task")
         assert [fault.where.startswith("task.class_weights") for fault in faults] == [True]
@@ -128,7 +140,9 @@ def test_decode_names_the_likeliest_class(task: Classification, batch: Batch) ->
     expected = model(batch.images["image"]).softmax(1)
     assert [a.id for a in answers] == batch.ids
     assert [a.values["class"] for a in answers] == [CLASSES[i] for i in expected.argmax(1)]
-    np.testing.assert_allclose([a.values["probabilities"] for a in answers], expected.detach().numpy(), rtol=1e-6)
+    np.testing.assert_allclose(
+        [a.values["probabilities"] for a in answers], expected.detach().numpy(), rtol=1e-6
+    )
     assert all(sum(a.values["probabilities"]) == pytest.approx(1, abs=1e-6) for a in answers)
 
 
@@ -176,9 +190,22 @@ def test_views_are_averaged(task: Classification) -> None:
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A LeNet as initialised, on digits."""
     root = tmp_path_factory.mktemp("classification")
-    prepare(build("format", Component(name="digits"), None), Classification.schema, "classification", SplitRule(), root / "data", 64)
-    sections = {"task": "classification", "data": {"format": "digits"}, "image": {"size": (8, 8), "channels": 1}}
-    session = LocalSession(Compute(device="cpu", threads=1), CheckpointStore(root / "checkpoints"), None, Console())
+    prepare(
+        build("format", Component(name="digits"), None),
+        Classification.schema,
+        "classification",
+        SplitRule(),
+        root / "data",
+        64,
+    )
+    sections = {
+        "task": "classification",
+        "data": {"format": "digits"},
+        "image": {"size": (8, 8), "channels": 1},
+    }
+    session = LocalSession(
+        Compute(device="cpu", threads=1), CheckpointStore(root / "checkpoints"), None, Console()
+    )
     return make_job(Recipe.model_validate(sections), PreparedDataset(root / "data"), session)
 
 
@@ -195,7 +222,9 @@ def test_the_metric_through_evaluate_is_scikit_learn_s(job: Job, measured: Evalu
     probabilities = np.array([p.values["probabilities"] for p in measured.predictions])
     assert measured.metrics["accuracy"] == pytest.approx(accuracy_score(truth, said), abs=1e-12)
     assert measured.metrics["macro_f1"] == pytest.approx(f1_score(truth, said, average="macro"), abs=1e-12)
-    assert measured.metrics["top5_accuracy"] == pytest.approx(top_k_accuracy_score(truth, probabilities, k=5), abs=1e-12)
+    assert measured.metrics["top5_accuracy"] == pytest.approx(
+        top_k_accuracy_score(truth, probabilities, k=5), abs=1e-12
+    )
     normalised = probabilities / probabilities.sum(1, keepdims=True)
     assert measured.metrics["log_loss"] == pytest.approx(log_loss(truth, normalised), rel=1e-6)
     assert measured.metrics["loss"] == pytest.approx(measured.metrics["log_loss"], rel=1e-5)
@@ -229,7 +258,9 @@ def test_the_objective_is_accuracy(job: Job, task: Classification) -> None:
     assert task.objective(job.recipe) == Objective("accuracy", "max")
 
 
-def test_measuring_runs_the_network_once_and_says_what_the_two_would(task: Classification, batch: Batch) -> None:
+def test_measuring_runs_the_network_once_and_says_what_the_two_would(
+    task: Classification, batch: Batch
+) -> None:
     model, runs = Linear(), []
     model.register_forward_hook(lambda *_: runs.append(1))
     losses, raw = task.measure(model, batch)

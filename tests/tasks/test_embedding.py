@@ -40,7 +40,12 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 
 def recipe(task: Any = "embedding", model: Any = "embedder", **train: Any) -> Recipe:
-    sections = {"task": task, "data": {"format": "digit_identities"}, "image": {"size": (16, 44), "channels": 1}, "model": model}
+    sections = {
+        "task": task,
+        "data": {"format": "digit_identities"},
+        "image": {"size": (16, 44), "channels": 1},
+        "model": model,
+    }
     return Recipe.model_validate({**sections, "train": {"batch_size": 16, **train}})
 
 
@@ -59,7 +64,10 @@ def first_batch(task: Embedding, data: PreparedDataset, cfg: Recipe, rows: int =
 
 
 def test_merged_views_are_a_unit_vector_in_their_mean_direction() -> None:
-    raws = [{"embedding": torch.tensor([[1.0, 0.0], [0.6, 0.8]])}, {"embedding": torch.tensor([[0.0, 1.0], [0.6, -0.8]])}]
+    raws = [
+        {"embedding": torch.tensor([[1.0, 0.0], [0.6, 0.8]])},
+        {"embedding": torch.tensor([[0.0, 1.0], [0.6, -0.8]])},
+    ]
     merged = Embedding().merge(raws, [View(), View(mirrored=True)])["embedding"]
     torch.testing.assert_close(merged, torch.tensor([[0.5**0.5, 0.5**0.5], [1.0, 0.0]]))
 
@@ -108,9 +116,13 @@ def test_training_and_measuring_count_the_same_losses(numbers: PreparedDataset) 
         }
 
 
-def test_a_short_training_tells_unseen_numbers_apart(numbers: PreparedDataset, session: Callable[[], LocalSession]) -> None:
+def test_a_short_training_tells_unseen_numbers_apart(
+    numbers: PreparedDataset, session: Callable[[], LocalSession]
+) -> None:
     cfg = recipe(
-        task={"name": "embedding", "loss": {"name": "triplet", "mining": "semi_hard"}}, epochs=8, optimizer={"name": "adamw", "lr": 0.003}
+        task={"name": "embedding", "loss": {"name": "triplet", "mining": "semi_hard"}},
+        epochs=8,
+        optimizer={"name": "adamw", "lr": 0.003},
     )
     before = evaluate(make_job(cfg, numbers, session()), "test", 16)
     job = train(cfg, numbers, session())

@@ -28,7 +28,16 @@ class Seer(nn.Module):
         boxes = []
         for image in images[:, 0]:
             rows, columns = torch.where(image > 127)
-            boxes.append(torch.stack([columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height]))
+            boxes.append(
+                torch.stack(
+                    [
+                        columns.min() / width,
+                        rows.min() / height,
+                        (columns.max() + 1) / width,
+                        (rows.max() + 1) / height,
+                    ]
+                )
+            )
         boxes_B4 = torch.stack(boxes)
         bee_B = 20 * ((boxes_B4[:, 2] - boxes_B4[:, 0]) - (boxes_B4[:, 3] - boxes_B4[:, 1]))
         return {"logits": torch.stack([-bee_B, bee_B], 1), "boxes": boxes_B4}
@@ -43,14 +52,24 @@ def task(**options: Any) -> Localization:
 def row(height: int, width: int, box: tuple[int, int, int, int], label: int) -> Row:
     image = np.zeros((height, width, 3), np.uint8)
     image[box[1] : box[3], box[0] : box[2]] = 255
-    return {"id": f"{height}x{width}", "path": "a.png", "image": encode_png(image), "label": label, "box": list(map(float, box))}
+    return {
+        "id": f"{height}x{width}",
+        "path": "a.png",
+        "image": encode_png(image),
+        "label": label,
+        "box": list(map(float, box)),
+    }
 
 
 ROWS = [row(64, 64, (8, 8, 40, 24), 1), row(48, 96, (30, 10, 50, 40), 0), row(32, 20, (4, 6, 10, 30), 0)]
 
 
 def batch_of(resize: str = "stretch") -> Batch:
-    sections = {"task": "localization", "data": {"format": "digits"}, "image": {"size": (64, 64), "resize": resize}}
+    sections = {
+        "task": "localization",
+        "data": {"format": "digits"},
+        "image": {"size": (64, 64), "resize": resize},
+    }
     fit = task().transforms(Recipe.model_validate(sections), "test")
     return task().collate([fit(sample) for row in ROWS for sample in task().samples(row)])
 
@@ -85,9 +104,13 @@ def test_a_mirrored_view_and_a_crop_are_put_back() -> None:
     mirrored = torch.tensor([[0.6, 0.2, 0.9, 0.8]])
     torch.testing.assert_close(whole(mirrored, (0, 0, 1, 1), True), box)
     torch.testing.assert_close(
-        whole(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), (0.25, 0.0, 0.75, 0.5), False), torch.tensor([[0, 0.25, 0.5, 0.75]])
+        whole(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), (0.25, 0.0, 0.75, 0.5), False),
+        torch.tensor([[0, 0.25, 0.5, 0.75]]),
     )
-    raws = [{"probabilities": torch.eye(2)[:1], "boxes": box}, {"probabilities": torch.eye(2)[1:], "boxes": mirrored}]
+    raws = [
+        {"probabilities": torch.eye(2)[:1], "boxes": box},
+        {"probabilities": torch.eye(2)[1:], "boxes": mirrored},
+    ]
     merged = task().merge(raws, [View(), View(mirrored=True)])
     assert merged["probabilities"].tolist() == [[0.5, 0.5]]
     torch.testing.assert_close(merged["boxes"], box)
@@ -96,7 +119,9 @@ def test_a_mirrored_view_and_a_crop_are_put_back() -> None:
 def test_right_is_class_and_box() -> None:
     made, truth = task(), {"label": 1, "box": np.array([0, 0, 10, 10], np.float32)}
     said = [("bee", [0, 0, 10, 6]), ("bee", [0, 0, 10, 4]), ("ant", [0, 0, 10, 10])]
-    answers = [Prediction("a", {"class": name, "probabilities": [0.4, 0.6], "box": box}) for name, box in said]
+    answers = [
+        Prediction("a", {"class": name, "probabilities": [0.4, 0.6], "box": box}) for name, box in said
+    ]
     assert [made.right(answer, truth) for answer in answers] == [True, False, False]
     assert made.caption(answers[0].values) == "bee 60%"
 
@@ -120,5 +145,7 @@ def test_boxes_are_drawn_with_their_names() -> None:
 
 def test_a_classifier_is_refused() -> None:
     sections = {"task": "localization", "data": {"format": "digits"}, "image": {"size": (32, 32)}}
-    with pytest.raises(RequestError, match="model.name: got 'classifier', expected a model of this task: one of"):
+    with pytest.raises(
+        RequestError, match="model.name: got 'classifier', expected a model of this task: one of"
+    ):
         task().build(Recipe.model_validate(sections), INFO)

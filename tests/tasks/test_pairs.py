@@ -23,12 +23,20 @@ from cvflow.tasks.base import Task
 from cvflow.types import DatasetInfo, Prediction, Sample
 
 TASKS = {"stereo": ("cost_volume_stereo", "disparity"), "flow": ("correlation_flow", "flow")}
-SMALL = {"stereo": {"max_disparity": 12, "channels": 16, "feature_stride": 2, "depth": 1}, "flow": {"channels": (8, 16, 16), "width": 16}}
+SMALL = {
+    "stereo": {"max_disparity": 12, "channels": 16, "feature_stride": 2, "depth": 1},
+    "flow": {"channels": (8, 16, 16), "width": 16},
+}
 SIZE = (32, 48)
 
 
 def recipe(task: str, **more: Any) -> Recipe:
-    data = {"task": task, "data": {"format": "layered_scenes"}, "image": {"size": SIZE}, "model": {"name": TASKS[task][0], **SMALL[task]}}
+    data = {
+        "task": task,
+        "data": {"format": "layered_scenes"},
+        "image": {"size": SIZE},
+        "model": {"name": TASKS[task][0], **SMALL[task]},
+    }
     return Recipe.model_validate({**data, **more})
 
 
@@ -105,7 +113,10 @@ def test_a_mirrored_stereo_view_is_refused() -> None:
 
 
 def test_images_of_different_sizes_are_a_fault() -> None:
-    images = {"first": encode_png(np.zeros((4, 6, 3), np.uint8)), "second": encode_png(np.zeros((4, 5, 3), np.uint8))}
+    images = {
+        "first": encode_png(np.zeros((4, 6, 3), np.uint8)),
+        "second": encode_png(np.zeros((4, 5, 3), np.uint8)),
+    }
     with pytest.raises(ImageFault, match="first and second of different sizes: 5x4, 6x4"):
         list(made("flow").samples({"id": "a", **images}))
 
@@ -140,7 +151,9 @@ def test_a_rows_map_and_an_answer_are_drawn_and_put_in_words(task: str) -> None:
     assert made(task).caption(row).startswith(column)
     assert made(task).caption(sample.truth) == made(task).caption(row)
     answer = Prediction(row["id"], {column: KINDS[column].encode(sample.truth[column] + 1)})
-    assert made(task).quality(answer, sample.truth) == pytest.approx(-1 if task == "stereo" else -(2**0.5), abs=1e-5)
+    assert made(task).quality(answer, sample.truth) == pytest.approx(
+        -1 if task == "stereo" else -(2**0.5), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -174,15 +187,22 @@ def test_the_best_constant_answer(task: str) -> None:
     constant = KINDS[column].decode(answer[column])
     truths = np.stack([np.atleast_3d(sample.truth[column]) for sample in samples])
     assert len(np.unique(constant.reshape(-1, truths.shape[-1]), axis=0)) == 1
-    assert np.allclose(constant.reshape(-1, truths.shape[-1])[0], np.median(np.median(truths, axis=(1, 2)), axis=0))
-    errors = [np.abs(truths - other).mean() for other in (constant.reshape(-1, truths.shape[-1])[0], -8.0, 8.0)]
+    assert np.allclose(
+        constant.reshape(-1, truths.shape[-1])[0], np.median(np.median(truths, axis=(1, 2)), axis=0)
+    )
+    errors = [
+        np.abs(truths - other).mean() for other in (constant.reshape(-1, truths.shape[-1])[0], -8.0, 8.0)
+    ]
     assert errors[0] == min(errors)
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_model_of_another_kind_is_refused(task: str) -> None:
     other = {"stereo": "correlation_flow", "flow": "cost_volume_stereo"}[task]
-    with pytest.raises(RequestError, match=f"model.name: got '{other}', expected a model of .* Type model.name={TASKS[task][0]}"):
+    with pytest.raises(
+        RequestError,
+        match=f"model.name: got '{other}', expected a model of .* Type model.name={TASKS[task][0]}",
+    ):
         made(task).build(recipe(task, model=other), info(task))
 
 

@@ -35,7 +35,14 @@ def faults(task: str, **sections: Mapping[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_nothing_is_refused_without_a_reason(task: str) -> None:
-    assert faults(task, train={"augment": ["vertical_flip", "zoom", "colour_jitter"]}, evaluate={"views": ["five_crops"]}) == []
+    assert (
+        faults(
+            task,
+            train={"augment": ["vertical_flip", "zoom", "colour_jitter"]},
+            evaluate={"views": ["five_crops"]},
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("mix", names("mix"))
@@ -54,25 +61,37 @@ def test_images_are_mixed_only_where_their_annotations_can_be(task: str, mix: st
 def test_no_place_is_hidden_alike_in_two_views(task: str, transform: str) -> None:
     """The hidden place would match where it lies, whatever the disparity or flow there."""
     found = faults(task, train={"augment": ["zoom", transform]})
-    assert [fault.split(",")[0] for fault in found] == ([f"train.augment.1: got {transform}"] if task in ("stereo", "flow") else [])
+    assert [fault.split(",")[0] for fault in found] == (
+        [f"train.augment.1: got {transform}"] if task in ("stereo", "flow") else []
+    )
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_stereo_pair_keeps_its_rows_and_its_sides(task: str) -> None:
     views = {"views": [{"name": "five_crops", "scale": 1.2}, "horizontal_flip"]}
     found = faults(task, train={"augment": ["rotate"]}, evaluate=views, predict=views)
-    wrong = ["train.augment.0: got rotate", "evaluate.views: got horizontal_flip", "predict.views: got horizontal_flip"]
+    wrong = [
+        "train.augment.0: got rotate",
+        "evaluate.views: got horizontal_flip",
+        "predict.views: got horizontal_flip",
+    ]
     assert len(found) == (3 if task == "stereo" else 0)
     assert all(fault.startswith(start) for fault, start in zip(found, wrong, strict=False))
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_last_layer_is_fitted_only_where_there_is_one(task: str) -> None:
-    whole, phase = faults(task, train={"kind": "fit"}), faults(task, train={"phases": [{"kind": "sgd"}, {"kind": "fit"}]})
+    whole, phase = (
+        faults(task, train={"kind": "fit"}),
+        faults(task, train={"phases": [{"kind": "sgd"}, {"kind": "fit"}]}),
+    )
     if task == "classification":
         assert whole == phase == []
     else:
-        assert [fault.split(", expected")[0] for fault in (*whole, *phase)] == ["train.kind: got fit", "train.phases.1.kind: got fit"]
+        assert [fault.split(", expected")[0] for fault in (*whole, *phase)] == [
+            "train.kind: got fit",
+            "train.phases.1.kind: got fit",
+        ]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -95,7 +114,9 @@ def test_a_user_s_model_that_does_not_say_what_it_gives_is_taken_for_a_network()
     register("model", "refusals_test_mine")(mine)
     try:
         assert [faults(task, model={"name": "refusals_test_mine"}) for task in TASKS] == [[]] * len(TASKS)
-        recipe = Recipe.model_validate({"task": "flow", "data": {"format": "digits"}, "model": {"name": "refusals_test_mine"}})
+        recipe = Recipe.model_validate(
+            {"task": "flow", "data": {"format": "digits"}, "model": {"name": "refusals_test_mine"}}
+        )
         with pytest.raises(RequestError, match="expected a model of this task: one of correlation_flow"):
             made("flow").build(recipe, DatasetInfo("flow", (), {}, (), (), ""))
     finally:
@@ -109,16 +130,26 @@ def test_a_stereo_pair_is_mirrored_only_with_the_right_view_s_map(flip: list[str
         for name, read in {**scene.images, **scene.maps}.items():
             suffix = "npz" if name in scene.maps else "png"
             if name != "disparity_right" or scene.id != "scene-00001":
-                path = project / "kitti" / ("test" if scene.split else "train") / name / f"{scene.id}.{suffix}"
+                path = (
+                    project / "kitti" / ("test" if scene.split else "train") / name / f"{scene.id}.{suffix}"
+                )
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(read())
-    text = {"task": "stereo", "data": {"format": "pairs", "source": "kitti"}, "model": "cost_volume_stereo", "train": {"augment": flip}}
+    text = {
+        "task": "stereo",
+        "data": {"format": "pairs", "source": "kitti"},
+        "model": "cost_volume_stereo",
+        "train": {"augment": flip},
+    }
     recipe = project / "kitti.yaml"
     recipe.write_text(yaml.safe_dump(text))
     if not flip:
         resolve_layers(load(recipe, {}))
         return
-    with pytest.raises(RequestError, match=r"train\.augment\.0: got horizontal_flip, without 'disparity_right' of 'train/scene-00001'"):
+    with pytest.raises(
+        RequestError,
+        match=r"train\.augment\.0: got horizontal_flip, without 'disparity_right' of 'train/scene-00001'",
+    ):
         resolve_layers(load(recipe, {}))
     for lost in (project / "kitti/train").glob("*/scene-00001.*"):
         lost.rename(project / "kitti/test" / lost.parent.name / lost.name)
@@ -127,5 +158,7 @@ def test_a_stereo_pair_is_mirrored_only_with_the_right_view_s_map(flip: list[str
 
 def test_they_are_faults_of_the_recipe(repository: Path) -> None:
     layered = load(repository / "pipelines" / "stereo-samples.yaml", {"train.augment": ["rotate"]})
-    with pytest.raises(RequestError, match=r"train\.augment\.0: got rotate, which takes the views off their rows"):
+    with pytest.raises(
+        RequestError, match=r"train\.augment\.0: got rotate, which takes the views off their rows"
+    ):
         resolve_layers(layered)

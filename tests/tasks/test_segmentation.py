@@ -21,7 +21,9 @@ from cvflow.types import Batch, DatasetInfo, Prediction, Row
 
 CLASSES = ("ground", "cat", "dog")
 PIXELS = {"train": {"ground": 800, "cat": 150, "dog": 50}}
-INFO = DatasetInfo("segmentation", CLASSES, {"train": 2}, (0.5,) * 3, (0.25,) * 3, "", {"pixel_counts": PIXELS})
+INFO = DatasetInfo(
+    "segmentation", CLASSES, {"train": 2}, (0.5,) * 3, (0.25,) * 3, "", {"pixel_counts": PIXELS}
+)
 
 
 class Seer(nn.Module):
@@ -34,7 +36,10 @@ class Seer(nn.Module):
         return 20 * nn.functional.one_hot(labels, 3).permute(0, 3, 1, 2).float()
 
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
-        return {"loss": self(images), "aux_loss": torch.zeros(len(images), 3, *images.shape[2:], requires_grad=True)}
+        return {
+            "loss": self(images),
+            "aux_loss": torch.zeros(len(images), 3, *images.shape[2:], requires_grad=True),
+        }
 
 
 def task(**options: Any) -> Segmentation:
@@ -53,8 +58,14 @@ def row(height: int, width: int, id: str = "a") -> Row:
     return {"id": id, "path": f"{id}.png", "image": encode_png(image), "mask": mask.encode(labels)}
 
 
-def batch_of(made: Segmentation, rows: list[Row], resize: str = "stretch", size: tuple[int, int] = (32, 32)) -> Batch:
-    sections = {"task": "segmentation", "data": {"format": "digits"}, "image": {"size": size, "resize": resize}}
+def batch_of(
+    made: Segmentation, rows: list[Row], resize: str = "stretch", size: tuple[int, int] = (32, 32)
+) -> Batch:
+    sections = {
+        "task": "segmentation",
+        "data": {"format": "digits"},
+        "image": {"size": size, "resize": resize},
+    }
     fit = made.transforms(Recipe.model_validate(sections), "test")
     return made.collate([fit(sample) for row in rows for sample in made.samples(row)])
 
@@ -134,5 +145,7 @@ def test_captions_drawings_and_files() -> None:
 
 def test_a_classifier_is_refused() -> None:
     sections = {"task": "segmentation", "data": {"format": "digits"}, "image": {"size": (32, 32)}}
-    with pytest.raises(RequestError, match="model.name: got 'classifier', expected a model of this task: one of"):
+    with pytest.raises(
+        RequestError, match="model.name: got 'classifier', expected a model of this task: one of"
+    ):
         task().build(Recipe.model_validate(sections), INFO)

@@ -55,7 +55,13 @@ def test_a_comparison_has_the_runs_own_figures(compared: Path) -> None:
     assert found.cost["training seconds"][1] is None
     assert found.cost["training fingerprint"][0] == read("good", "model/model.json")["fingerprint"]
     html = Path("runs/compare-good-bad.html").read_text()
-    for said in ("good right, bad wrong", "McNemar", "Validation accuracy", "train.epochs", "All measured on test of"):
+    for said in (
+        "good right, bad wrong",
+        "McNemar",
+        "Validation accuracy",
+        "train.epochs",
+        "All measured on test of",
+    ):
         assert said in html, said
     digest = read("good", "evaluation/metrics.json")["data_digest"]
     assert f'<td title="test of {digest}">test of {digest[:8]}</td>' in html
@@ -100,7 +106,9 @@ def test_the_card_says_what_the_model_has_seen_and_started_from(compared: Path) 
     assert "| started from | random weights |" in card
     path = Path("runs/good/validation.json")
     checked = json.loads(path.read_text())
-    checked["findings"].append({"file": "a.png", "what": "in test, too", "action": "kept", "topic": "train and test share"})
+    checked["findings"].append(
+        {"file": "a.png", "what": "in test, too", "action": "kept", "topic": "train and test share"}
+    )
     path.unlink()
     path.write_text(json.dumps(checked))
     card = model_card(Run("good"), "good", "0")
@@ -110,10 +118,19 @@ def test_the_card_says_what_the_model_has_seen_and_started_from(compared: Path) 
 
 def test_disagreements_are_joined_by_id_whatever_the_order(compared: Path) -> None:
     (before,) = compare(["good", "bad"]).disagreements
-    answers = {name: pq.read_table(f"runs/{name}/evaluation/predictions.parquet").to_pylist() for name in ("good", "bad")}
+    answers = {
+        name: pq.read_table(f"runs/{name}/evaluation/predictions.parquet").to_pylist()
+        for name in ("good", "bad")
+    }
     pairs = [(a["right"], b["right"]) for a, b in zip(answers["good"], answers["bad"], strict=True)]
-    assert (before["only_first"], before["only_second"]) == (pairs.count((True, False)), pairs.count((False, True)))
-    assert (before["both_right"], before["both_wrong"]) == (pairs.count((True, True)), pairs.count((False, False)))
+    assert (before["only_first"], before["only_second"]) == (
+        pairs.count((True, False)),
+        pairs.count((False, True)),
+    )
+    assert (before["both_right"], before["both_wrong"]) == (
+        pairs.count((True, True)),
+        pairs.count((False, False)),
+    )
     assert before["only_first"] > 0
     rewrite(ANSWERS, lambda rows: rows[::-1])
     assert compare(["good", "bad"]).disagreements == [before]
@@ -180,7 +197,10 @@ def test_wrong_names_are_refused(compared: Path, names: list[str], message: str)
 
 def test_a_run_that_is_not_finished_is_named(compared: Path) -> None:
     shutil.rmtree("runs/bad/evaluation")
-    with pytest.raises(RequestError, match=r"runs/bad/evaluation: got nothing, .* Type 'cvflow run pipelines/squares.yaml --name bad'"):
+    with pytest.raises(
+        RequestError,
+        match=r"runs/bad/evaluation: got nothing, .* Type 'cvflow run pipelines/squares.yaml --name bad'",
+    ):
         compare(["good", "bad"])
 
 
@@ -190,9 +210,14 @@ def test_the_verb_prints_tables_or_json(compared: Path) -> None:
     assert tables["MEASURE"] == tables["RECIPE"] == tables["COST"] == ["good", "bad"]
     assert tables["train.epochs"] == ["8", "0"]
     assert tables["page"] == ["page.html"]
-    assert any(line.startswith("of 13 images, only good right: ") and "McNemar's exact test p = " in line for line in lines)
+    assert any(
+        line.startswith("of 13 images, only good right: ") and "McNemar's exact test p = " in line
+        for line in lines
+    )
     said = json.loads(CliRunner().invoke(app, ["compare", "good", "bad", "--json"]).stdout)
-    assert said["metrics"]["accuracy"]["good"] == read("good", "evaluation/metrics.json")["metrics"]["accuracy"]
+    assert (
+        said["metrics"]["accuracy"]["good"] == read("good", "evaluation/metrics.json")["metrics"]["accuracy"]
+    )
     assert said["page"] == "runs/compare-good-bad.html"
 
 

@@ -29,7 +29,9 @@ def raw(project: Path) -> Path:
         for kind in ("cat", "<dog>"):
             (project / "raw" / split / kind).mkdir(parents=True)
             for i in range(count):
-                Image.fromarray(draw.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(project / "raw" / split / kind / f"{i}.png")
+                Image.fromarray(draw.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(
+                    project / "raw" / split / kind / f"{i}.png"
+                )
     shutil.copy(project / "raw/train/cat/0.png", project / "raw/test/cat/leak.png")
     (project / "raw/train/cat/1.png").write_bytes(b"rubbish")
     return project / "raw"
@@ -38,7 +40,11 @@ def raw(project: Path) -> Path:
 def test_the_page(raw: Path, project: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in raw.rglob("*")}
     seen = check_data(raw, out=project / "page.html")
-    assert (seen.format, seen.classes, seen.validation.counts) == ("image_folder", ("<dog>", "cat"), {"train": 23, "val": 0, "test": 7})
+    assert (seen.format, seen.classes, seen.validation.counts) == (
+        "image_folder",
+        ("<dog>", "cat"),
+        {"train": 23, "val": 0, "test": 7},
+    )
     html = (project / "page.html").read_text()
     assert "Train and test share (1)" in html
     assert "the same bytes as" in html
@@ -53,7 +59,10 @@ def test_the_page(raw: Path, project: Path) -> None:
 
 
 def test_the_same_page_twice(raw: Path, project: Path) -> None:
-    assert check_data(raw, out=project / "a.html").page.read_text() == check_data(raw, out=project / "b.html").page.read_text()
+    assert (
+        check_data(raw, out=project / "a.html").page.read_text()
+        == check_data(raw, out=project / "b.html").page.read_text()
+    )
 
 
 def test_as_json_and_in_words(raw: Path) -> None:
@@ -64,7 +73,11 @@ def test_as_json_and_in_words(raw: Path) -> None:
     assert answer["facts"]["sizes"] == [[30, 20, 30]]
     said = CliRunner().invoke(app, ["data", "check", "raw", "--out", "other.html"])
     topics = [line for line in said.stdout.splitlines() if not line.startswith("    ")]
-    assert topics[:3] == ["30 images, 2 classes, read as image_folder", "  train and test share: 1", "  unreadable: 1"]
+    assert topics[:3] == [
+        "30 images, 2 classes, read as image_folder",
+        "  train and test share: 1",
+        "  unreadable: 1",
+    ]
     assert "    train/cat/1.png: not an image" in said.stdout
     assert Path("other.html").is_file()
 
@@ -74,7 +87,10 @@ def test_as_json_and_in_words(raw: Path) -> None:
     [
         ({"format_name": "torchvision"}, "data.format.dataset: got nothing, expected a value"),
         ({"overrides": {"data.format.colour": 1}}, "data.format.colour: got the unknown key 'colour'"),
-        ({"overrides": {"train.epochs": 1}}, "train.epochs: got a key that data check does not read, expected an option of the format"),
+        (
+            {"overrides": {"train.epochs": 1}},
+            "train.epochs: got a key that data check does not read, expected an option of the format",
+        ),
         ({"source": Path("nowhere")}, "PATH: got 'nowhere', expected a folder or file that exists"),
         ({"format_name": "image_foldr"}, "--format: got 'image_foldr'.*Did you mean 'image_folder'"),
         ({"task_name": "clasification"}, "--task: got 'clasification'.*Did you mean 'classification'"),
@@ -110,7 +126,9 @@ def masked(project: Path) -> Path:
     for folder in ("images", "masks"):
         (project / "roads" / folder).mkdir(parents=True)
     for i in range(6):
-        Image.fromarray(draw.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(project / f"roads/images/{i}.png")
+        Image.fromarray(draw.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(
+            project / f"roads/images/{i}.png"
+        )
         labels = draw.choice(np.array([0, 1, 255], np.uint8), (20, 30) if i != 5 else (20, 31))
         Image.fromarray(labels).save(project / f"roads/masks/{i}.png")
     Image.fromarray(np.full((20, 30), 7, np.uint8)).save(project / "roads/masks/4.png")
@@ -121,7 +139,11 @@ def masked(project: Path) -> Path:
 def test_masks_are_checked_and_drawn(masked: Path, project: Path) -> None:
     seen = check_data(masked, task_name="segmentation", out=project / "page.html")
     assert (seen.format, seen.classes, seen.validation.counts["train"]) == ("image_mask", ("road", "sky"), 4)
-    found = {finding.file: finding.what for finding in seen.validation.findings if finding.topic == "wrong annotation"}
+    found = {
+        finding.file: finding.what
+        for finding in seen.validation.findings
+        if finding.topic == "wrong annotation"
+    }
     assert "7 (600 pixels)" in found["images/4.png (masks/4.png)"]
     assert found["images/5.png (masks/5.png)"] == "a mask of 31x20 pixels for an image of 30x20"
     html = (project / "page.html").read_text()
@@ -166,13 +188,30 @@ def people(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "task", "pictures", "said"),
     [
-        (stereo_pairs, "stereo", 4 + 1, "left/0.png (disparity/0.pfm), id 0: a negative disparity at 600 pixels, down to -3"),
-        (motions, "flow", 4 + 1, "first/0.png (flow/0.flo), id 0: a flow of 31x20 pixels for an image of 30x20"),
+        (
+            stereo_pairs,
+            "stereo",
+            4 + 1,
+            "left/0.png (disparity/0.pfm), id 0: a negative disparity at 600 pixels, down to -3",
+        ),
+        (
+            motions,
+            "flow",
+            4 + 1,
+            "first/0.png (flow/0.flo), id 0: a flow of 31x20 pixels for an image of 30x20",
+        ),
         (boxes, "localization", 4 + 1, "0.png (boxes.csv:2): a box"),
-        (people, "embedding", 5 + 1, "carl/0.png: the only image of 'carl': there is none to compare it with"),
+        (
+            people,
+            "embedding",
+            5 + 1,
+            "carl/0.png: the only image of 'carl': there is none to compare it with",
+        ),
     ],
 )
-def test_every_task_s_data_are_checked_and_drawn(make: Callable[[Path], None], task: str, pictures: int, said: str, project: Path) -> None:
+def test_every_task_s_data_are_checked_and_drawn(
+    make: Callable[[Path], None], task: str, pictures: int, said: str, project: Path
+) -> None:
     """All that can be used, and what is found."""
     make(project / "raw")
     seen = check_data(project / "raw", task_name=task, out=project / "page.html")
@@ -184,11 +223,16 @@ def test_every_task_s_data_are_checked_and_drawn(make: Callable[[Path], None], t
 
 
 def test_data_of_another_task_are_named(masked: Path, raw: Path) -> None:
-    with pytest.raises(RequestError, match=r"--task: got 'classification', expected a task that .*Type --task segmentation\."):
+    with pytest.raises(
+        RequestError, match=r"--task: got 'classification', expected a task that .*Type --task segmentation\."
+    ):
         check_data(masked, out=Path("page.html"))
     others = r"Type --task classification or --task embedding\."
     with pytest.raises(RequestError, match=rf"--task: got 'segmentation', expected a task that .*{others}"):
         check_data(raw, task_name="segmentation", out=Path("page.html"))
-    for name, task, said in (("image_mask", "classification", "label"), ("image_folder", "flow", "first, flow, second")):
+    for name, task, said in (
+        ("image_mask", "classification", "label"),
+        ("image_folder", "flow", "first, flow, second"),
+    ):
         with pytest.raises(RequestError, match=f"expected {said}, which {task} needs. They would do for"):
             check_data(masked if name == "image_mask" else raw, name, task, out=Path("page.html"))

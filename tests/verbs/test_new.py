@@ -32,13 +32,49 @@ Folder = Callable[..., Path]
 @pytest.mark.parametrize(
     ("size", "mode", "expected"),
     [
-        ((12, 12), "L", {"size": [32, 32], "channels": 1, "resize": "stretch", "backbone": "cifar_resnet", "crop": "random_crop"}),
-        ((60, 50), "RGB", {"size": [64, 64], "channels": 3, "resize": "stretch", "backbone": "cifar_resnet", "crop": "random_crop"}),
-        ((300, 250), "L", {"size": [224, 224], "channels": 1, "resize": "crop", "backbone": "torchvision", "crop": "random_resized_crop"}),
+        (
+            (12, 12),
+            "L",
+            {
+                "size": [32, 32],
+                "channels": 1,
+                "resize": "stretch",
+                "backbone": "cifar_resnet",
+                "crop": "random_crop",
+            },
+        ),
+        (
+            (60, 50),
+            "RGB",
+            {
+                "size": [64, 64],
+                "channels": 3,
+                "resize": "stretch",
+                "backbone": "cifar_resnet",
+                "crop": "random_crop",
+            },
+        ),
+        (
+            (300, 250),
+            "L",
+            {
+                "size": [224, 224],
+                "channels": 1,
+                "resize": "crop",
+                "backbone": "torchvision",
+                "crop": "random_resized_crop",
+            },
+        ),
         (
             (140, 110),
             "RGB",
-            {"size": [128, 128], "channels": 3, "resize": "crop", "backbone": "torchvision", "crop": "random_resized_crop"},
+            {
+                "size": [128, 128],
+                "channels": 3,
+                "resize": "crop",
+                "backbone": "torchvision",
+                "crop": "random_resized_crop",
+            },
         ),
     ],
     ids=["small grey", "small colour", "big grey", "big colour"],
@@ -47,7 +83,9 @@ def test_the_recipe_fits_the_images(
     folder: Folder, resolved: Callable[..., Any], size: tuple[int, int], mode: str, expected: dict[str, Any]
 ) -> None:
     path, summary = new_recipe("mine", "classification", folder("raw", {"cat": 3, "dog": 3}, size, mode))
-    assert summary.startswith(f"6 images, 2 classes (cat, dog), {'grey' if mode == 'L' else 'colour'}, read as image_folder")
+    assert summary.startswith(
+        f"6 images, 2 classes (cat, dog), {'grey' if mode == 'L' else 'colour'}, read as image_folder"
+    )
     assert path.read_text().startswith("# cvflow run mine\n")
     recipe = resolved(path).recipe
     assert recipe["image"] == {key: expected[key] for key in ("size", "channels", "resize")}
@@ -56,7 +94,9 @@ def test_the_recipe_fits_the_images(
     assert read_runs() == {"mine": {"recipe": "pipelines/mine.yaml", "source": "raw", "overrides": {}}}
 
 
-def test_colour_counts_where_one_image_has_it_and_unreadable_ones_are_counted(folder: Folder, project: Path) -> None:
+def test_colour_counts_where_one_image_has_it_and_unreadable_ones_are_counted(
+    folder: Folder, project: Path
+) -> None:
     raw = folder("raw", {"a": 4, "b": 4})
     folder("colour", {"a": 1, "b": 1}, mode="RGB")
     (project / "colour/a/0.png").rename(raw / "a" / "9.png")
@@ -66,7 +106,9 @@ def test_colour_counts_where_one_image_has_it_and_unreadable_ones_are_counted(fo
     assert yaml.safe_load(path.read_text())["image"]["channels"] == 3
 
 
-def test_data_outside_the_project(folder: Folder, project: Path, monkeypatch: pytest.MonkeyPatch, resolved: Callable[..., Any]) -> None:
+def test_data_outside_the_project(
+    folder: Folder, project: Path, monkeypatch: pytest.MonkeyPatch, resolved: Callable[..., Any]
+) -> None:
     raw = folder("raw", {"a": 2, "b": 2}).absolute()
     (project / "work").mkdir()
     monkeypatch.chdir("work")
@@ -80,7 +122,12 @@ def test_data_outside_the_project(folder: Folder, project: Path, monkeypatch: py
     [
         ({}, "mine", "classification", "no images in class folders"),
         ({"a": 2}, "mine", "classification", "one class: 'a'"),
-        ({"a": 1, "b": 1}, "mi ne", "classification", "NAME: got 'mi ne', expected letters.*Type 'cvflow new mi-ne"),
+        (
+            {"a": 1, "b": 1},
+            "mi ne",
+            "classification",
+            "NAME: got 'mi ne', expected letters.*Type 'cvflow new mi-ne",
+        ),
         ({"a": 1, "b": 1}, "../../evil", "classification", "NAME: got '../../evil'"),
         ({"a": 1, "b": 1}, "a b/c", "classification", "NAME: got 'a b/c'"),
         ({"a": 1, "b": 1}, "mine", "clasification", "Did you mean 'classification'"),
@@ -155,7 +202,9 @@ def _masks(size: tuple[int, int]) -> None:
 def _boxes(size: tuple[int, int]) -> None:
     for i in range(8):
         _noise(Path(f"raw/{i}.png"), size, i)
-    Path("raw/boxes.csv").write_text("path,label,xmin,ymin,xmax,ymax\n" + "".join(f"{i}.png,{'ab'[i % 2]},1,2,9,8\n" for i in range(8)))
+    Path("raw/boxes.csv").write_text(
+        "path,label,xmin,ymin,xmax,ymax\n" + "".join(f"{i}.png,{'ab'[i % 2]},1,2,9,8\n" for i in range(8))
+    )
 
 
 def _pairs(size: tuple[int, int], first: str, second: str, kind: str, channels: tuple[int, ...]) -> None:
@@ -163,12 +212,17 @@ def _pairs(size: tuple[int, int], first: str, second: str, kind: str, channels: 
     for i in range(8):
         _noise(Path(f"raw/{first}/{i}.png"), size, i)
         _noise(Path(f"raw/{second}/{i}.png"), size, i + 100)
-        Path(f"raw/{kind}/{i}.npz").write_bytes(KINDS[kind].encode(np.full((*size, *channels), 2, np.float32)))
+        Path(f"raw/{kind}/{i}.npz").write_bytes(
+            KINDS[kind].encode(np.full((*size, *channels), 2, np.float32))
+        )
 
 
 TASKS: dict[str, tuple[Callable[[tuple[int, int]], None], str]] = {
     "classification": (_class_folders, "8 images, 2 classes (a, b), colour, read as image_folder"),
-    "embedding": (_identity_folders, "12 images, 6 identities (s0, s1, s2, s3, s4, s5), colour, read as identity_folder"),
+    "embedding": (
+        _identity_folders,
+        "12 images, 6 identities (s0, s1, s2, s3, s4, s5), colour, read as identity_folder",
+    ),
     "flow": (lambda size: _pairs(size, "first", "second", "flow", (2,)), "8 pairs, colour, read as pairs"),
     "localization": (_boxes, "8 images, 2 classes (a, b), colour, read as boxes_csv"),
     "segmentation": (_masks, "8 images, 2 classes (road, sky), colour, read as image_mask"),
@@ -182,7 +236,9 @@ def test_every_task_has_data_to_look_at() -> None:
 
 @pytest.mark.parametrize("size", [(20, 30), (90, 130)], ids=["small", "large"])
 @pytest.mark.parametrize("name", TASKS)
-def test_the_recipe_of_every_task_trains(name: str, size: tuple[int, int], project: Path, resolved: Callable[..., Any]) -> None:
+def test_the_recipe_of_every_task_trains(
+    name: str, size: tuple[int, int], project: Path, resolved: Callable[..., Any]
+) -> None:
     """Prepared, resolved and built; a batch as in training has a finite loss with a gradient."""
     make, said = TASKS[name]
     make(size)
@@ -211,7 +267,10 @@ def _zip(raw: Path) -> Path:
 
 
 def _manifest(raw: Path) -> Path:
-    lines = [f"{path},{path.parent.name},{'test' if path.stem == '0' else 'train'}\n" for path in sorted(raw.glob("*/*.png"))]
+    lines = [
+        f"{path},{path.parent.name},{'test' if path.stem == '0' else 'train'}\n"
+        for path in sorted(raw.glob("*/*.png"))
+    ]
     Path("labels.csv").write_text("path,label,split\n" + "".join(lines))
     return Path("labels.csv")
 
@@ -234,10 +293,17 @@ def _eurosat(raw: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("make", "format"),
-    [(_zip, "image_folder"), (_manifest, "manifest"), (_parquet, "huggingface"), (_eurosat, {"name": "torchvision", "dataset": "EuroSAT"})],
+    [
+        (_zip, "image_folder"),
+        (_manifest, "manifest"),
+        (_parquet, "huggingface"),
+        (_eurosat, {"name": "torchvision", "dataset": "EuroSAT"}),
+    ],
     ids=["zip", "manifest", "parquet", "torchvision"],
 )
-def test_every_format_is_recognised(folder: Folder, resolved: Callable[..., Any], make: Callable[[Path], Path], format: Any) -> None:
+def test_every_format_is_recognised(
+    folder: Folder, resolved: Callable[..., Any], make: Callable[[Path], Path], format: Any
+) -> None:
     path, summary = new_recipe("mine", "classification", make(folder("raw", {"a": 4, "b": 4}, size=(12, 12))))
     assert summary.startswith("8 images, 2 classes")
     assert yaml.safe_load(path.read_text())["data"]["format"] == format
@@ -246,5 +312,7 @@ def test_every_format_is_recognised(folder: Folder, resolved: Callable[..., Any]
 
 def test_what_no_format_reads(project: Path) -> None:
     Path("notes.txt").write_text("x")
-    with pytest.raises(RequestError, match="'notes.txt', a file, expected a folder of class folders, or a .zip of it"):
+    with pytest.raises(
+        RequestError, match="'notes.txt', a file, expected a folder of class folders, or a .zip of it"
+    ):
         new_recipe("mine", "classification", Path("notes.txt"))

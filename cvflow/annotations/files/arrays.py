@@ -38,7 +38,9 @@ def _from_npz(data: bytes, name: str) -> NDArray[Any]:
             if len(chosen) != 1:
                 raise ImageFault(f"an .npz with {len(there)} arrays, expected one, or one called '{name}'")
             if chosen[0].file_size > MOST_BYTES:
-                raise ImageFault(f"an array of {chosen[0].file_size / 1e6:,.0f} MB, over {MOST_BYTES / 1e6:,.0f} MB")
+                raise ImageFault(
+                    f"an array of {chosen[0].file_size / 1e6:,.0f} MB, over {MOST_BYTES / 1e6:,.0f} MB"
+                )
             content = file.read(chosen[0])
     except ImageFault:
         raise

@@ -74,7 +74,8 @@ def _unfiltered(filters_H: NDArray[np.uint8], lines_HWB: NDArray[np.uint8]) -> N
     for diagonal in skewed[1:]:
         left, above, corner = last[1:], last[:-1], before[:-1]
         guess = np.select(
-            [kinds == 1, kinds == _UP, kinds == 3, kinds == 4], [left, above, (left + above) // 2, _paeth(left, above, corner)]
+            [kinds == 1, kinds == _UP, kinds == 3, kinds == 4],
+            [left, above, (left + above) // 2, _paeth(left, above, corner)],
         )
         diagonal[1:] = (diagonal[1:] + guess) % 256
         before, last = last, diagonal
@@ -85,7 +86,9 @@ def _unfiltered(filters_H: NDArray[np.uint8], lines_HWB: NDArray[np.uint8]) -> N
 def _paeth(left: NDArray[np.int16], above: NDArray[np.int16], corner: NDArray[np.int16]) -> NDArray[np.int16]:
     """Of the three, the one nearest to left + above - corner."""
     to_left, to_above, to_corner = abs(above - corner), abs(left - corner), abs(left + above - 2 * corner)
-    nearest = np.where((to_left <= to_above) & (to_left <= to_corner), left, np.where(to_above <= to_corner, above, corner))
+    nearest = np.where(
+        (to_left <= to_above) & (to_left <= to_corner), left, np.where(to_above <= to_corner, above, corner)
+    )
     return nearest.astype(np.int16)
 
 
@@ -98,7 +101,12 @@ def write(pixels: NDArray[np.uint16]) -> bytes:
     body = np.concatenate([np.full((height, 1), _UP, np.uint8), filtered], axis=1)
     colour = _COLOUR_TYPES[1 if pixels.ndim == 2 else pixels.shape[2]]
     header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
-    return SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(body.tobytes(), 6)) + _chunk(b"IEND", b"")
+    return (
+        SIGNATURE
+        + _chunk(b"IHDR", header)
+        + _chunk(b"IDAT", zlib.compress(body.tobytes(), 6))
+        + _chunk(b"IEND", b"")
+    )
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

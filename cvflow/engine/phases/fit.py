@@ -54,14 +54,20 @@ def fit_head(job: Job, cursor: Cursor, estimator: Estimator, c: float) -> None:
     clock, started = Clock(job.session.device), time.perf_counter()
     x, label, weight = collected(job, cursor, clock)
     speed = len(x) / max(1e-9, time.perf_counter() - started)
-    fitted = on_rank_0(job, lambda: fit_linear(estimator, c, x, label, weight, len(job.info.classes), job.recipe.seed))
+    fitted = on_rank_0(
+        job, lambda: fit_linear(estimator, c, x, label, weight, len(job.info.classes), job.recipe.seed)
+    )
     for model in models(job):
         job.task.set_head(model, torch.from_numpy(fitted.weight), torch.from_numpy(fitted.bias))
     clock.lap("optimizer")
     scores, improved = validate(job, cursor)
     clock.lap("evaluation")
     cursor.step, cursor.epoch, cursor.epochs_done = cursor.step + 1, 1, cursor.epochs_done + 1
-    summary = {"epoch": float(cursor.epochs_done), "train_accuracy": fitted.accuracy(x, label), "images_per_second": speed}
+    summary = {
+        "epoch": float(cursor.epochs_done),
+        "train_accuracy": fitted.accuracy(x, label),
+        "images_per_second": speed,
+    }
     points = [Point(cursor.step, time.time(), {**summary, **scores, **clock.seconds()})]
     cursor.points += [asdict(point) for point in points]
     job.session.report(points)
@@ -92,11 +98,15 @@ def collected(job: Job, cursor: Cursor, clock: Clock) -> Part:
     ):  # fmt: skip
         clock.lap("data")
         if session.world_size == 1 and session.should_stop():
-            raise InterruptedRunError("stopped while features were collected; the same command collects them again")
+            raise InterruptedRunError(
+                "stopped while features were collected; the same command collects them again"
+            )
         mine.append(features(job, model, batch))
         clock.lap("forward")
     if any(agree(session.should_stop())):
-        raise InterruptedRunError("stopped after features were collected; the same command collects them again")
+        raise InterruptedRunError(
+            "stopped after features were collected; the same command collects them again"
+        )
     rounds = zip_longest(*gather(mine))
     parts = [part for in_round in rounds for part in in_round if part is not None]
     x, label, weight = (np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -104,7 +114,9 @@ def collected(job: Job, cursor: Cursor, clock: Clock) -> Part:
 
 
 def features(job: Job, model: nn.Module, batch: Batch) -> Part:
-    found = job.task.features(model, batch.to(job.session.device, channels_last=job.recipe.train.channels_last))
+    found = job.task.features(
+        model, batch.to(job.session.device, channels_last=job.recipe.train.channels_last)
+    )
     return found.x.double().cpu().numpy(), found.label.cpu().numpy(), found.weight.double().cpu().numpy()
 
 

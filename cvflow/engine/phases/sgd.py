@@ -36,7 +36,9 @@ NAMED = 64
 @register("phase", "sgd")
 def sgd() -> Run:
     """Gradient steps by the phase's optimiser and schedule; of no epochs it asks for no data."""
-    return lambda job, phase, cursor, resumed: Sgd(job, phase, cursor, resumed).run() if phase.epochs else None
+    return lambda job, phase, cursor, resumed: (
+        Sgd(job, phase, cursor, resumed).run() if phase.epochs else None
+    )
 
 
 class Sgd:
@@ -61,7 +63,11 @@ class Sgd:
         self.update = Update(job, self.optimizer, self.clock)
         self.meter = Meter(recipe.tracking.every, self.batch_size)
         if phase.image_size is not None:
-            check_size(job, phase.image_size, self.transform(next(iter(job.task.samples(self.rows[int(self.order[0])])))))
+            check_size(
+                job,
+                phase.image_size,
+                self.transform(next(iter(job.task.samples(self.rows[int(self.order[0])])))),
+            )
         self.skipped_in_a_row = 0
         self.saved = self.reported = time.monotonic()
         if resumed is not None:
@@ -120,7 +126,9 @@ class Sgd:
             return
         now = time.monotonic()
         stop, save, report = agree(
-            self.session.should_stop(), now - self.saved > self.session.checkpoint_seconds, now - self.reported > REPORT_EVERY
+            self.session.should_stop(),
+            now - self.saved > self.session.checkpoint_seconds,
+            now - self.reported > REPORT_EVERY,
         )
         if report or save or stop:
             self._report(self.meter.take())
@@ -138,7 +146,9 @@ class Sgd:
     def _finish(self, points: list[Point]) -> None:
         """Evaluate on val, report the epoch, write the checkpoint."""
         cursor = self.cursor
-        speed = {"images_per_second": self.meter.speed} if self.meter.images else {}  # none where it was stopped just here
+        speed = (
+            {"images_per_second": self.meter.speed} if self.meter.images else {}
+        )  # none where it was stopped just here
         self._report(points)
         try:
             scores, improved = validate(self.job, cursor)
@@ -166,8 +176,15 @@ class Sgd:
         """Write the checkpoint of the present step."""
         if self.session.rank == 0:
             tensors, data = flatten_optimizer(self.optimizer.state_dict())
-            state = {**asdict(self.cursor), "optimizer": data, "meter": self.meter.state(), "scaler": self.update.scaler.state_dict()}
-            self.session.checkpoints.save(self.cursor.step, Checkpoint(state, {**self.job.weights(), "optimizer": tensors}), best)
+            state = {
+                **asdict(self.cursor),
+                "optimizer": data,
+                "meter": self.meter.state(),
+                "scaler": self.update.scaler.state_dict(),
+            }
+            self.session.checkpoints.save(
+                self.cursor.step, Checkpoint(state, {**self.job.weights(), "optimizer": tensors}), best
+            )
         barrier()
         self.cursor.saved(self.session.report_seconds)
         self.saved = time.monotonic()
@@ -175,7 +192,9 @@ class Sgd:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         """The optimiser, and the window that was open; the weights are the loop's."""
-        self.optimizer.load_state_dict(unflatten_optimizer(checkpoint.tensors["optimizer"], checkpoint.state["optimizer"]))
+        self.optimizer.load_state_dict(
+            unflatten_optimizer(checkpoint.tensors["optimizer"], checkpoint.state["optimizer"])
+        )
         self.meter.restore(checkpoint.state["meter"], self.session.device)
         self.update.scaler.load_state_dict(checkpoint.state["scaler"])
 
@@ -214,10 +233,14 @@ class Sgd:
         if self.session.rank == 0:
             self.session.say(said)
         if self.skipped_in_a_row >= MOST_SKIPPED:
-            raise CvflowError(f"{MOST_SKIPPED} steps in a row were not finite. Type a lower train.optimizer.lr. The last: {said}")
+            raise CvflowError(
+                f"{MOST_SKIPPED} steps in a row were not finite. Type a lower train.optimizer.lr. The last: {said}"
+            )
 
     def _interrupted(self) -> InterruptedRunError:
-        return InterruptedRunError(f"stopped after step {self.cursor.step}; the same command goes on from there")
+        return InterruptedRunError(
+            f"stopped after step {self.cursor.step}; the same command goes on from there"
+        )
 
 
 def check_size(job: Job, size: tuple[int, int], sample: Sample) -> None:
@@ -229,7 +252,9 @@ def check_size(job: Job, size: tuple[int, int], sample: Sample) -> None:
             job.task.losses(job.model, batch)
     except RuntimeError as error:
         fix = "Leave image_size out, or choose a backbone that takes any size (one that pools over the whole image)."
-        raise RequestError(Fault("train.image_size", f"{size[0]}x{size[1]} ({error})", "a size that the model takes", fix)) from error
+        raise RequestError(
+            Fault("train.image_size", f"{size[0]}x{size[1]} ({error})", "a size that the model takes", fix)
+        ) from error
 
 
 def at_size(recipe: Recipe, phase: Phase) -> Recipe:

@@ -32,7 +32,10 @@ class Conductor:
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.folder / "journal.jsonl")
-        self.samples = min(self.search.samples or self.algorithm.size or SAMPLES, self.algorithm.size or self.search.samples or SAMPLES)
+        self.samples = min(
+            self.search.samples or self.algorithm.size or SAMPLES,
+            self.algorithm.size or self.search.samples or SAMPLES,
+        )
         self.closed = ""
         self._left = [trial for trial in self.trials if not trial.ended]
         self._began = time.monotonic()
@@ -55,7 +58,9 @@ class Conductor:
         if self._left:
             trial: Trial | None = self._as_it_was(self._left.pop(0))
         else:
-            trial = self.journal.suggest(self.algorithm, self.search.concurrency, self.objective.direction == "max")
+            trial = self.journal.suggest(
+                self.algorithm, self.search.concurrency, self.objective.direction == "max"
+            )
         if trial is not None:
             self._since[trial.number] = time.monotonic()
             self._tell(trial)
@@ -97,7 +102,9 @@ class Conductor:
             reached = {"score": metrics[self.score_name], "epoch": epoch, "metrics": metrics}
         else:
             reached = {"score": None, "epoch": 0, "metrics": {}}
-        self.journal.end(number, state, reason=reason, epochs=max(scores, default=0), seconds=round(seconds, 3), **reached)
+        self.journal.end(
+            number, state, reason=reason, epochs=max(scores, default=0), seconds=round(seconds, 3), **reached
+        )
         shutil.rmtree(self.trial_folder(number) / "checkpoints", ignore_errors=True)
         self._tell(trial)
 
@@ -108,8 +115,16 @@ class Conductor:
     def scores(self, number: int) -> dict[int, dict[str, float]]:
         """epoch -> val metrics, of a trial's history; epochs without a finite score are left out."""
         points = (point.metrics for _, point in read_history(self.trial_folder(number) / "history.jsonl"))
-        summaries = {round(m["epoch"]): {k: v for k, v in m.items() if k.startswith("val_")} for m in points if "epoch" in m}
-        return {epoch: metrics for epoch, metrics in summaries.items() if math.isfinite(metrics.get(self.score_name, math.nan))}
+        summaries = {
+            round(m["epoch"]): {k: v for k, v in m.items() if k.startswith("val_")}
+            for m in points
+            if "epoch" in m
+        }
+        return {
+            epoch: metrics
+            for epoch, metrics in summaries.items()
+            if math.isfinite(metrics.get(self.score_name, math.nan))
+        }
 
     def _best(self, scores: dict[int, dict[str, float]]) -> tuple[int, dict[str, float]]:
         """The epoch that counts and its metrics; of equals the later, as the engine keeps."""

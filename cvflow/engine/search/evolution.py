@@ -57,13 +57,18 @@ class Evolution:
         genes = dict(self._parent(living, rng))
         if rng.random() < self.crossover:
             other = self._parent(living, rng)
-            genes = {key: other[key] if key in other and rng.random() < 0.5 else value for key, value in {**other, **genes}.items()}
+            genes = {
+                key: other[key] if key in other and rng.random() < 0.5 else value
+                for key, value in {**other, **genes}.items()
+            }
         return self.space.draw(rng, keep=self._mutated(genes, rng))
 
     def _parent(self, living: Sequence[Tried], rng: np.random.Generator) -> Params:
         """The winner of a tournament; of equals the younger. Who failed wins only against its like."""
         drawn = rng.integers(len(living), size=self.tournament)
-        best: int = max(drawn.tolist(), key=lambda i: (living[i].score is not None, living[i].score or 0.0, i))
+        best: int = max(
+            drawn.tolist(), key=lambda i: (living[i].score is not None, living[i].score or 0.0, i)
+        )
         return living[best].params
 
     def _mutated(self, genes: Params, rng: np.random.Generator) -> Params:

@@ -97,7 +97,9 @@ def cmaes(space: Space, seed: int, *, population: Annotated[int, Field(ge=2)] = 
     if wrong:
         fix = "Type search.algorithm=evolution or tpe, or leave the key out."
         expected = "a number that always exists, for cmaes"
-        raise RequestError(*(Fault(f"search.space.{key}", "a choice or a condition", expected, fix) for key in wrong))
+        raise RequestError(
+            *(Fault(f"search.space.{key}", "a choice or a condition", expected, fix) for key in wrong)
+        )
 
     def make() -> Any:
         import optuna

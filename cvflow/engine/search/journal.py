@@ -63,7 +63,8 @@ class Journal:
             return None
         sign = 1.0 if higher else -1.0
         tried = [
-            Tried(t.suggested, i < known, sign * t.score if i < known and t.score is not None else None) for i, t in enumerate(self.trials)
+            Tried(t.suggested, i < known, sign * t.score if i < known and t.score is not None else None)
+            for i, t in enumerate(self.trials)
         ]
         params, tags = algorithm.suggest(tried)
         self._write({"event": "suggested", "trial": number, "params": params, "tags": tags})

@@ -65,9 +65,18 @@ def _ordered(dimensions: Mapping[str, Dimension]) -> Sequence[str]:
     """Keys, each after those that its condition names. Raises RequestError where conditions go round in a circle."""
     done: list[str] = []
     while len(done) < len(dimensions):
-        ready = [k for k, d in dimensions.items() if k not in done and all(c in done or c not in dimensions for c in d.when)]
+        ready = [
+            k
+            for k, d in dimensions.items()
+            if k not in done and all(c in done or c not in dimensions for c in d.when)
+        ]
         if not ready:
             circle = [key for key in dimensions if key not in done]
-            raise RequestError(*(Fault(f"search.space.{key}.when", "a circle of conditions", "conditions that end") for key in circle))
+            raise RequestError(
+                *(
+                    Fault(f"search.space.{key}.when", "a circle of conditions", "conditions that end")
+                    for key in circle
+                )
+            )
         done += ready
     return done

@@ -43,7 +43,11 @@ class DigitIdentities(Format):
         seed: Annotated[int, Field(ge=0)] = 0,
     ) -> None:
         if source is not None:
-            raise RequestError(Fault("data.source", str(source), "no source: the numbers are built in", "Remove data.source."))
+            raise RequestError(
+                Fault(
+                    "data.source", str(source), "no source: the numbers are built in", "Remove data.source."
+                )
+            )
         self._images, self._seed = images, seed
         draw = Draw(seed, NUMBERS)
         drawn = sorted(range(NUMBERS), key=lambda _: draw.below(2**62))[:identities]
@@ -54,17 +58,29 @@ class DigitIdentities(Format):
         for index, name in enumerate(self.classes):
             for copy in range(self._images):
                 id = f"{name}/{copy:02d}"
-                yield Record(id, f"{id}.png", {"image": partial(self._image, name, copy)}, {"identity": index}, self._splits[name], name)
+                yield Record(
+                    id,
+                    f"{id}.png",
+                    {"image": partial(self._image, name, copy)},
+                    {"identity": index},
+                    self._splits[name],
+                    name,
+                )
 
     @cached_property
     def _scans(self) -> dict[Split, dict[str, list[Ints]]]:
         """split -> digit -> its scans, 8x8 of 0..16."""
-        from sklearn.datasets import load_digits  # here, so that naming the formats does not import scikit-learn
+        from sklearn.datasets import (
+            load_digits,  # here, so that naming the formats does not import scikit-learn
+        )
 
         data, ends = load_digits(), [*list(FIRST.values())[1:], None]
         parts = {split: slice(first, end) for (split, first), end in zip(FIRST.items(), ends, strict=True)}
         images, target = data.images.astype(np.int64), data.target
-        return {split: {str(d): list(images[part][target[part] == d]) for d in range(10)} for split, part in parts.items()}
+        return {
+            split: {str(d): list(images[part][target[part] == d]) for d in range(10)}
+            for split, part in parts.items()
+        }
 
     def _image(self, name: str, copy: int) -> bytes:
         draw, scans = Draw(self._seed, int(name), copy), self._scans[self._splits[name]]

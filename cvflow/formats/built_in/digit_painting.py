@@ -160,7 +160,9 @@ def _ground(size: int, draw: Draw) -> Ints:
     across, down, period = draw.between(-3, 3), draw.between(-3, 3), draw.between(8, 30)
     steps = np.arange(size, dtype=np.int64)
     stripes = (across * steps[None, :] + down * steps[:, None]) // period % 2
-    ground: Ints = (first * (255 - blotches) + second * blotches) // 255 + (draw.between(-24, 24) * stripes)[..., None]
+    ground: Ints = (first * (255 - blotches) + second * blotches) // 255 + (draw.between(-24, 24) * stripes)[
+        ..., None
+    ]
     return ground
 
 
@@ -176,7 +178,13 @@ def _litter(canvas: Ints, glyphs: Sequence[Ints], draw: Draw) -> None:
         piece, turn = np.roll(whole, (half * draw.below(2), half), (0, 1)), 12
     side = draw.between(size // 6, size // 2)
     cover = cover_of(piece, side, draw, turn)
-    _paint(canvas, cover, draw.between(-side // 2, size - side // 2), draw.between(-side // 2, size - side // 2), draw)
+    _paint(
+        canvas,
+        cover,
+        draw.between(-side // 2, size - side // 2),
+        draw.between(-side // 2, size - side // 2),
+        draw,
+    )
 
 
 def _paint(canvas: Ints, cover: Ints, top: int, left: int, draw: Draw) -> None:

@@ -43,15 +43,21 @@ class Scenes(Format):
 
     built_in = True
 
-    def __init__(self, source: Path | None, count: int, size: int, seed: int, digits: tuple[int, ...], clutter: int) -> None:
+    def __init__(
+        self, source: Path | None, count: int, size: int, seed: int, digits: tuple[int, ...], clutter: int
+    ) -> None:
         if source is not None:
-            raise RequestError(Fault("data.source", str(source), "no source: the scenes are built in", "Remove data.source."))
+            raise RequestError(
+                Fault("data.source", str(source), "no source: the scenes are built in", "Remove data.source.")
+            )
         self._count, self._size, self._seed, self._clutter = count, size, seed, clutter
         self._names = tuple(sorted(set(digits)))
 
     @cached_property
     def _digits(self) -> dict[Split, Digits]:
-        from sklearn.datasets import load_digits  # here, so that naming the formats does not import scikit-learn
+        from sklearn.datasets import (
+            load_digits,  # here, so that naming the formats does not import scikit-learn
+        )
 
         data, ends = load_digits(), [*list(FIRST.values())[1:], None]
         found = {}
@@ -98,12 +104,22 @@ class DigitScenes(Scenes):
 
     def __iter__(self) -> Iterator[Record]:
         for number, name, split in self._scenes():
-            images, maps = {"image": partial(self._image, number, split)}, {"mask": partial(self._mask, number, split)}
+            images, maps = (
+                {"image": partial(self._image, number, split)},
+                {"mask": partial(self._mask, number, split)},
+            )
             yield Record(name, f"{name}.png", images, {}, split, maps=maps)
 
     def _placed(self, number: int, split: Split) -> list[Placed]:
         draw = Draw(self._seed, number, 0)
-        return place(self._digits[split].glyphs, self._size, draw, draw.between(2, self._most), self._size // 4, self._size * 5 // 8)
+        return place(
+            self._digits[split].glyphs,
+            self._size,
+            draw,
+            draw.between(2, self._most),
+            self._size // 4,
+            self._size * 5 // 8,
+        )
 
     def _image(self, number: int, split: Split) -> bytes:
         return self._picture(number, split, self._placed(number, split))
@@ -139,8 +155,13 @@ class DigitBoxes(Scenes):
     def __iter__(self) -> Iterator[Record]:
         for number, name, split in self._scenes():
             placed = self._placed(number, split)
-            annotation = {"label": self._names.index(self._digits[split].names[placed.number]), "box": box_of(placed)}
-            yield Record(name, f"{name}.png", {"image": partial(self._image, number, split)}, annotation, split)
+            annotation = {
+                "label": self._names.index(self._digits[split].names[placed.number]),
+                "box": box_of(placed),
+            }
+            yield Record(
+                name, f"{name}.png", {"image": partial(self._image, number, split)}, annotation, split
+            )
 
     def _placed(self, number: int, split: Split) -> Placed:
         least, most = self._size * 3 // 8, self._size * 4 // 5

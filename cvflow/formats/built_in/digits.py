@@ -22,11 +22,15 @@ class Digits(Format):
 
     def __init__(self, source: Path | None) -> None:
         if source is not None:
-            raise RequestError(Fault("data.source", str(source), "no source: the digits are built in", "Remove data.source."))
+            raise RequestError(
+                Fault("data.source", str(source), "no source: the digits are built in", "Remove data.source.")
+            )
         self.classes = tuple("0123456789")
 
     def __iter__(self) -> Iterator[Record]:
-        from sklearn.datasets import load_digits  # here, so that naming the formats does not import scikit-learn
+        from sklearn.datasets import (
+            load_digits,  # here, so that naming the formats does not import scikit-learn
+        )
 
         data = load_digits()
         images = np.round(data.images * (255 / 16)).astype(np.uint8)  # published as 0..16

@@ -45,7 +45,9 @@ class LayeredScenes(Format):
         seed: Annotated[int, Field(ge=0)] = 0,
     ) -> None:
         if source is not None:
-            raise RequestError(Fault("data.source", str(source), "no source: the scenes are built in", "Remove data.source."))
+            raise RequestError(
+                Fault("data.source", str(source), "no source: the scenes are built in", "Remove data.source.")
+            )
         self.classes: tuple[str, ...] = ()
         self._pairs, self._count, self._occluded = pairs, count, occluded
         self._scene = partial(scene, pairs, tuple(size), most, seed)
@@ -53,7 +55,11 @@ class LayeredScenes(Format):
     def __iter__(self) -> Iterator[Record]:
         record = self._stereo if self._pairs == "stereo" else self._flow
         for i in range(self._count):
-            yield record(f"scene-{i:05d}", partial(self._scene, i, i >= self._count * 4 // 5), i >= self._count * 4 // 5)
+            yield record(
+                f"scene-{i:05d}",
+                partial(self._scene, i, i >= self._count * 4 // 5),
+                i >= self._count * 4 // 5,
+            )
 
     def _stereo(self, name: str, views: Callable[[], Views], test: bool) -> Record:
         images = {"left": lambda: encode_png(views().first), "right": lambda: encode_png(views().second)}

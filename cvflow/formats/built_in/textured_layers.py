@@ -37,7 +37,9 @@ class Texture:
     pen: float
 
     def __call__(self, points: Floats) -> Floats:
-        ground = 0.6 * between(self.coarse, points / self.cells[0]) + 0.4 * between(self.fine, points / self.cells[1])
+        ground = 0.6 * between(self.coarse, points / self.cells[0]) + 0.4 * between(
+            self.fine, points / self.cells[1]
+        )
         weight = between(self.glyph[..., None], points / self.pen)
         return ground * (1 - weight) + self.ink * weight
 
@@ -59,7 +61,9 @@ class Layer:
             return np.ones(len(points), dtype=bool)
         cos, sin = math.cos(self.turn), math.sin(self.turn)
         x, y = np.abs(((points - self.centre) @ np.array([[cos, -sin], [sin, cos]])) / self.radius).T
-        far = {"ellipse": np.hypot(x, y), "ring": np.hypot(x, y), "box": np.maximum(x, y), "diamond": x + y}[self.shape]
+        far = {"ellipse": np.hypot(x, y), "ring": np.hypot(x, y), "box": np.maximum(x, y), "diamond": x + y}[
+            self.shape
+        ]
         covered: NDArray[np.bool_] = (far < 1) & (far > (0.5 if self.shape == "ring" else -1))
         return covered
 
@@ -94,7 +98,9 @@ def render(layers: Sequence[Layer], size: tuple[int, int]) -> Views:
     to, origin = along(layers, top, points), along(layers, top_second, points, second=True)
     seen = (front(layers, to, second=True) == top) & in_frame(to, size)
     seen_back = (front(layers, origin) == top_second) & in_frame(origin, size)
-    images = [painted(layers, tops, at).reshape(*size, 3) for tops, at in ((top, points), (top_second, origin))]
+    images = [
+        painted(layers, tops, at).reshape(*size, 3) for tops, at in ((top, points), (top_second, origin))
+    ]
     offsets = [(ends - points).reshape(*size, 2) for ends in (to, origin)]
     return Views(images[0], images[1], offsets[0], offsets[1], seen.reshape(size), seen_back.reshape(size))
 
@@ -141,20 +147,41 @@ def between(grid_KLC: Floats, places: Floats) -> Floats:
     return mean
 
 
-def drawn(random: np.random.Generator, pairs: Pairs, size: tuple[int, int], glyphs: Floats, most: float) -> list[Layer]:
+def drawn(
+    random: np.random.Generator, pairs: Pairs, size: tuple[int, int], glyphs: Floats, most: float
+) -> list[Layer]:
     """A scene. glyphs: M x 8 x 8, 0..1. most: the greatest disparity, or the greatest shift along an axis, pixels."""
     count = int(random.integers(3, 7))
     farthest, *depths = np.sort(random.uniform(0.1, 1, count + 1)) * most
-    layers = [Layer(texture(random, glyphs), motion(random, pairs, size, (size[1] / 2, size[0] / 2), float(farthest)))]
+    layers = [
+        Layer(
+            texture(random, glyphs), motion(random, pairs, size, (size[1] / 2, size[0] / 2), float(farthest))
+        )
+    ]
     for depth in depths:
         centre = tuple(random.uniform(0.1, 0.9, 2) * size[::-1])
         radius = tuple(random.uniform(0.15, 0.45, 2) * min(size))
         forth = motion(random, pairs, size, centre, float(depth))
-        layers.append(Layer(texture(random, glyphs), forth, str(random.choice(SHAPES)), centre, radius, random.uniform(0, math.pi)))
+        layers.append(
+            Layer(
+                texture(random, glyphs),
+                forth,
+                str(random.choice(SHAPES)),
+                centre,
+                radius,
+                random.uniform(0, math.pi),
+            )
+        )
     return layers
 
 
-def motion(random: np.random.Generator, pairs: Pairs, size: tuple[int, int], centre: tuple[float, float], shift: float) -> Floats:
+def motion(
+    random: np.random.Generator,
+    pairs: Pairs,
+    size: tuple[int, int],
+    centre: tuple[float, float],
+    shift: float,
+) -> Floats:
     """2 x 3. Of three layers in ten it is a shift by whole pixels."""
     whole = random.random() < 0.3
     if pairs == "stereo":

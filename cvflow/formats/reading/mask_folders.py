@@ -27,7 +27,18 @@ MASKS = (
 """Names of folders, in any case; the first that holds images is taken."""
 FOLDER_ENDS = ("annot", "_annot", "_masks", "_mask", "_labels", "_label", "masks", "labels", "_gt")
 """What a folder of masks is called more than the folder of images beside it, as in train/ and trainannot/."""
-MASK_ENDS = ("_mask", "_masks", "_label", "_labels", "_L", "_gt", "_seg", "_segmentation", "-mask", "_gtFine_labelTrainIds")
+MASK_ENDS = (
+    "_mask",
+    "_masks",
+    "_label",
+    "_labels",
+    "_L",
+    "_gt",
+    "_seg",
+    "_segmentation",
+    "-mask",
+    "_gtFine_labelTrainIds",
+)
 """What a mask's file is called more than its image's."""
 IMAGE_ENDS = ("_sat", "_image", "_img", "_rgb", "_leftImg8bit")
 """What an image's file is called more than its mask's."""
@@ -54,19 +65,30 @@ def named(tree: Tree, images: str, masks: str) -> list[Folders]:
     found = []
     words: Mapping[str, Split | None] = SPLIT_WORDS if "{split}" in images else {"": None}
     for word, split in words.items():
-        folders = Folders(images.replace("{split}", word).strip("/"), masks.replace("{split}", word).strip("/"), split)
+        folders = Folders(
+            images.replace("{split}", word).strip("/"), masks.replace("{split}", word).strip("/"), split
+        )
         if is_folder(tree, folders.images) and is_folder(tree, folders.masks):
             found.append(folders)
     if not found:
         got = f"no two folders '{images}' and '{masks}'"
-        raise RequestError(Fault(str(tree.source), got, "both, below the source", "Mend data.format.images and data.format.masks."))
+        raise RequestError(
+            Fault(
+                str(tree.source),
+                got,
+                "both, below the source",
+                "Mend data.format.images and data.format.masks.",
+            )
+        )
     return found
 
 
 def find(tree: Tree) -> list[Folders]:
     """By their names, see LAYOUT; empty where nothing is so."""
     top = _folders(tree, "")
-    splits = [(entry.path, SPLIT_WORDS[entry.name.lower()]) for entry in top if entry.name.lower() in SPLIT_WORDS]
+    splits = [
+        (entry.path, SPLIT_WORDS[entry.name.lower()]) for entry in top if entry.name.lower() in SPLIT_WORDS
+    ]
     below = [Folders(*pair, split) for path, split in splits if (pair := _inside(tree, path))]
     beside = [Folders(path, other, split) for path, split in splits if (other := _longer(top, path))]
     mixed = [Folders(path, path, split) for path, split in splits if _mixed(tree, path)]
@@ -74,7 +96,9 @@ def find(tree: Tree) -> list[Folders]:
     return below or beside or mixed or whole or ([Folders("", "")] if _mixed(tree, "") else [])
 
 
-def pairs(tree: Tree, images: str | None, masks: str | None, image_end: str = "", mask_end: str = "") -> Iterator[Pair]:
+def pairs(
+    tree: Tree, images: str | None, masks: str | None, image_end: str = "", mask_end: str = ""
+) -> Iterator[Pair]:
     """Every image and mask of two folders, in order; None = there is no such folder. image_end, mask_end: what names end with, if known."""
     mixed = images == masks
     here, there = ([e for e in _entries(tree, folder) if is_image(e)] for folder in (images, masks))
@@ -89,7 +113,9 @@ def pairs(tree: Tree, images: str | None, masks: str | None, image_end: str = ""
             left.pop(stem(mask), None)
         yield Pair(entry, mask)
     yield from (Pair(None, entry) for entry in left.values())
-    inner, other = ({e.name: e.path for e in _entries(tree, folder) if e.kind == "folder"} for folder in (images, masks))
+    inner, other = (
+        {e.name: e.path for e in _entries(tree, folder) if e.kind == "folder"} for folder in (images, masks)
+    )
     for name in sorted(inner.keys() | other.keys()):
         yield from pairs(tree, inner.get(name), other.get(name), image_end, mask_end)
 
@@ -99,7 +125,11 @@ def outside(tree: Tree, folders: Iterable[Folders]) -> Iterator[str]:
     used = {path for pair in folders for path in (pair.images, pair.masks)}
     for above in sorted({"", *(path.rpartition("/")[0] for path in used)}) if "" not in used else ():
         for entry in _folders(tree, above):
-            if not any(f"{path}/".startswith(f"{entry.path}/") for path in used) and above not in used and _holds(tree, entry.path):
+            if (
+                not any(f"{path}/".startswith(f"{entry.path}/") for path in used)
+                and above not in used
+                and _holds(tree, entry.path)
+            ):
                 yield entry.path
 
 
@@ -114,7 +144,9 @@ def _entries(tree: Tree, folder: str | None) -> list[Entry]:
 
 def _names(image: str, image_end: str, ends: tuple[str, ...]) -> Iterator[str]:
     """What the mask of an image may be called, without its suffix."""
-    shorter = (image.removesuffix(end) for end in ([image_end] if image_end else IMAGE_ENDS) if image.endswith(end))
+    shorter = (
+        image.removesuffix(end) for end in ([image_end] if image_end else IMAGE_ENDS) if image.endswith(end)
+    )
     bases = [*shorter] if image_end else [image, *shorter]
     for base in bases:
         yield from (base + end for end in ends)
@@ -127,7 +159,10 @@ def _folders(tree: Tree, folder: str) -> list[Entry]:
 def _inside(tree: Tree, folder: str) -> tuple[str, str] | None:
     """The folders of images and of masks in a folder."""
     known = {entry.name.lower(): entry.path for entry in _folders(tree, folder)}
-    images, masks = ([known[name] for name in names if name in known and _holds(tree, known[name])] for names in (IMAGES, MASKS))
+    images, masks = (
+        [known[name] for name in names if name in known and _holds(tree, known[name])]
+        for names in (IMAGES, MASKS)
+    )
     return (images[0], masks[0]) if images and masks else None
 
 
@@ -149,7 +184,9 @@ def _longer(entries: list[Entry], path: str) -> str | None:
 def _holds(tree: Tree, folder: str) -> bool:
     """Whether an image lies in it or below."""
     entries = tree.entries(folder)
-    return any(map(is_image, entries)) or any(_holds(tree, entry.path) for entry in entries if entry.kind == "folder")
+    return any(map(is_image, entries)) or any(
+        _holds(tree, entry.path) for entry in entries if entry.kind == "folder"
+    )
 
 
 def _mixed(tree: Tree, folder: str) -> bool:

@@ -16,7 +16,11 @@ from cvflow.annotations.image import ImageFault
 from cvflow.annotations.mask import VOID, Labels
 from cvflow.errors import Fault, RequestError
 
-Colour = tuple[Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]]
+Colour = tuple[
+    Annotated[int, Field(ge=0, le=255)],
+    Annotated[int, Field(ge=0, le=255)],
+    Annotated[int, Field(ge=0, le=255)],
+]
 Legend = Mapping[str, Colour]
 VOID_NAMES = ("void", "ignore", "ignored", "unlabeled", "unlabelled")
 """Classes that are void wherever they are named."""
@@ -72,7 +76,11 @@ class ByColour:
         at = np.searchsorted(known, colours).clip(max=len(known) - 1)
         missing = known[at] != colours
         if missing.any():
-            _unknown("colours that are not in the legend", *np.unique(colours[missing], return_counts=True), _written)
+            _unknown(
+                "colours that are not in the legend",
+                *np.unique(colours[missing], return_counts=True),
+                _written,
+            )
         labels: Labels = np.array([self.index[colour] for colour in known.tolist()], dtype=np.uint8)[at]
         return labels
 
@@ -80,7 +88,11 @@ class ByColour:
 def by_index(values: Sequence[int], names: Sequence[str], void: Collection[int | str]) -> ByIndex:
     """values: of the classes in a mask, in order. void: values or names of those that count for nothing; VOID always does."""
     ignored = {name for name in names if name in void or name.lower() in VOID_NAMES}
-    kept = [(value, name) for value, name in zip(values, names, strict=True) if value not in void and value != VOID and name not in ignored]
+    kept = [
+        (value, name)
+        for value, name in zip(values, names, strict=True)
+        if value not in void and value != VOID and name not in ignored
+    ]
     index = dict.fromkeys([*values, *(value for value in void if isinstance(value, int)), VOID], VOID)
     index |= {value: i for i, (value, _) in enumerate(kept)}
     return ByIndex(tuple(name for _, name in kept), index)
@@ -95,7 +107,13 @@ def by_colour(legend: Legend, void: Collection[int | str]) -> ByColour:
     for place, (name, colour) in enumerate(legend.items()):
         packed = colour[0] << 16 | colour[1] << 8 | colour[2]
         if packed in index:
-            raise RequestError(Fault("data.format.legend", f"the colour {list(colour)} of '{name}' again", "a colour for each class"))
+            raise RequestError(
+                Fault(
+                    "data.format.legend",
+                    f"the colour {list(colour)} of '{name}' again",
+                    "a colour for each class",
+                )
+            )
         index[packed] = grey.index[place]
     return ByColour(grey.classes, index, None if all_grey else grey)
 
@@ -107,7 +125,9 @@ def values_of(image: Image.Image) -> NDArray[np.int64]:
         if (pixels != pixels[..., :1]).any():
             colours = np.unique(pixels.reshape(-1, 3), axis=0)
             shown = ", ".join(str(colour) for colour in colours[:_NAMED].tolist())
-            raise ImageFault(f"colours ({len(colours)}: {shown}{', ...' if len(colours) > _NAMED else ''}) where there is no legend")
+            raise ImageFault(
+                f"colours ({len(colours)}: {shown}{', ...' if len(colours) > _NAMED else ''}) where there is no legend"
+            )
         return pixels[..., 0].astype(np.int64)
     if image.mode in ("LA", "PA", "La"):
         return np.asarray(image)[..., 0].astype(np.int64)
@@ -135,7 +155,13 @@ def parse(lines: Iterable[str], name: str) -> Legend:
             found[label] = (numbers[at], numbers[at + 1], numbers[at + 2])
         elif words and not line.startswith(("#", "//")) and not (number == 1 and at is None):
             got = f"'{label}' again" if at is not None and label else f"'{line.strip()}'"
-            faults.append(Fault(f"{name}:{number}", got, "a name and three numbers from 0 to 255, as in: road, 128, 64, 128"))
+            faults.append(
+                Fault(
+                    f"{name}:{number}",
+                    got,
+                    "a name and three numbers from 0 to 255, as in: road, 128, 64, 128",
+                )
+            )
     if not found and not faults:
         faults = [Fault(name, "no class", "a line for each: a name and three numbers from 0 to 255")]
     if faults:
@@ -143,7 +169,9 @@ def parse(lines: Iterable[str], name: str) -> Legend:
     return found
 
 
-def _unknown(what: str, values: NDArray[np.int64], counts: NDArray[np.int64], name: Callable[[int], str]) -> NoReturn:
+def _unknown(
+    what: str, values: NDArray[np.int64], counts: NDArray[np.int64], name: Callable[[int], str]
+) -> NoReturn:
     shown = sorted(zip(counts.tolist(), values.tolist(), strict=True), reverse=True)[:_NAMED]
     text = ", ".join(f"{name(value)} ({count:,} pixels)" for count, value in shown)
     more = f" and {len(values) - _NAMED} more" if len(values) > _NAMED else ""

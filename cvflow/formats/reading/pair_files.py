@@ -25,11 +25,21 @@ A_FEW, MANY = 20, 2000
 Layout = Mapping[str, str]
 """Column -> pattern; the two images first."""
 STEREO: tuple[Layout, ...] = (
-    {"left": "left/{id}", "right": "right/{id}", "disparity": "disparity/{id}", "disparity_right": "disparity_right/{id}"},
+    {
+        "left": "left/{id}",
+        "right": "right/{id}",
+        "disparity": "disparity/{id}",
+        "disparity_right": "disparity_right/{id}",
+    },
     {"left": "image_2/{id}_10", "right": "image_3/{id}_10", "disparity": "disp_occ_0/{id}_10"},
     {"left": "colored_0/{id}_10", "right": "colored_1/{id}_10", "disparity": "disp_occ/{id}_10"},
     {"left": "{id}/im0", "right": "{id}/im1", "disparity": "{id}/disp0", "disparity_right": "{id}/disp1"},
-    {"left": "{id}_left", "right": "{id}_right", "disparity": "{id}_disp", "disparity_right": "{id}_disp_right"},
+    {
+        "left": "{id}_left",
+        "right": "{id}_right",
+        "disparity": "{id}_disp",
+        "disparity_right": "{id}_disp_right",
+    },
 )
 """Ours, KITTI 2015 and 2012, Middlebury 2014, and side by side."""
 FLOW: tuple[Layout, ...] = (
@@ -88,12 +98,16 @@ def pairs(files: Iterable[str], layout: Layout) -> Iterator[Found]:
             continue
         places = {column: _filled(text, match) for column, text in layout.items()}
         found = {**{column: by_name.get(place) for column, place in places.items()}, first: path}
-        if not any(found[column] for column in layout if column != first) or ("{n}" in layout[first] and not found[second]):
+        if not any(found[column] for column in layout if column != first) or (
+            "{n}" in layout[first] and not found[second]
+        ):
             continue
         split = (match["split"] or "").rstrip("/").lower()
         number = match["n"] if "{n}" in layout[first] else None
         name = f"{match['id']}_{number}" if number else match["id"]
-        yield Found(f"{match['split'] or ''}{name}", found, SPLIT_WORDS.get(split), match["id"] if number else None)
+        yield Found(
+            f"{match['split'] or ''}{name}", found, SPLIT_WORDS.get(split), match["id"] if number else None
+        )
 
 
 def recognised(files: Iterable[str], layouts: Iterable[Layout]) -> Layout | None:

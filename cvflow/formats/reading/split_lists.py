@@ -6,7 +6,13 @@ from cvflow.errors import Fault, RequestError
 from cvflow.formats.reading.trees import Tree, is_folder
 from cvflow.types import Split
 
-SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_FOLDERS: dict[str, Split] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 SPLIT_WORDS: dict[str, Split] = {**SPLIT_FOLDERS, "training": "train", "dev": "val", "testing": "test"}
 NAMED = 5
 """Names in two lists that a fault shows."""
@@ -20,7 +26,11 @@ def split_lists(tree: Tree, folder: str) -> dict[str, Split]:
     if not is_folder(tree, folder):
         return {}
     there = {entry.name for entry in tree.entries(folder)}
-    lists = {split: _names(tree, f"{folder}/{split}.txt") for split in ("train", "val", "trainval", "test") if f"{split}.txt" in there}
+    lists = {
+        split: _names(tree, f"{folder}/{split}.txt")
+        for split in ("train", "val", "trainval", "test")
+        if f"{split}.txt" in there
+    }
     both = {name: None for name in lists.pop("trainval", {}) if name not in lists.get("val", {})}
     lists["train"] = lists.get("train") or both
     found: dict[str, Split] = {}
@@ -28,7 +38,13 @@ def split_lists(tree: Tree, folder: str) -> dict[str, Split]:
     for split in ("train", "val", "test"):
         for name in lists.get(split, {}):
             if found.setdefault(name, split) != split:
-                faults.append(Fault(f"{folder}/{split}.txt", f"'{name}', which is in {found[name]}.txt too", "each name in one split"))
+                faults.append(
+                    Fault(
+                        f"{folder}/{split}.txt",
+                        f"'{name}', which is in {found[name]}.txt too",
+                        "each name in one split",
+                    )
+                )
     if faults:
         raise RequestError(*faults[:NAMED])
     return found

@@ -51,17 +51,26 @@ class Table:
             with self._tree.open(self.name) as file:
                 start = file.readline(100_000)
             found = next((name for bom, name in _BOMS.items() if start.startswith(bom)), encoding)
-            return ("utf-8-sig" if found.lower().replace("_", "-") in ("utf-8", "utf8") else found), start.decode(found, "replace")
+            return (
+                "utf-8-sig" if found.lower().replace("_", "-") in ("utf-8", "utf8") else found
+            ), start.decode(found, "replace")
         except LookupError:
             raise RequestError(
-                Fault("data.format.encoding", f"'{encoding}'", "an encoding that Python knows, as utf-8 or cp1252")
+                Fault(
+                    "data.format.encoding",
+                    f"'{encoding}'",
+                    "an encoding that Python knows, as utf-8 or cp1252",
+                )
             ) from None
         except OSError as error:
             raise self._fault(None, f"unreadable file ({error.strerror or error})", "a table") from error
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
         """(number of its last line, cells) of each record that is not empty."""
-        with self._tree.open(self.name) as file, TextIOWrapper(file, encoding=self._encoding, newline="") as text:
+        with (
+            self._tree.open(self.name) as file,
+            TextIOWrapper(file, encoding=self._encoding, newline="") as text,
+        ):
             reader = csv.reader(text, delimiter=self._delimiter, strict=True)
             try:
                 for cells in reader:
@@ -69,10 +78,14 @@ class Table:
                         yield reader.line_num, cells
             except csv.Error as error:
                 fix = "A quote within a quoted cell is written twice."
-                raise self._fault(reader.line_num, f"broken quoting ({error})", "cells as CSV writes them", fix) from error
+                raise self._fault(
+                    reader.line_num, f"broken quoting ({error})", "cells as CSV writes them", fix
+                ) from error
             except UnicodeError as error:
                 fix = "Save it as UTF-8, or type data.format.encoding=cp1252 or whatever it is in."
-                raise self._fault(reader.line_num + 1, f"bytes that are not {self._encoding} here or below", "text", fix) from error
+                raise self._fault(
+                    reader.line_num + 1, f"bytes that are not {self._encoding} here or below", "text", fix
+                ) from error
 
     def _header(self) -> list[str]:
         columns = [cell.strip() for cell in next((cells for _, cells in self._lines()), [])]
@@ -90,8 +103,14 @@ class Table:
         lines = self._lines()
         next(lines, None)
         for number, cells in lines:
-            fault = None if len(cells) == len(self.columns) else f"{len(cells)} cells where the header has {len(self.columns)}"
-            yield TableRow(f"{self.name}:{number}", dict(zip(self.columns, map(str.strip, cells), strict=False)), fault)
+            fault = (
+                None
+                if len(cells) == len(self.columns)
+                else f"{len(cells)} cells where the header has {len(self.columns)}"
+            )
+            yield TableRow(
+                f"{self.name}:{number}", dict(zip(self.columns, map(str.strip, cells), strict=False)), fault
+            )
 
     def _parquet_columns(self) -> list[str]:
         try:
@@ -111,7 +130,9 @@ class Table:
                         number += 1
                         yield TableRow(f"{self.name} row {number}", values)
         except (pa.ArrowException, OSError) as error:
-            raise self._fault(None, f"damaged Parquet after row {number} ({error})", "a whole Parquet file") from error
+            raise self._fault(
+                None, f"damaged Parquet after row {number} ({error})", "a whole Parquet file"
+            ) from error
 
 
 def _likely_delimiter(name: str, header: str) -> str:

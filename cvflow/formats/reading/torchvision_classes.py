@@ -74,7 +74,9 @@ def dataset_class(name: str) -> type:
 
     known = [n for n in datasets.__all__ if inspect.isclass(getattr(datasets, n))]
     if name not in known:
-        raise RequestError(Fault("data.format.dataset", f"'{name}'", one_of(known), did_you_mean(name, known)))
+        raise RequestError(
+            Fault("data.format.dataset", f"'{name}'", one_of(known), did_you_mean(name, known))
+        )
     return getattr(datasets, name)  # type: ignore[no-any-return]
 
 
@@ -105,9 +107,15 @@ def mask_values(name: str, items: Any, classes: Sequence[str] | None, void: Coll
         found = _MASKS[name]
     elif own and hasattr(own[0], "ignore_in_eval"):
         kept = [c for c in own if c.id >= 0]
-        found = Values([c.name for c in kept], [c.id for c in kept], [c.name for c in kept if c.ignore_in_eval])
+        found = Values(
+            [c.name for c in kept], [c.id for c in kept], [c.name for c in kept if c.ignore_in_eval]
+        )
     else:
-        raise RequestError(Fault("data.format.classes", "nothing", f"the names of the values 0, 1, ... in the masks of {name}"))
+        raise RequestError(
+            Fault(
+                "data.format.classes", "nothing", f"the names of the values 0, 1, ... in the masks of {name}"
+            )
+        )
     return by_index(found.values, found.names, [*found.void, *void])
 
 

@@ -55,7 +55,9 @@ def described(item: Any) -> str:
     """``(Image, ndarray 20x4x4)``, for messages."""
     parts = item if isinstance(item, tuple) else (item,)
     shapes = ("x".join(map(str, getattr(part, "shape", ()))) for part in parts)
-    text = ", ".join(f"{type(part).__name__} {shape}".strip() for part, shape in zip(parts, shapes, strict=True))
+    text = ", ".join(
+        f"{type(part).__name__} {shape}".strip() for part, shape in zip(parts, shapes, strict=True)
+    )
     return f"({text})" if isinstance(item, tuple) else text
 
 
@@ -84,7 +86,9 @@ def map_of(items: Any, index: int, kind: Kind, reading: Reading | None) -> bytes
     if item[2] is None:
         raise ImageFault(f"no {kind}")
     values, valid = np.asarray(item[2], dtype=np.float32), item[3] if len(item) == 4 else None
-    return flow.encode(_flow(values, valid)) if kind == "flow" else disparity.encode(_disparity(values, valid))
+    return (
+        flow.encode(_flow(values, valid)) if kind == "flow" else disparity.encode(_disparity(values, valid))
+    )
 
 
 def _item(items: Any, index: int) -> Any:
@@ -120,7 +124,11 @@ def labels_of(items: Any) -> Sequence[int]:
     pairs = [getattr(items, name, None) for name in FILE_LISTS[:3]]
     beside = ([entry[1] for entry in listed or ()] for listed in pairs if _of_pairs(listed))
     for listed in (*(getattr(items, name, None) for name in LABEL_LISTS), *beside):
-        if listed is not None and len(listed) == len(items) and all(_agrees(listed[i], items, i) for i in probes):
+        if (
+            listed is not None
+            and len(listed) == len(items)
+            and all(_agrees(listed[i], items, i) for i in probes)
+        ):
             return [int(label) for label in listed]
     return [int(_item(items, i)[1]) for i in range(len(items))]
 
@@ -137,7 +145,11 @@ def files_of(items: Any, images: int, probe: tuple[int, Any]) -> list[tuple[str,
 
 
 def _paths(entry: Any) -> tuple[str, ...]:
-    return tuple(str(part) for part in (entry if isinstance(entry, tuple | list) else (entry,)) if isinstance(part, str | Path))
+    return tuple(
+        str(part)
+        for part in (entry if isinstance(entry, tuple | list) else (entry,))
+        if isinstance(part, str | Path)
+    )
 
 
 def _shows(paths: tuple[str, ...], item: Any) -> bool:

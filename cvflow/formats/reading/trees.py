@@ -64,14 +64,20 @@ def open_tree(source: Path | None, expected: str) -> Tree:
         return FolderTree(source)
     if source is not None and source.suffix.lower() == ".zip" and source.is_file():
         return ZipTree(source)
-    got = "nothing" if source is None else f"'{source}', " + ("a file" if source.exists() else "which does not exist")
+    got = (
+        "nothing"
+        if source is None
+        else f"'{source}', " + ("a file" if source.exists() else "which does not exist")
+    )
     raise RequestError(Fault("data.source", got, f"{expected}, or a .zip of it", "Type data.source=<path>."))
 
 
 def is_folder(tree: Tree, path: str) -> bool:
     """Whether there is a folder of that name; '' is the root."""
     above, _, name = path.strip("/").rpartition("/")
-    return not name or (is_folder(tree, above) and any(e.name == name and e.kind == "folder" for e in tree.entries(above)))
+    return not name or (
+        is_folder(tree, above) and any(e.name == name and e.kind == "folder" for e in tree.entries(above))
+    )
 
 
 def is_image(entry: Entry) -> bool:
@@ -112,7 +118,13 @@ class FolderTree:
 def _kind(entry: os.DirEntry[str]) -> Kind:
     if entry.is_dir():
         return "folder"
-    return "file" if entry.is_file() else "broken link" if entry.is_symlink() and not os.path.exists(entry) else "special file"
+    return (
+        "file"
+        if entry.is_file()
+        else "broken link"
+        if entry.is_symlink() and not os.path.exists(entry)
+        else "special file"
+    )
 
 
 class ZipTree:
@@ -127,8 +139,14 @@ class ZipTree:
             self._zip = zipfile.ZipFile(source)
         except (zipfile.BadZipFile, OSError, ValueError) as error:
             fix = "It may be cut: copy or download it again."
-            raise RequestError(Fault(str(source), f"no readable zip ({error})", "a whole zip", fix)) from error
-        files = [info for info in self._zip.infolist() if not info.is_dir() and not info.filename.startswith(f"{_APPLE}/")]
+            raise RequestError(
+                Fault(str(source), f"no readable zip ({error})", "a whole zip", fix)
+            ) from error
+        files = [
+            info
+            for info in self._zip.infolist()
+            if not info.is_dir() and not info.filename.startswith(f"{_APPLE}/")
+        ]
         faults = list(_suspicious(source, files))
         if faults:
             raise RequestError(*faults[:5])
@@ -179,7 +197,12 @@ def _suspicious(source: Path, files: Iterable[zipfile.ZipInfo]) -> Iterator[Faul
         total += info.file_size
         name = PurePosixPath(info.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
-            yield Fault(str(source), f"the name '{info.filename}', which leads out of the zip", "names below its root", fix)
+            yield Fault(
+                str(source),
+                f"the name '{info.filename}', which leads out of the zip",
+                "names below its root",
+                fix,
+            )
         if stat.S_ISLNK(info.external_attr >> 16):
             yield Fault(str(source), f"'{info.filename}', a link", "files and folders", fix)
         if info.flag_bits & _ENCRYPTED:

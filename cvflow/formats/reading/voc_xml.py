@@ -70,7 +70,11 @@ def _object(number: int, found: Element, size: tuple[int, int] | None) -> Object
     what = f"object {number}" + (f" '{name}'" if name else "")
     fault = f"{what} without a name" if not name else f"{what} without a bndbox" if where is None else None
     values = [0.0] * 4 if where is None else list(_edges(where))
-    wrong = [f"{edge} '{_text(where, edge)}'" for edge, value in zip(EDGES, values, strict=True) if value is None and where is not None]
+    wrong = [
+        f"{edge} '{_text(where, edge)}'"
+        for edge, value in zip(EDGES, values, strict=True)
+        if value is None and where is not None
+    ]
     if wrong and not fault:
         fault = f"{what}: {', '.join(wrong)}, not a number"
     left, top, right, bottom = (value or 0.0 for value in values)

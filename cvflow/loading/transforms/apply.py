@@ -58,7 +58,10 @@ def _changed(sample: Sample, change: Callable[[Tensor], Tensor]) -> dict[str, Te
 
 def followed(target: Mapping[str, Any], change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
     """A target whose annotations in the pixels are changed."""
-    return {name: change(value) if isinstance(value, tv_tensors.TVTensor) else value for name, value in target.items()}
+    return {
+        name: change(value) if isinstance(value, tv_tensors.TVTensor) else value
+        for name, value in target.items()
+    }
 
 
 def mirrored(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
@@ -72,9 +75,17 @@ def mirrored(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
     there = {*sample.images, *sample.target}
     for name, other in sample.swaps.items():
         if name in there and other not in there:
-            got, fix = f"horizontal_flip of '{sample.id}', without '{other}'", f"Leave horizontal_flip out, or give '{other}'."
-            raise RequestError(Fault("train.augment", got, f"'{other}', which changes places with '{name}'", fix))
-    images, target = ({sample.swaps.get(name, name): value for name, value in named.items()} for named in (after.images, after.target))
+            got, fix = (
+                f"horizontal_flip of '{sample.id}', without '{other}'",
+                f"Leave horizontal_flip out, or give '{other}'.",
+            )
+            raise RequestError(
+                Fault("train.augment", got, f"'{other}', which changes places with '{name}'", fix)
+            )
+    images, target = (
+        {sample.swaps.get(name, name): value for name, value in named.items()}
+        for named in (after.images, after.target)
+    )
     return after.but(images=images, target=target)
 
 

@@ -40,7 +40,11 @@ class ColourPCA:
     """std: of the draws. covariance: 3x3, of the RGB values of your images in 0..1; ImageNet's by default."""
 
     def __init__(
-        self, image: Image, *, std: NonNegative = 0.1, covariance: Annotated[Matrix | None, AfterValidator(covariance)] = None
+        self,
+        image: Image,
+        *,
+        std: NonNegative = 0.1,
+        covariance: Annotated[Matrix | None, AfterValidator(covariance)] = None,
     ) -> None:
         if image.channels != 3:
             fix = "Leave colour_pca out, or type image.channels=3."
@@ -48,7 +52,9 @@ class ColourPCA:
         self.std = std
         values, vectors = torch.tensor(IMAGENET_VALUES), torch.tensor(IMAGENET_VECTORS)
         if covariance is not None:
-            values, vectors = (t.float() for t in torch.linalg.eigh(torch.tensor(covariance, dtype=torch.float64)))
+            values, vectors = (
+                t.float() for t in torch.linalg.eigh(torch.tensor(covariance, dtype=torch.float64))
+            )
         self.scaled = vectors * values
 
     def __call__(self, sample: Sample) -> Sample:

@@ -78,7 +78,9 @@ class Cutout(Erasing):
     Not for tasks with two images a row.
     """
 
-    def __init__(self, image: Image, *, p: Probability = 1.0, side: Fraction = 0.5, fill: Fill = "grey") -> None:
+    def __init__(
+        self, image: Image, *, p: Probability = 1.0, side: Fraction = 0.5, fill: Fill = "grey"
+    ) -> None:
         self.p, self.side, self.fill = p, side, fill
 
     def box(self, image: Tensor) -> Box:

@@ -25,7 +25,9 @@ class Fit:
         placed = placement(height, width, self.size, self.resize)
         if (height, width) != self.size:
             sample = moved(sample, lambda x: self._placed(x, placed))
-        return sample.but(images={name: self._coloured(image) for name, image in sample.images.items()}, placed=placed)
+        return sample.but(
+            images={name: self._coloured(image) for name, image in sample.images.items()}, placed=placed
+        )
 
     def _placed(self, x: Tensor, placed: Placement) -> Tensor:
         new = [round(length * scale) for length, scale in zip(placed.size, placed.scale, strict=True)]

@@ -29,7 +29,11 @@ def size_of(x: Tensor) -> Size:
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:
     """Images antialiased; of masks the value at each new pixel's centre."""
-    how = v2.InterpolationMode.NEAREST_EXACT if isinstance(x, tv_tensors.Mask) else v2.InterpolationMode.BILINEAR
+    how = (
+        v2.InterpolationMode.NEAREST_EXACT
+        if isinstance(x, tv_tensors.Mask)
+        else v2.InterpolationMode.BILINEAR
+    )
     result: Tensor = F.resize(x, list(size), interpolation=how, antialias=True)
     return result
 
@@ -51,7 +55,9 @@ def mirror(x: Tensor) -> Tensor:
 
 def zoomed(x: Tensor, scale: float) -> Tensor:
     """Enlarged about the centre, at the same size."""
-    result: Tensor = F.affine(x, 0.0, [0.0, 0.0], scale, [0.0, 0.0], interpolation=_between(x), fill=beyond(x))
+    result: Tensor = F.affine(
+        x, 0.0, [0.0, 0.0], scale, [0.0, 0.0], interpolation=_between(x), fill=beyond(x)
+    )
     return result
 
 

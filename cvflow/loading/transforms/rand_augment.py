@@ -23,7 +23,11 @@ class RandAugment:
     images_alone = True
 
     def __init__(
-        self, image: Image, *, operations: Annotated[int, Field(ge=0)] = 2, magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+        self,
+        image: Image,
+        *,
+        operations: Annotated[int, Field(ge=0)] = 2,
+        magnitude: Annotated[int, Field(ge=0, le=30)] = 9,
     ) -> None:
         self.change = v2.RandAugment(operations, magnitude, interpolation=v2.InterpolationMode.BILINEAR)
 

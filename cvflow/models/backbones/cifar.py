@@ -47,7 +47,9 @@ class ResidualBlock(PlainBlock):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         before = self.new_channels // 2
-        shortcut = F.pad(x_BCHW[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.new_channels - before))
+        shortcut = F.pad(
+            x_BCHW[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.new_channels - before)
+        )
         return F.relu(self.residual(x_BCHW) + shortcut)
 
 

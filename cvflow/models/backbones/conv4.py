@@ -20,7 +20,9 @@ class Conv4(Backbone):
 
     strides = (2, 4, 8, 16)
 
-    def __init__(self, in_channels: int, image_size: tuple[int, int], *, width: Annotated[int, Field(gt=0)] = 64) -> None:
+    def __init__(
+        self, in_channels: int, image_size: tuple[int, int], *, width: Annotated[int, Field(gt=0)] = 64
+    ) -> None:
         super().__init__()
         if min(image_size) < 16:
             raise too_small("conv4", image_size, 16)
@@ -41,4 +43,6 @@ class Conv4(Backbone):
 
 def level(inner: int, outer: int) -> nn.Sequential:
     """Without bias in the convolution, as a batch norm follows."""
-    return nn.Sequential(nn.Conv2d(inner, outer, 3, padding=1, bias=False), nn.BatchNorm2d(outer), nn.ReLU(), nn.MaxPool2d(2))
+    return nn.Sequential(
+        nn.Conv2d(inner, outer, 3, padding=1, bias=False), nn.BatchNorm2d(outer), nn.ReLU(), nn.MaxPool2d(2)
+    )

@@ -74,7 +74,9 @@ def load(in_channels: int, image_size: tuple[int, int], model: str, pretrained: 
     net: nn.Module
     if timm.get_pretrained_cfg_value(model, "fixed_input_size"):
         try:
-            net = timm.create_model(model, pretrained=pretrained, in_chans=in_channels, num_classes=0, img_size=image_size)
+            net = timm.create_model(
+                model, pretrained=pretrained, in_chans=in_channels, num_classes=0, img_size=image_size
+            )
             return net
         except TypeError:  # VGG and a few more are marked as fixed, but adapt by themselves
             pass

@@ -76,7 +76,9 @@ class TorchvisionBackbone(Backbone):
         parts = dict(net.named_children())
         self.has_fc = "classifier.6" in dict(net.named_modules())  # a stack of layers, not just the last one
         head = "classifier.6" if self.has_fc else "fc" if "fc" in parts else "classifier.1"
-        last: Any = net.get_submodule(head)  # linear, or SqueezeNet's 1x1 convolution: both weights are classes x features x ...
+        last: Any = net.get_submodule(
+            head
+        )  # linear, or SqueezeNet's 1x1 convolution: both weights are classes x features x ...
         self.head_keys, self.num_features = (head,), int(last.weight.shape[1])
         if self.has_fc:
             parts["classifier"] = parts["classifier"][:-1]  # type: ignore[index]
@@ -84,7 +86,11 @@ class TorchvisionBackbone(Backbone):
             self.pooled: tuple[int, int] = parts["avgpool"].output_size  # type: ignore[assignment]
             kept = ["features", "classifier"]
         else:
-            kept = ["features"] if "features" in parts else [n for n in parts if n not in ("avgpool", "dropout", "fc", "aux1", "aux2")]
+            kept = (
+                ["features"]
+                if "features" in parts
+                else [n for n in parts if n not in ("avgpool", "dropout", "fc", "aux1", "aux2")]
+            )
         for name in kept:
             self.add_module(name, parts[name])
 
@@ -108,7 +114,12 @@ class TorchvisionBackbone(Backbone):
             if isinstance(layer, nn.Linear):
                 up, left = ((length - 1) // 2 for length in side)
                 bordered = nn.functional.pad(last_BCHW, (left, side[1] // 2, up, side[0] // 2))
-                last_BCHW, side = nn.functional.conv2d(bordered, layer.weight.view(len(layer.weight), -1, *side), layer.bias), (1, 1)
+                last_BCHW, side = (
+                    nn.functional.conv2d(
+                        bordered, layer.weight.view(len(layer.weight), -1, *side), layer.bias
+                    ),
+                    (1, 1),
+                )
             else:
                 last_BCHW = layer(last_BCHW)
         return last_BCHW
@@ -141,7 +152,9 @@ def dilate(backbone: TorchvisionBackbone, model: Name, output_stride: int) -> No
         if isinstance(layer, nn.MaxPool2d):
             stride *= 2
         elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
-            layer.stride = layer.stride if dilation == 1 else (1, 1)  # of a shortcut, which comes after the block's 3x3
+            layer.stride = (
+                layer.stride if dilation == 1 else (1, 1)
+            )  # of a shortcut, which comes after the block's 3x3
         elif isinstance(layer, nn.Conv2d):
             layer.dilation, before = (dilation, dilation), layer.stride[0]
             layer.padding = (dilation * (layer.kernel_size[0] // 2),) * 2
@@ -155,7 +168,10 @@ def dilate(backbone: TorchvisionBackbone, model: Name, output_stride: int) -> No
 def step_shapes(model: Name, size: tuple[int, int]) -> list[tuple[int, ...]]:
     """The BCHW shape after every step, without memory or arithmetic; RuntimeError if the image is too small."""
     with torch.device("meta"):
-        return [tuple(x.shape) for x in TorchvisionBackbone(load(model, False), range(999))(torch.empty(1, 3, *size))]
+        return [
+            tuple(x.shape)
+            for x in TorchvisionBackbone(load(model, False), range(999))(torch.empty(1, 3, *size))
+        ]
 
 
 def load(model: Name, pretrained: bool) -> nn.Module:

@@ -33,7 +33,9 @@ class MLP(Backbone):
         height, width = image_size
         widths = (in_channels * height * width, *hidden)
         self.channels, self.strides, self.num_features = (hidden[-1],), (max(image_size),), hidden[-1]
-        self.layers = nn.Sequential(*(layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())))
+        self.layers = nn.Sequential(
+            *(layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU()))
+        )
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         features: Tensor = self.layers(x_BCHW.flatten(1))

@@ -53,7 +53,9 @@ class CorrelationFlow(TwoImages):
         self.last_stride = strides[self.used[-1]]
         seen = [(2 * radius + 1) ** 2 + channels[i] + 2 for i in self.used]
         self.estimators = nn.ModuleList(estimator(count, width) for count in seen)
-        self.context = nn.Sequential(*(conv_bn_relu(inner, width, dilation=d) for inner, d in ((seen[-1], 1), (width, 2), (width, 4))))
+        self.context = nn.Sequential(
+            *(conv_bn_relu(inner, width, dilation=d) for inner, d in ((seen[-1], 1), (width, 2), (width, 4)))
+        )
         self.change = nn.Conv2d(width, 2, 3, padding=1)
 
     def matched(self, first_BCHW: Tensor, second_BCHW: Tensor) -> list[Tensor]:
@@ -77,5 +79,8 @@ class CorrelationFlow(TwoImages):
 def estimator(inner: int, width: int) -> nn.Sequential:
     """What is still to be added to the flow, by what is seen at a level."""
     return nn.Sequential(
-        conv_bn_relu(inner, 2 * width), conv_bn_relu(2 * width, width), conv_bn_relu(width, width), nn.Conv2d(width, 2, 3, padding=1)
+        conv_bn_relu(inner, 2 * width),
+        conv_bn_relu(2 * width, width),
+        conv_bn_relu(width, width),
+        nn.Conv2d(width, 2, 3, padding=1),
     )

@@ -28,7 +28,9 @@ class Segmenter(nn.Module):
     answer = "mask"
     loss_weights: Mapping[str, float] = {}
 
-    def __init__(self, backbone: Backbone, image: Image, info: DatasetInfo, normalize: Statistics, multiple: int = 1) -> None:
+    def __init__(
+        self, backbone: Backbone, image: Image, info: DatasetInfo, normalize: Statistics, multiple: int = 1
+    ) -> None:
         super().__init__()
         self.backbone, self.multiple = backbone, multiple
         self.normalize = Normalize(*pixel_stats(normalize, backbone, info), image.channels)
@@ -54,7 +56,11 @@ class Segmenter(nn.Module):
 
 def resized(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear; its gradient on CUDA is deterministic, though slower, where torch is told to be so."""
-    return x_BCHW if x_BCHW.shape[2:] == size else F.interpolate(x_BCHW, size, mode="bilinear", align_corners=False)
+    return (
+        x_BCHW
+        if x_BCHW.shape[2:] == size
+        else F.interpolate(x_BCHW, size, mode="bilinear", align_corners=False)
+    )
 
 
 def fitted(x_BCHW: Tensor, like: Tensor) -> Tensor:
@@ -69,5 +75,12 @@ def falling(backbone: Backbone, least: int, model: str) -> list[int]:
     ends = [i for i, stride in enumerate(strides) if i + 1 == len(strides) or strides[i + 1] > stride]
     if len(ends) < least:
         got = f"a backbone of strides {', '.join(map(str, strides))}"
-        raise RequestError(Fault("model.backbone", got, f"{least} levels of different strides for {model}", "Choose another backbone."))
+        raise RequestError(
+            Fault(
+                "model.backbone",
+                got,
+                f"{least} levels of different strides for {model}",
+                "Choose another backbone.",
+            )
+        )
     return ends

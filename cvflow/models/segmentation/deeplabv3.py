@@ -26,7 +26,9 @@ class DeepLabV3(DilatedFCN):
 
     def main_head(self, net: Backbone, classes: int, dropout: float) -> nn.Module:
         rates = [max(1, reach // net.strides[-1]) for reach in REACH]
-        return nn.Sequential(ASPP(net.channels[-1], rates), *conv_bn_relu(WIDTH, WIDTH), nn.Conv2d(WIDTH, classes, 1))
+        return nn.Sequential(
+            ASPP(net.channels[-1], rates), *conv_bn_relu(WIDTH, WIDTH), nn.Conv2d(WIDTH, classes, 1)
+        )
 
 
 class ASPP(nn.Module):
@@ -34,7 +36,11 @@ class ASPP(nn.Module):
 
     def __init__(self, inner: int, rates: list[int]) -> None:
         super().__init__()
-        branches = [conv_bn_relu(inner, WIDTH, 1), *(conv_bn_relu(inner, WIDTH, 3, rate) for rate in rates), MeanBranch(inner)]
+        branches = [
+            conv_bn_relu(inner, WIDTH, 1),
+            *(conv_bn_relu(inner, WIDTH, 3, rate) for rate in rates),
+            MeanBranch(inner),
+        ]
         self.convs = nn.ModuleList(branches)
         self.project = nn.Sequential(*conv_bn_relu(len(branches) * WIDTH, WIDTH, 1), nn.Dropout(0.5))
 
@@ -59,5 +65,7 @@ class MeanNorm(nn.BatchNorm2d):
 
     def forward(self, mean_BC11: Tensor) -> Tensor:
         if self.training and len(mean_BC11) == 1:
-            return F.batch_norm(mean_BC11, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            return F.batch_norm(
+                mean_BC11, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
         return super().forward(mean_BC11)

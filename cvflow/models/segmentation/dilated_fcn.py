@@ -45,7 +45,9 @@ class DilatedFCN(Segmenter):
         self.classifier = self.main_head(net, len(info.classes), dropout)
         self.aux_classifier = None
         if auxiliary:
-            self.aux_classifier = fcn_head(net.channels[max(0, len(net.channels) - 2)], len(info.classes), dropout)
+            self.aux_classifier = fcn_head(
+                net.channels[max(0, len(net.channels) - 2)], len(info.classes), dropout
+            )
             self.loss_weights = {"aux_loss": auxiliary}
 
     def main_head(self, net: Backbone, classes: int, dropout: float) -> nn.Module:

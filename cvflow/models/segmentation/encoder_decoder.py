@@ -34,7 +34,13 @@ class Mirrored(Segmenter):
     """
 
     def __init__(
-        self, image: Image, info: DatasetInfo, normalize: Statistics, widths: Sequence[int], depths: Sequence[int], upsampling: Upsampling
+        self,
+        image: Image,
+        info: DatasetInfo,
+        normalize: Statistics,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        upsampling: Upsampling,
     ) -> None:
         super().__init__(Encoder(image, widths, depths), image, info, normalize, 2 ** len(widths))
         self.upsampling = upsampling
@@ -48,9 +54,15 @@ class Mirrored(Segmenter):
     def logits(self, x_BCHW: Tensor) -> dict[str, Tensor]:
         x_BCHW, switches = self.backbone.encode(x_BCHW)  # type: ignore[operator]
         for number, stage in enumerate(self.decoder):
-            order = torch.channels_last if x_BCHW.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+            order = (
+                torch.channels_last
+                if x_BCHW.is_contiguous(memory_format=torch.channels_last)
+                else torch.contiguous_format
+            )
             finer = self.finer(x_BCHW, switches[-1 - number], number)
-            x_BCHW = stage(finer.contiguous(memory_format=order))  # unpooling forgets the order, and convolutions are slow in the other
+            x_BCHW = stage(
+                finer.contiguous(memory_format=order)
+            )  # unpooling forgets the order, and convolutions are slow in the other
         return {"loss": self.score(x_BCHW)}
 
     def finer(self, x_BCHW: Tensor, switches_BCHW: Tensor, number: int) -> Tensor:

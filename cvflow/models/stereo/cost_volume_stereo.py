@@ -53,8 +53,12 @@ class CostVolumeStereo(TwoImages):
         self.disparities = -(-max_disparity // feature_stride) + 1
         levels = feature_stride.bit_length() - 1
         self.features = Pyramid(image.channels, [max(8, channels >> (levels - 1 - i)) for i in range(levels)])
-        self.clean = nn.Sequential(conv3d(GROUPS, 16), *(conv3d(16, 16) for _ in range(depth)), nn.Conv3d(16, 1, 3, padding=1))
-        self.refine = nn.Sequential(conv_bn_relu(2 * image.channels + 1, 24), *(conv_bn_relu(24, 24, dilation=d) for d in (2, 4, 1)))
+        self.clean = nn.Sequential(
+            conv3d(GROUPS, 16), *(conv3d(16, 16) for _ in range(depth)), nn.Conv3d(16, 1, 3, padding=1)
+        )
+        self.refine = nn.Sequential(
+            conv_bn_relu(2 * image.channels + 1, 24), *(conv_bn_relu(24, 24, dilation=d) for d in (2, 4, 1))
+        )
         self.residual = nn.Conv2d(24, 1, 3, padding=1)
         nn.init.zeros_(self.residual.weight)  # begins as no change
         nn.init.zeros_(self.residual.bias)  # type: ignore[arg-type]  # there is one
@@ -71,10 +75,14 @@ class CostVolumeStereo(TwoImages):
         """What the image and the error of the right view, laid on the left one, say about the disparity."""
         still = torch.zeros_like(disparity_B1HW)
         laid = warp(right_BCHW, torch.cat([-disparity_B1HW, still], 1))
-        change: Tensor = self.residual(self.refine(torch.cat([left_BCHW, left_BCHW - laid, disparity_B1HW / self.stride], 1)))
+        change: Tensor = self.residual(
+            self.refine(torch.cat([left_BCHW, left_BCHW - laid, disparity_B1HW / self.stride], 1))
+        )
         return change
 
 
 def conv3d(inner: int, outer: int) -> nn.Sequential:
     """Of the same size."""
-    return nn.Sequential(nn.Conv3d(inner, outer, 3, padding=1, bias=False), nn.BatchNorm3d(outer), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv3d(inner, outer, 3, padding=1, bias=False), nn.BatchNorm3d(outer), nn.ReLU(inplace=True)
+    )

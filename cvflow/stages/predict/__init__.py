@@ -79,18 +79,32 @@ def predict_path(
     say_passed_over(rows.passed_over)
     out, digest = out.absolute(), rows.digest
     aside = out.with_name(f".{out.name}.partial")
-    key = {"model": model_digest(model), "model version": version, "data": digest, "split": split, "cvflow version": cvflow.__version__}
+    key = {
+        "model": model_digest(model),
+        "model version": version,
+        "data": digest,
+        "split": split,
+        "cvflow version": cvflow.__version__,
+    }
     key["views"] = json.dumps([view.model_dump(mode="json") for view in views])
     with resumable(aside, key) as news:
-        parts = Parts(aside, answer_schema(trained), len(rows), {"model_version": version, "data_hash": digest})
+        parts = Parts(
+            aside, answer_schema(trained), len(rows), {"model_version": version, "data_hash": digest}
+        )
         found = f"{parts.done:,} of {len(rows):,} rows were answered before; going on" if parts.done else ""
         sys.stderr.write("".join(f"{line}\n" for line in (news, found) if line))
         try:
             answers = _answers(rows, model, compute, batch_size, parts.done, views)
-            parts.write(_paced(filed(answers, trained.task, rows.ids, aside / answer_files.FOLDER), parts.done, len(rows)))
+            parts.write(
+                _paced(
+                    filed(answers, trained.task, rows.ids, aside / answer_files.FOLDER), parts.done, len(rows)
+                )
+            )
             write_overlays(aside / FOLDER, trained, rows, overlays, views)
         except KeyboardInterrupt as error:
-            raise InterruptedRunError(f"interrupted after {parts.done:,} rows; the same command goes on from there") from error
+            raise InterruptedRunError(
+                f"interrupted after {parts.done:,} rows; the same command goes on from there"
+            ) from error
         answered, faults = count(aside)
         (aside / JOURNAL).unlink()
         shutil.rmtree(out, ignore_errors=True)
@@ -107,10 +121,18 @@ def say_passed_over(names: Sequence[str]) -> None:
 def check_out(out: Path) -> None:
     """Only an earlier prediction is ever replaced; and what cannot be written is refused before the work."""
     ours = ("part-*.parquet", FOLDER, answer_files.FOLDER)
-    others = [p for p in out.iterdir() if not any(map(p.match, ours))] if out.is_dir() else [out] if out.exists() else []
+    others = (
+        [p for p in out.iterdir() if not any(map(p.match, ours))]
+        if out.is_dir()
+        else [out]
+        if out.exists()
+        else []
+    )
     if others:
         got = f"{out}, which holds {others[0].name}"
-        raise RequestError(Fault("--out", got, "a new folder, or one of earlier predictions", "Type --out predictions."))
+        raise RequestError(
+            Fault("--out", got, "a new folder, or one of earlier predictions", "Type --out predictions.")
+        )
     check_folder(out.absolute().parent, out)
 
 
@@ -122,7 +144,9 @@ def model_digest(model: Path) -> str:
     return total.hexdigest()
 
 
-def _answers(rows: RowSource, model: Path, compute: Compute, batch_size: int, first: int, views: Sequence[Component]) -> Iterator[pa.Table]:
+def _answers(
+    rows: RowSource, model: Path, compute: Compute, batch_size: int, first: int, views: Sequence[Component]
+) -> Iterator[pa.Table]:
     """The answers to the rows from ``first`` on, in their order."""
     if first == len(rows):
         return iter(())
@@ -133,7 +157,9 @@ def _answers(rows: RowSource, model: Path, compute: Compute, batch_size: int, fi
     return _here(rows, model, compute, batch_size, first, views)
 
 
-def _here(rows: RowSource, model: Path, compute: Compute, batch_size: int, first: int, views: Sequence[Component]) -> Iterator[pa.Table]:
+def _here(
+    rows: RowSource, model: Path, compute: Compute, batch_size: int, first: int, views: Sequence[Component]
+) -> Iterator[pa.Table]:
 
     from cvflow.runtime.cores import compute_on, cores, threads
     from cvflow.runtime.local import pick_device

@@ -21,7 +21,9 @@ FOLDER = "_files"
 Name = Callable[[str], PurePosixPath]
 
 
-def filed(tables: Iterable[pa.Table], task: Task, ids: Callable[[], Iterable[str]], folder: Path) -> Iterator[pa.Table]:
+def filed(
+    tables: Iterable[pa.Table], task: Task, ids: Callable[[], Iterable[str]], folder: Path
+) -> Iterator[pa.Table]:
     """The tables; each answer's files are there once its table is given: ``<name><suffix>`` below the folder. ids: of all rows."""
     wanted = writes_files(task)
     name = naming(ids()) if wanted else safe

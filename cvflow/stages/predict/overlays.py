@@ -19,7 +19,9 @@ FOLDER = "_overlays"
 """Readers of Parquet folders pass over what begins with _."""
 
 
-def write_overlays(folder: Path, trained: TrainedModel, rows: RowSource, wanted: int, views: Sequence[Component] = ()) -> None:
+def write_overlays(
+    folder: Path, trained: TrainedModel, rows: RowSource, wanted: int, views: Sequence[Component] = ()
+) -> None:
     """Write up to ``wanted`` images, evenly spread over the rows, to ``<row>-<name>.jpg``; unreadable ones are left out."""
     if not wanted:
         return
@@ -34,4 +36,6 @@ def write_overlays(folder: Path, trained: TrainedModel, rows: RowSource, wanted:
         for answer in answers:
             pixels = task.draw(pixels, answer)
         text = ", ".join(task.caption(answer) for answer in answers)
-        Image.fromarray(captioned(pixels, text)).save(folder / f"{number:08d}-{Path(row['id']).stem}.jpg", quality=90)
+        Image.fromarray(captioned(pixels, text)).save(
+            folder / f"{number:08d}-{Path(row['id']).stem}.jpg", quality=90
+        )

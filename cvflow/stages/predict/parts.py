@@ -66,7 +66,10 @@ class Parts:
     def _stop(self, table: pa.Table) -> int:
         """Where the part ends: before this table where its time or memory is over, unless that would divide the answers to one row."""
         most = self.done + PART_ROWS
-        over = time.monotonic() - self._began >= PART_SECONDS or sum(waiting.nbytes for waiting in self._waiting) >= PART_BYTES
+        over = (
+            time.monotonic() - self._began >= PART_SECONDS
+            or sum(waiting.nbytes for waiting in self._waiting) >= PART_BYTES
+        )
         if not len(table) or not self._waiting or not over:
             return most
         first, last = int(table[ROW][0].as_py()), int(self._waiting[-1][ROW][-1].as_py())
@@ -112,7 +115,9 @@ def resumable(folder: Path, key: Mapping[str, str]) -> Iterator[str]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CvflowError(f"{folder}: another cvflow predict is writing there; wait for it, or name another --out.") from None
+            raise CvflowError(
+                f"{folder}: another cvflow predict is writing there; wait for it, or name another --out."
+            ) from None
         try:
             yield _begin(folder, key)
         finally:
@@ -135,4 +140,6 @@ def _begin(folder: Path, key: Mapping[str, str]) -> str:
     folder.mkdir()
     journal.write_text(json.dumps(key, indent=1))
     changed = [name for name, value in key.items() if before.get(name) != value]
-    return f"starting anew: another {' and '.join(changed)} than that of the {kept} parts found" if kept else ""
+    return (
+        f"starting anew: another {' and '.join(changed)} than that of the {kept} parts found" if kept else ""
+    )

@@ -24,9 +24,13 @@ def prepare(run: Run) -> None:
     task: Task = build("task", recipe.task)
     reader = build("format", data.format, data.source)
     check_annotated(reader, recipe.task.name, task.schema)
-    validation = prepare_data(reader, task.schema, recipe.task.name, data.split, out, data.shard_mb, data.max_megapixels)
+    validation = prepare_data(
+        reader, task.schema, recipe.task.name, data.split, out, data.shard_mb, data.max_megapixels
+    )
     task.bind(PreparedDataset(out).info)
     content = {"data": run.resolved["data"], **validation.plain()}
-    run.path("validation.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    run.path("validation.json").write_text(
+        json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     run.path("data.html").write_text(data_page("Validation", validation, task), encoding="utf-8")
     sys.stderr.write(f"{validation.summary()}\n")

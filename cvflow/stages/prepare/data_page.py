@@ -48,7 +48,11 @@ def _samples(validation: Validation, task: Task) -> Iterator[Block]:
 def _overview(validation: Validation) -> Iterator[Block]:
     lost = sum(finding.action == "left out" for finding in validation.findings)
     classes = list(dict.fromkeys(c for counts in validation.class_counts.values() for c in counts))
-    numbers = {"images": sum(validation.counts.values()), "left out": lost, "findings": len(validation.findings)}
+    numbers = {
+        "images": sum(validation.counts.values()),
+        "left out": lost,
+        "findings": len(validation.findings),
+    }
     yield Numbers({**numbers, **({"classes": len(classes)} if classes else {})})
     rows = [[c, *(counts[c] for counts in validation.class_counts.values())] for c in classes]
     yield Table(["class", *validation.counts], [["all", *validation.counts.values()], *rows], "Rows")
@@ -57,13 +61,20 @@ def _overview(validation: Validation) -> Iterator[Block]:
     yield Facts(dict(_facts(validation)))
     if sizes := validation.facts.get("sizes"):
         different = validation.facts["different_sizes"]
-        yield Table(["width", "height", "images"], sizes, f"Sizes in pixels ({different} different, the most frequent)")
+        yield Table(
+            ["width", "height", "images"],
+            sizes,
+            f"Sizes in pixels ({different} different, the most frequent)",
+        )
 
 
 def pixel_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
     """counts: split -> class -> pixels. What part of a split's pixels each class has, void left out."""
     totals = {split: total for split, pixels in counts.items() if (total := sum(pixels.values()))}
-    rows = [[c, *(counts[split][c] / total for split, total in totals.items())] for c in next(iter(counts.values()))]
+    rows = [
+        [c, *(counts[split][c] / total for split, total in totals.items())]
+        for c in next(iter(counts.values()))
+    ]
     return Table(["class", *totals], rows, "Share of the pixels", bars=list(totals))
 
 
@@ -101,7 +112,12 @@ def _findings(validation: Validation, task: Task) -> Iterator[Block]:
         rows = [[f.name, f.what, f.action] for f in found[:SHOWN]]
         more = f", the first {SHOWN}" if len(found) > SHOWN else ""
         yield Table(["file", "what", "action"], rows, f"{topic[0].upper()}{topic[1:]} ({len(found)}{more})")
-        if pictures := [item for f in found[:PICTURED] for record in f.records for item in _item(record, task, f.action == "kept")]:
+        if pictures := [
+            item
+            for f in found[:PICTURED]
+            for record in f.records
+            for item in _item(record, task, f.action == "kept")
+        ]:
             yield Gallery(pictures)
 
 
@@ -109,7 +125,9 @@ def _item(record: Record, task: Task, annotated: bool = True) -> Iterator[Item]:
     """The picture of a record, if it is one. annotated: whether its annotation can be drawn on it."""
     try:
         pixels = decode(record.images[task.schema.images[0]](), max_megapixels=task.max_megapixels)
-        values = {**record.annotation, **{name: read() for name, read in record.maps.items()}} if annotated else {}
+        values = (
+            {**record.annotation, **{name: read() for name, read in record.maps.items()}} if annotated else {}
+        )
     except (ImageFault, OSError):  # gone since it was counted
         return
     drawn, caption = (task.draw(pixels, values), task.caption(values)) if annotated else (pixels, "")

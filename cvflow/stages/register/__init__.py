@@ -47,7 +47,9 @@ def register(run: Run) -> None:
         "cvflow.test_split": measured["split"],
         **rule_tag(run.recipe.register_.promote, objective),
     }
-    version = model_registry.register_version(name, run_id, run.path("model"), made_by["fingerprint"], tags, measured["metrics"], card)
+    version = model_registry.register_version(
+        name, run_id, run.path("model"), made_by["fingerprint"], tags, measured["metrics"], card
+    )
     decision = promote(run, name, version, objective, measured)
     model_registry.tag_version(name, version, {"cvflow.decision": decision.reason})
     content = {
@@ -63,24 +65,44 @@ def promote(run: Run, name: str, version: int, objective: Objective, measured: d
     rule, champion = run.recipe.register_.promote, model_registry.champion(name)
     if champion is not None and champion.version == version:
         decision = decide(rule, objective, measured["metrics"], None)
-        return decision if decision.promoted else Decision(True, f"champion still, though as a {decision.reason}")
-    standing = None if champion is None or not rule.better_than_champion else champion_score(run, champion, objective, measured)
+        return (
+            decision
+            if decision.promoted
+            else Decision(True, f"champion still, though as a {decision.reason}")
+        )
+    standing = (
+        None
+        if champion is None or not rule.better_than_champion
+        else champion_score(run, champion, objective, measured)
+    )
     decision = decide(rule, objective, measured["metrics"], standing)
     if decision.promoted:
         champions.crown(name, version, decision.reason)
     return decision
 
 
-def champion_score(run: Run, champion: VersionInfo, objective: Objective, measured: dict[str, Any]) -> Standing:
+def champion_score(
+    run: Run, champion: VersionInfo, objective: Objective, measured: dict[str, Any]
+) -> Standing:
     """The champion's score on this run's test data; measured once more, and kept as a tag of it, where that is other data than its own."""
     digest, split = measured_on(measured), measured["split"]
     known = known_score(champion, objective.metric, digest, split)
     if known is not None:
         return known
-    sys.stderr.write(f"the champion, version {champion.version}, is measured again: the test data has changed\n")
+    sys.stderr.write(
+        f"the champion, version {champion.version}, is measured again: the test data has changed\n"
+    )
     again = measure_again(
-        champion, run.path("data"), split, run.recipe.evaluate.batch_size, run.recipe.compute, run.state, run.recipe.evaluate.views
+        champion,
+        run.path("data"),
+        split,
+        run.recipe.evaluate.batch_size,
+        run.recipe.compute,
+        run.state,
+        run.recipe.evaluate.views,
     )
     tag = measured_tag(digest, split)
     model_registry.tag_version(champion.name, champion.version, {tag: json.dumps(again)})
-    return Standing(again[objective.metric], f" (version {champion.version}, measured again: the test data has changed)")
+    return Standing(
+        again[objective.metric], f" (version {champion.version}, measured again: the test data has changed)"
+    )

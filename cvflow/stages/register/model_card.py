@@ -24,7 +24,9 @@ def model_card(run: Run, model: str, run_id: str) -> str:
     """The whole card. The same run gives the same text."""
     recipe, info = read_recipe(run.trained_by), PreparedDataset(run.path("data")).info
     made_by = json.loads((run.path("model") / "model.json").read_text())
-    measured, details = (json.loads((run.path("evaluation") / name).read_text()) for name in ("metrics.json", "details.json"))
+    measured, details = (
+        json.loads((run.path("evaluation") / name).read_text()) for name in ("metrics.json", "details.json")
+    )
     parts = [
         f"# {model}",
         recipe.description,
@@ -39,7 +41,10 @@ def model_card(run: Run, model: str, run_id: str) -> str:
         "## Licence, use and limits",
         recipe.register_.notes or UNSAID,
         "## Where it comes from",
-        table(["", ""], [("MLflow run", run_id), ("training fingerprint", made_by["fingerprint"]), *lineage(run)]),
+        table(
+            ["", ""],
+            [("MLflow run", run_id), ("training fingerprint", made_by["fingerprint"]), *lineage(run)],
+        ),
         "## How it was trained",
         f"```yaml\n{yaml.safe_dump({k: v for k, v in run.trained_by.items() if k != 'cvflow'}, sort_keys=False, width=120)}```",
     ]
@@ -53,23 +58,32 @@ def facts(run: Run) -> dict[str, Any]:
     options = recipe.model.model_dump(mode="json", exclude={"name", "weights"})
     return {
         "task": recipe.task.name,
-        "network": " ".join([recipe.model.name, *(f"{key}={_plain(value)}" for key, value in options.items())]),
+        "network": " ".join(
+            [recipe.model.name, *(f"{key}={_plain(value)}" for key, value in options.items())]
+        ),
         "weights": f"{_parameters(run.path('model') / 'model.safetensors'):,} numbers",
         "input": f"{height} x {width} pixels, {grey}; other sizes: {recipe.image.resize}",
-        "started from": recipe.model.weights or ("the network's published weights" if pretrained(run) else "random weights"),
+        "started from": recipe.model.weights
+        or ("the network's published weights" if pretrained(run) else "random weights"),
     }
 
 
 def pretrained(run: Run) -> bool:
     """Whether any part of the model is asked to fetch its published weights."""
-    return any(key.endswith("pretrained") and value == "true" for key, value in flatten(run.trained_by["model"]))
+    return any(
+        key.endswith("pretrained") and value == "true" for key, value in flatten(run.trained_by["model"])
+    )
 
 
 def apart(run: Run, split: str) -> str:
     """What prepare found of the split's images: none of them in train, or how many."""
     findings = json.loads(run.path("validation.json").read_text())["findings"]
     shared = sum(finding["topic"] == f"train and {split}{SHARE}" for finding in findings)
-    return f"{shared} of whose images are in train, too: the figures flatter" if shared else "which it was not trained on"
+    return (
+        f"{shared} of whose images are in train, too: the figures flatter"
+        if shared
+        else "which it was not trained on"
+    )
 
 
 def lineage(run: Run) -> Iterator[tuple[str, Any]]:
@@ -81,7 +95,11 @@ def counts(info: DatasetInfo) -> str:
     """Samples a split and class."""
     by_class, splits = info.extra.get("class_counts", {}), list(info.counts)
     rows = [["all", *(info.counts[split] for split in splits)]]
-    rows += [[name, *(by_class.get(split, {}).get(name, 0) for split in splits)] for name in info.classes] if by_class else []
+    rows += (
+        [[name, *(by_class.get(split, {}).get(name, 0) for split in splits)] for name in info.classes]
+        if by_class
+        else []
+    )
     return cut(table(["class", *splits], rows[: SHOWN_CLASSES + 1]), len(rows) - SHOWN_CLASSES - 1)
 
 

@@ -51,7 +51,9 @@ class Promotion:
     done: bool
 
 
-def promotion_objective(recipe: Recipe, task: Task, info: DatasetInfo, metrics: Mapping[str, float]) -> Objective:
+def promotion_objective(
+    recipe: Recipe, task: Task, info: DatasetInfo, metrics: Mapping[str, float]
+) -> Objective:
     """What the rule compares; RequestError where it names a metric that is not among those measured."""
     metric, own = recipe.register_.promote.metric, task.objective(recipe).metric
     if metric not in (None, own, *metrics):
@@ -60,15 +62,22 @@ def promotion_objective(recipe: Recipe, task: Task, info: DatasetInfo, metrics: 
     return objective_by(task, recipe, info, metric)
 
 
-def decide(rule: Promote, objective: Objective, metrics: Mapping[str, float], champion: Standing | None) -> Decision:
+def decide(
+    rule: Promote, objective: Objective, metrics: Mapping[str, float], champion: Standing | None
+) -> Decision:
     """The promotion rule on plain numbers. champion: None where there is none to beat."""
     name, score = objective.metric, metrics[objective.metric]
     if isnan(score):
         return Decision(False, f"challenger: {name} is not a number")
     if rule.threshold is not None and objective.better(rule.threshold, score):
-        return Decision(False, f"challenger: {name} {score:.4f} does not reach the threshold {rule.threshold}")
+        return Decision(
+            False, f"challenger: {name} {score:.4f} does not reach the threshold {rule.threshold}"
+        )
     if champion is not None and objective.better(champion.score, score):
-        return Decision(False, f"challenger: {name} {score:.4f} is not as good as the champion's {champion.score:.4f}{champion.note}")
+        return Decision(
+            False,
+            f"challenger: {name} {score:.4f} is not as good as the champion's {champion.score:.4f}{champion.note}",
+        )
     against = f", the former champion's {champion.score:.4f}{champion.note}" if champion is not None else ""
     return Decision(True, f"champion: {name} {score:.4f}{against}")
 
@@ -94,9 +103,13 @@ def rule_tag(rule: Promote, objective: Objective) -> dict[str, str]:
 def promote_by_hand(model: str, version: int | None, dry_run: bool = False) -> Promotion:
     """Make a version champion, whatever the rule says of it. dry_run: change nothing."""
     if version is None:
-        known = [v.version for v in model_registry.versions(model)] or [find_version(f"models:/{model}@champion").version]
+        known = [v.version for v in model_registry.versions(model)] or [
+            find_version(f"models:/{model}@champion").version
+        ]
         expected = f"a version: {', '.join(map(str, sorted(known)))}"
-        raise RequestError(Fault("VERSION", "none", expected, f"Type 'cvflow promote {model} {known[0]}', or --rollback."))
+        raise RequestError(
+            Fault("VERSION", "none", expected, f"Type 'cvflow promote {model} {known[0]}', or --rollback.")
+        )
     wanted, champion = find_version(f"models:/{model}/{version}"), model_registry.champion(model)
     by_rule = said_by_rule(wanted, champion)
     if not dry_run:
@@ -108,7 +121,11 @@ def roll_back(model: str, version: int | None = None, dry_run: bool = False) -> 
     """Make the former champion champion again. RequestError where there was none, or where a version is named as well."""
     if version is not None:
         fix = f"Type 'cvflow promote {model} {version}' for that version."
-        raise RequestError(Fault("VERSION", f"{version} with --rollback", "--rollback alone: it finds the former champion", fix))
+        raise RequestError(
+            Fault(
+                "VERSION", f"{version} with --rollback", "--rollback alone: it finds the former champion", fix
+            )
+        )
     old, new = champions.former(model) if dry_run else champions.roll_back(model)
     return Promotion(model, new, old, None, not dry_run)
 
@@ -122,7 +139,9 @@ def said_by_rule(wanted: VersionInfo, champion: VersionInfo | None) -> Decision:
     if champion is None or champion.version == wanted.version or not rule.better_than_champion:
         return decide(rule, objective, wanted.metrics, None)
     digest, split = wanted.tags["cvflow.test_digest"], wanted.tags["cvflow.test_split"]
-    standing = known_score(champion, objective.metric, digest, split) or _measured_here(champion, wanted, objective.metric)
+    standing = known_score(champion, objective.metric, digest, split) or _measured_here(
+        champion, wanted, objective.metric
+    )
     if standing is None:
         alone = decide(rule, objective, wanted.metrics, None)
         unknown = f"; the score of the champion, version {champion.version}, on the same data is not known, and that data is not here"
@@ -133,10 +152,15 @@ def said_by_rule(wanted: VersionInfo, champion: VersionInfo | None) -> Decision:
 def _measured_here(champion: VersionInfo, wanted: VersionInfo, metric: str) -> Standing | None:
     """The champion measured on the version's test data, where its run still has that data."""
     data, split = Path("runs") / wanted.tags.get("cvflow.run", "") / "data", wanted.tags["cvflow.test_split"]
-    if not (data / "dataset.json").is_file() or PreparedDataset(data).digest != wanted.tags["cvflow.test_digest"]:
+    if (
+        not (data / "dataset.json").is_file()
+        or PreparedDataset(data).digest != wanted.tags["cvflow.test_digest"]
+    ):
         return None
     again = measure_again(champion, data, split, 256, Compute(), Path(".cvflow").absolute())
-    return Standing(again[metric], f" (version {champion.version}, measured again: the test data has changed)")
+    return Standing(
+        again[metric], f" (version {champion.version}, measured again: the test data has changed)"
+    )
 
 
 def measure_again(

@@ -42,10 +42,17 @@ def sections(done: Finished) -> list[Section]:
     seen = f"Training images as the network saw them, epoch by epoch{', mixed with others' if done.recipe.train.mix else ''}."
     details = [figure_block(done, figure, name.replace("_", " ").capitalize()) for name, figure in described]
     found = [
-        Section("Results", [Numbers({f"{split} {name.replace('_', ' ')}": value for name, value in figures.items()})]),
+        Section(
+            "Results",
+            [Numbers({f"{split} {name.replace('_', ' ')}": value for name, value in figures.items()})],
+        ),
         Section("Training", [*curves(done), *time_split(done)]),
         Section("Details", details, f"Measured on {split}."),
-        Section("Images", list(galleries(done)), f"How images of {split} were answered: the truth, then the answer."),
+        Section(
+            "Images",
+            list(galleries(done)),
+            f"How images of {split} were answered: the truth, then the answer.",
+        ),
         Section("Augmentation", list(augmented(done)), seen),
         Section("Data", list(data_blocks(done))),
         Section("Lineage", list(lineage(done)), "What made this model, and how to find it again."),

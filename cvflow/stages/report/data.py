@@ -35,11 +35,21 @@ def data_blocks(done: Finished) -> Iterator[Block]:
 def facts(done: Finished, seen: Mapping[str, Any]) -> dict[str, object]:
     """The images as they are and as the model sees them. seen: what prepare noted of all images."""
     info, image = done.dataset.info, done.recipe.image
-    sizes = [f"{number(width)} x {number(height)} ({number(count)})" for width, height, count in seen.get("sizes", ())[:SIZES]]
+    sizes = [
+        f"{number(width)} x {number(height)} ({number(count)})"
+        for width, height, count in seen.get("sizes", ())[:SIZES]
+    ]
     more = seen.get("different_sizes", 0) - len(sizes)
     return {
         **{f"{side}, pixels": spread(seen[side]) for side in ("width", "height") if seen.get(side)},
-        **({"most frequent, width x height": ", ".join(sizes) + (f" and {number(more)} more" if more > 0 else "")} if sizes else {}),
+        **(
+            {
+                "most frequent, width x height": ", ".join(sizes)
+                + (f" and {number(more)} more" if more > 0 else "")
+            }
+            if sizes
+            else {}
+        ),
         "the model sees": f"{image.size[1]} x {image.size[0]} pixels, {'grey' if image.channels == 1 else 'RGB'}, {image.resize}",
         "pixel mean, of 1": channels(info.mean),
         "pixel deviation": channels(info.std),
@@ -49,7 +59,11 @@ def facts(done: Finished, seen: Mapping[str, Any]) -> dict[str, object]:
 
 def spread(lengths: Mapping[str, float]) -> str:
     least, greatest = lengths["least"], lengths["greatest"]
-    return number(least) if least == greatest else f"{number(least)} to {number(greatest)}, median {number(round(lengths['median']))}"
+    return (
+        number(least)
+        if least == greatest
+        else f"{number(least)} to {number(greatest)}, median {number(round(lengths['median']))}"
+    )
 
 
 def channels(values: Sequence[float]) -> str:

@@ -85,7 +85,9 @@ class Finished:
     def seconds(self) -> dict[str, float]:
         """Training time by what it was spent on; empty where it was not measured."""
         found = {name: values for name, values in self.by_epoch.items() if name.startswith("seconds_")}
-        return {name.removeprefix("seconds_"): sum(y or 0 for _, y in values) for name, values in found.items()}
+        return {
+            name.removeprefix("seconds_"): sum(y or 0 for _, y in values) for name, values in found.items()
+        }
 
     def read(self, name: str) -> dict[str, Any]:
         """A JSON file of the run."""

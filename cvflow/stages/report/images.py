@@ -84,7 +84,9 @@ class Epoch:
         self.number, self._recipe, rows = number, recipe, done.dataset.split("train")
         self._order = done.task.sampler(recipe, done.dataset.info).order(rows, recipe.seed, number)
         self._mix: Mix | None = build("mix", recipe.train.mix) if recipe.train.mix else None
-        self._batches = BatchSet(done.task, rows, done.task.transforms(recipe, "train"), recipe.seed, self._mix)
+        self._batches = BatchSet(
+            done.task, rows, done.task.transforms(recipe, "train"), recipe.seed, self._mix
+        )
 
     @property
     def taken(self) -> set[int]:

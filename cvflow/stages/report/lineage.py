@@ -39,4 +39,6 @@ def lineage(done: Finished) -> Iterator[Facts]:
         "Data",
     )
     versions = {name.rpartition(".")[2]: version for name, version in environment().items()}
-    yield Facts({"git revision": git_revision() or "none", **versions, "system": platform.platform()}, "Reported by")
+    yield Facts(
+        {"git revision": git_revision() or "none", **versions, "system": platform.platform()}, "Reported by"
+    )

@@ -17,5 +17,8 @@ def figure_block(done: Finished, figure: Mapping[str, Any], title: str) -> Block
         return block_of(figure, title)
     found = done.find(ids)
     pictures = {id: done.draw(shown, shown.truth) for id, shown in found.items()}
-    items = [[Item(pictures[item["id"]], item["caption"], item["tone"], item["id"]) for item in row] for row in rows]
+    items = [
+        [Item(pictures[item["id"]], item["caption"], item["tone"], item["id"]) for item in row]
+        for row in rows
+    ]
     return block_of({**figure, "rows": items}, title)

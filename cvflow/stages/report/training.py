@@ -20,7 +20,7 @@ def curves(done: Finished) -> Iterator[Curves]:
         yield Curves(f"Validation {metric}", {val: by_epoch[val]}, best={val: direction})
     others = {name: series for name, series in by_epoch.items() if name.removeprefix("val_") in losses}
     if others:
-        yield Curves("Validation loss", others, best={name: "min" for name in others})
+        yield Curves("Validation loss", others, best=dict.fromkeys(others, "min"))
     if "lr" in by_step:
         yield Curves("Learning rate", {"lr": by_step["lr"]}, x_label="step")
     if "images_per_second" in by_epoch:

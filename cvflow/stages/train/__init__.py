@@ -36,7 +36,9 @@ def train(run: Run) -> None:
     digest = dataset.digest
     fingerprint = run.fingerprint("train", digest)
     state = (run.recipe.compute.storage or STATE).absolute() / "train" / fingerprint
-    with locked(f"train-{fingerprint}", f"training run {run.name}"):  # another run of the same training waits, and then trains for itself
+    with locked(
+        f"train-{fingerprint}", f"training run {run.name}"
+    ):  # another run of the same training waits, and then trains for itself
         train_in(state, run, dataset, fingerprint, digest)
 
 
@@ -48,15 +50,21 @@ def train_in(state: Path, run: Run, dataset: PreparedDataset, fingerprint: str, 
         used = f"step {resumed.state['step']}" if resumed is not None else "the start"
         sys.stderr.write(f"checkpoint {name} is damaged: going on from {used}\n")
     if resumed is not None and resumed.state["step"]:
-        sys.stderr.write(f"resuming after epoch {resumed.state['epochs_done']} (step {resumed.state['step']})\n")
+        sys.stderr.write(
+            f"resuming after epoch {resumed.state['epochs_done']} (step {resumed.state['step']})\n"
+        )
     elif run.recipe.model.weights is not None:
-        sys.stderr.write(f"{load_weights(make_task(run.recipe, dataset.info).build(run.recipe, dataset.info), run.recipe.model.weights)}\n")
+        sys.stderr.write(
+            f"{load_weights(make_task(run.recipe, dataset.info).build(run.recipe, dataset.info), run.recipe.model.weights)}\n"
+        )
     with tracked(run, fingerprint, digest, history):
         launch(
             train_worker, run.recipe.compute, store.root, history,
             recipe=as_shipped(run.recipe), dataset=str(dataset.path.absolute()),
         )  # fmt: skip
-    write_model(run.path("model"), exported(store, run.recipe), run.portable, dataset.info, fingerprint, digest)
+    write_model(
+        run.path("model"), exported(store, run.recipe), run.portable, dataset.info, fingerprint, digest
+    )
     history.touch()
     shutil.copyfile(history, run.path("history.jsonl"))
     shutil.rmtree(state)
@@ -68,7 +76,9 @@ def check_later_stages(run: Run, dataset: PreparedDataset) -> None:
         dataset.split(split)
     task = make_task(run.recipe, dataset.info)
     figures, named = task.metric(dataset.info).compute(), run.recipe.register_.promote.metric
-    promotion_objective(run.recipe, task, dataset.info, figures | ({named: nan} if named and is_loss(named) else {}))
+    promotion_objective(
+        run.recipe, task, dataset.info, figures | ({named: nan} if named and is_loss(named) else {})
+    )
 
 
 def check_workers(recipe: Recipe, dataset: PreparedDataset) -> None:

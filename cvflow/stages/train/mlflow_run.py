@@ -11,7 +11,15 @@ from cvflow.dataset.prepared import PreparedDataset
 from cvflow.errors import InterruptedRunError
 from cvflow.project.graph import Run
 from cvflow.runtime.dvc import git_revision
-from cvflow.runtime.tracking import Tail, describe_run, find_run, finish_run, is_described, log_files, open_run
+from cvflow.runtime.tracking import (
+    Tail,
+    describe_run,
+    find_run,
+    finish_run,
+    is_described,
+    log_files,
+    open_run,
+)
 
 
 @contextmanager
@@ -25,7 +33,9 @@ def tracked(run: Run, fingerprint: str, digest: str, history: Path) -> Iterator[
         with tail:
             yield
     except BaseException as error:
-        finish_run(tail.run_id, "KILLED" if isinstance(error, (KeyboardInterrupt, InterruptedRunError)) else "FAILED")
+        finish_run(
+            tail.run_id, "KILLED" if isinstance(error, (KeyboardInterrupt, InterruptedRunError)) else "FAILED"
+        )
         raise
     finish_run(tail.run_id, "FINISHED")
 
@@ -66,13 +76,22 @@ def experiment(run: Run) -> str:
 def describe(run: Run, run_id: str, digest: str) -> None:
     """Log the recipe, the dataset as an input, the revision and environment."""
     dataset = PreparedDataset(run.path("data"))
-    tags: dict[str, Any] = {"cvflow.run": run.name, "cvflow.data_digest": digest, "cvflow.task": run.recipe.task.name}
+    tags: dict[str, Any] = {
+        "cvflow.run": run.name,
+        "cvflow.data_digest": digest,
+        "cvflow.task": run.recipe.task.name,
+    }
     tags["cvflow.compute"] = run.recipe.compute.model_dump_json(exclude_none=True)
     revision = git_revision()
     describe_run(
         run_id,
         recipe={k: v for k, v in run.resolved.items() if k != "cvflow"},
-        dataset=(run.name, digest, str(run.recipe.data.source or run.recipe.data.format.name), dict(dataset.info.counts)),
+        dataset=(
+            run.name,
+            digest,
+            str(run.recipe.data.source or run.recipe.data.format.name),
+            dict(dataset.info.counts),
+        ),
         tags={**tags, **({"cvflow.git_revision": revision} if revision else {})},
         files=[run.path("recipe.yaml")],
     )

@@ -67,7 +67,9 @@ def check_found(conductor: Conductor) -> None:
 def run_all(run: Run, conductor: Conductor, dataset: PreparedDataset) -> None:
     from cvflow.runtime.ray_tune import run_trials
 
-    scheduler = build("scheduler", conductor.search.scheduler, most_epochs(run.recipe), conductor.search.space)
+    scheduler = build(
+        "scheduler", conductor.search.scheduler, most_epochs(run.recipe), conductor.search.space
+    )
     run_trials(
         conductor, scheduler, trial_worker, partial(trial_recipe, run.resolved), run.recipe.compute,
         str(dataset.path.absolute()),

@@ -33,10 +33,24 @@ EXAMPLE = "'train.optimizer.lr=loguniform(1e-4,1e-1)'"
 
 def check_search(base: Mapping[str, Any], search: Search) -> None:
     """base: the resolved recipe. Raises RequestError with every fault."""
-    found = [*_keys(search), *_conditions(base, search), *_scheduler(base, search), *_unknown_metric(base, search)]
+    found = [
+        *_keys(search),
+        *_conditions(base, search),
+        *_scheduler(base, search),
+        *_unknown_metric(base, search),
+    ]
     wrong = {fault.where for fault in found}
-    found += [fault for key, dimension in search.space.items() if _at(key) not in wrong for fault in _values(base, key, dimension)]
-    sound = {key: dimension for key, dimension in search.space.items() if not any(_at(key) in fault.where.split() for fault in found)}
+    found += [
+        fault
+        for key, dimension in search.space.items()
+        if _at(key) not in wrong
+        for fault in _values(base, key, dimension)
+    ]
+    sound = {
+        key: dimension
+        for key, dimension in search.space.items()
+        if not any(_at(key) in fault.where.split() for fault in found)
+    }
     if "train.epochs" in sound or "train.epochs" not in search.space:
         found += _size(base, search) if search.space else []
     found += _without_val(base)
@@ -72,15 +86,29 @@ def _at(key: str) -> str:
 def _keys(search: Search) -> Iterator[Fault]:
     """An empty space, and keys that no trial may have of its own."""
     if not search.space:
-        yield Fault("search.space", "nothing", "at least one key to search", f"Type {EXAMPLE}, or name keys in the recipe's search.space.")
+        yield Fault(
+            "search.space",
+            "nothing",
+            "at least one key to search",
+            f"Type {EXAMPLE}, or name keys in the recipe's search.space.",
+        )
     for key in search.space:
         root = key.split(".")[0]
         if root == "data":
             got = f"'{key}', which would change the prepared data, and the test split with it"
             fix = "All trials share one dataset: type it as a plain value, for a search of its own."
             yield Fault(_at(key), got, "a key that training reads", fix)
-        elif root in Recipe.model_fields.keys() - set(SEARCHED) or root == "register" or key in ("task", "task.name"):
-            yield Fault(_at(key), f"'{key}'", f"a key that training reads: {one_of(SEARCHED)}", "Type it as a plain value.")
+        elif (
+            root in Recipe.model_fields.keys() - set(SEARCHED)
+            or root == "register"
+            or key in ("task", "task.name")
+        ):
+            yield Fault(
+                _at(key),
+                f"'{key}'",
+                f"a key that training reads: {one_of(SEARCHED)}",
+                "Type it as a plain value.",
+            )
 
 
 def _conditions(base: Mapping[str, Any], search: Search) -> Iterator[Fault]:
@@ -100,7 +128,9 @@ def _values(base: Mapping[str, Any], key: str, dimension: Dimension) -> Iterator
             if str(fault) not in said:
                 said.add(str(fault))
                 below = fault.where.removeprefix(key).strip(".")
-                fix = fault.fix or (_elsewhere(base, key) if below in ("", key) else "") or _as_whole(dimension)
+                fix = (
+                    fault.fix or (_elsewhere(base, key) if below in ("", key) else "") or _as_whole(dimension)
+                )
                 yield Fault(" ".join(filter(None, (_at(key), below))), fault.got, fault.expected, fix)
 
 
@@ -113,13 +143,20 @@ def _as_whole(dimension: Dimension) -> str:
 
 def fulfilled(dimension: Dimension) -> dict[str, Any]:
     """Values under which the dimension's condition holds."""
-    return {key: wanted[0] if isinstance(wanted, list) and wanted else wanted for key, wanted in dimension.when.items()}
+    return {
+        key: wanted[0] if isinstance(wanted, list) and wanted else wanted
+        for key, wanted in dimension.when.items()
+    }
 
 
 def _elsewhere(base: Mapping[str, Any], key: str) -> str:
     """A hint where a key of this name stands deeper in the same section."""
     section, name = key.partition(".")[0], key.rpartition(".")[2]
-    found = [other for other, _ in leaves(base.get(section), f"{section}.") if other.endswith(f".{name}") and other != key]
+    found = [
+        other
+        for other, _ in leaves(base.get(section), f"{section}.")
+        if other.endswith(f".{name}") and other != key
+    ]
     return f"Did you mean '{found[0]}'?" if found else ""
 
 
@@ -129,7 +166,10 @@ def _scheduler(base: Mapping[str, Any], search: Search) -> Iterator[Fault]:
         return
     if Compute.model_validate(base["compute"]).most > 1:
         yield Fault(
-            "search.scheduler", "pbt with several workers a trial", "another scheduler", "Type compute.workers=0 or search.scheduler=asha."
+            "search.scheduler",
+            "pbt with several workers a trial",
+            "another scheduler",
+            "Type compute.workers=0 or search.scheduler=asha.",
         )
     for key in search.space:
         if not key.startswith(CHANGED_IN_TRAINING):
@@ -148,18 +188,32 @@ def _size(base: Mapping[str, Any], search: Search) -> list[Fault]:
     found, fewer = [], "leave values out, or type --algorithm random."
     if search.samples is not None and size > search.samples:
         fix = f"Type --samples {size}, {fewer}"
-        found.append(Fault("search.samples", f"a grid of {size} points for {search.samples} trials", f"at least {size}", fix))
+        found.append(
+            Fault(
+                "search.samples",
+                f"a grid of {size} points for {search.samples} trials",
+                f"at least {size}",
+                fix,
+            )
+        )
     epochs = least_epochs(base, search)
     if search.max_epochs is not None and (size - 1) * epochs >= search.max_epochs:  # the last could not begin
-        got, needed = f"{search.max_epochs} epochs for a grid of {size} points of {epochs} or more each", size * epochs
-        found.append(Fault("search.max_epochs", got, f"at least {needed}", f"Type search.max_epochs={needed}, {fewer}"))
+        got, needed = (
+            f"{search.max_epochs} epochs for a grid of {size} points of {epochs} or more each",
+            size * epochs,
+        )
+        found.append(
+            Fault("search.max_epochs", got, f"at least {needed}", f"Type search.max_epochs={needed}, {fewer}")
+        )
     return found
 
 
 def least_epochs(base: Mapping[str, Any], search: Search) -> int:
     """Epochs that each trial takes at least: one where it may be ended early."""
     epochs = search.space.get("train.epochs")
-    plan = Recipe.model_validate(with_params(base, {"train.epochs": min(epochs.values)} if epochs else {})).train.plan()
+    plan = Recipe.model_validate(
+        with_params(base, {"train.epochs": min(epochs.values)} if epochs else {})
+    ).train.plan()
     early = search.scheduler.name != "none" or any(phase.patience for phase in plan)
     return min(1, sum(phase.epochs for phase in plan)) if early else sum(phase.epochs for phase in plan)
 
@@ -174,9 +228,16 @@ def _without_val(base: Mapping[str, Any]) -> Iterator[Fault]:
     """Divisions that leave no val split, whatever the data; of data.split.val=0 the data decides, which may have one."""
     split = Data.model_validate(base["data"]).split
     if split.train_on_val:
-        yield Fault("data.split.train_on_val", "true, which leaves no val split", COMPARED_BY, "Type data.split.train_on_val=false.")
+        yield Fault(
+            "data.split.train_on_val",
+            "true, which leaves no val split",
+            COMPARED_BY,
+            "Type data.split.train_on_val=false.",
+        )
     if split.test == 1:
-        yield Fault("data.split.test", "1, which leaves no val split", COMPARED_BY, "Type data.split.test=0.2.")
+        yield Fault(
+            "data.split.test", "1, which leaves no val split", COMPARED_BY, "Type data.split.test=0.2."
+        )
 
 
 def _unbuildable(base: Mapping[str, Any], search: Search) -> list[Fault]:
@@ -221,15 +282,27 @@ def model_faults(base: Mapping[str, Any], search: Search, info: DatasetInfo) -> 
             try:
                 build_model(recipe, info)
             except RequestError as error:
-                found += [Fault(f"{_at(key)} {fault.where}", fault.got, fault.expected, fault.fix) for fault in error.faults]
+                found += [
+                    Fault(f"{_at(key)} {fault.where}", fault.got, fault.expected, fault.fix)
+                    for fault in error.faults
+                ]
             except Exception as error:  # a builder may raise anything
-                found.append(Fault(_at(key), f"{value!r} ({error})", "a value that a model can be built with", "Leave it out."))
+                found.append(
+                    Fault(
+                        _at(key),
+                        f"{value!r} ({error})",
+                        "a value that a model can be built with",
+                        "Leave it out.",
+                    )
+                )
     return found
 
 
 def shaping(search: Search) -> dict[str, Dimension]:
     """Of the space, what a model's shape may depend on."""
-    return {key: dimension for key, dimension in search.space.items() if key.split(".")[0] in ("model", "image")}
+    return {
+        key: dimension for key, dimension in search.space.items() if key.split(".")[0] in ("model", "image")
+    }
 
 
 def build_model(recipe: Recipe, info: DatasetInfo) -> None:

@@ -21,17 +21,29 @@ def search_page(name: str, conductor: Conductor) -> str:
     """The whole page as HTML."""
     order = ranked(conductor.trials, conductor.objective)
     failed = [trial for trial in conductor.trials if trial.state == "failed"]
-    sections = [Section("Best", [best_numbers(conductor, order), *([ranking(conductor, order)] if order else [])])]
+    sections = [
+        Section("Best", [best_numbers(conductor, order), *([ranking(conductor, order)] if order else [])])
+    ]
     if order:
         sections.append(Section("Course", [course(conductor)]))
-        sections.append(Section("Settings", [parallel(conductor, order)], "A line a trial; the better, the stronger."))
+        sections.append(
+            Section("Settings", [parallel(conductor, order)], "A line a trial; the better, the stronger.")
+        )
     if len(order) >= LEAST and len(conductor.search.space) > 1:
         said = "How much a forest fitted to the trials loses when a key's values are shuffled, as a share of all keys."
         sections.append(Section("Importance", [importance(conductor, order)], said))
     if failed:
-        sections.append(Section("Failed", [Table(["trial", "reason"], [[trial.number, trial.reason] for trial in failed])]))
+        sections.append(
+            Section(
+                "Failed", [Table(["trial", "reason"], [[trial.number, trial.reason] for trial in failed])]
+            )
+        )
     search = conductor.search
-    return page(f"Search {name}", sections, f"{search.algorithm.name}, scheduler {search.scheduler.name}, seed {search.seed}")
+    return page(
+        f"Search {name}",
+        sections,
+        f"{search.algorithm.name}, scheduler {search.scheduler.name}, seed {search.seed}",
+    )
 
 
 def best_numbers(conductor: Conductor, order: Sequence[Trial]) -> Numbers:
@@ -63,12 +75,18 @@ def _cell(value: Any) -> Any:
 
 def course(conductor: Conductor) -> Curves:
     """Each trial's score, and the best so far."""
-    points = [(trial.number, trial.score) for trial in conductor.trials if trial.ended and trial.score is not None]
+    points = [
+        (trial.number, trial.score) for trial in conductor.trials if trial.ended and trial.score is not None
+    ]
     best: list[tuple[float, float | None]] = []
     for number, score in points:
         former = best[-1][1] if best else None
-        best.append((number, score if former is None or conductor.objective.better(score, former) else former))
-    return Curves("Course", {"trial": list(points), "best so far": best}, x_label="trial", y_label=conductor.score_name)
+        best.append(
+            (number, score if former is None or conductor.objective.better(score, former) else former)
+        )
+    return Curves(
+        "Course", {"trial": list(points), "best so far": best}, x_label="trial", y_label=conductor.score_name
+    )
 
 
 def parallel(conductor: Conductor, order: Sequence[Trial]) -> Parallel:
@@ -80,7 +98,9 @@ def parallel(conductor: Conductor, order: Sequence[Trial]) -> Parallel:
     axes.append(Axis(conductor.score_name, f"{low:.4g}", f"{high:.4g}"))
     lines = []
     for place, trial in enumerate(order):
-        at: list[float | None] = [place_of(dimension, trial.params.get(key)) for key, dimension in conductor.search.space.items()]
+        at: list[float | None] = [
+            place_of(dimension, trial.params.get(key)) for key, dimension in conductor.search.space.items()
+        ]
         at.append((scores[place] - low) / (high - low) if high > low else 0.5)
         lines.append((f"trial {trial.number}: {trial.score:.4g}", at, 1 - place / len(order)))
     return Parallel(axes, lines)
@@ -93,7 +113,11 @@ def _ends(dimension: Dimension) -> tuple[str, str]:
 
 def place_of(dimension: Dimension, value: Any) -> float | None:
     """0 to 1 along the dimension; None where it was not active."""
-    return None if value is None or (dimension.kind == "choice" and value not in dimension.values) else dimension.place(value)
+    return (
+        None
+        if value is None or (dimension.kind == "choice" and value not in dimension.values)
+        else dimension.place(value)
+    )
 
 
 def importance(conductor: Conductor, order: Sequence[Trial]) -> Table:
@@ -102,7 +126,9 @@ def importance(conductor: Conductor, order: Sequence[Trial]) -> Table:
     from sklearn.inspection import permutation_importance
 
     space = conductor.search.space
-    places = [[place_of(dimension, trial.params.get(key)) for key, dimension in space.items()] for trial in order]
+    places = [
+        [place_of(dimension, trial.params.get(key)) for key, dimension in space.items()] for trial in order
+    ]
     x = np.array([[-0.5 if place is None else place for place in row] for row in places])
     y = np.array([trial.score for trial in order])
     forest = RandomForestRegressor(100, random_state=0).fit(x, y)

@@ -52,7 +52,11 @@ def best_yaml(run: Run, conductor: Conductor, best: Trial) -> str:
     data = merge(data, nested(best.params))
     ended = sum(trial.ended for trial in conductor.trials)
     header = f"# The best of {ended} trials: {conductor.score_name} {best.score:.6g} (trial {best.number}).\n"
-    base = os.path.relpath(Path(entry["recipe"]), run.path("search")) if not Path(entry["recipe"]).is_absolute() else entry["recipe"]
+    base = (
+        os.path.relpath(Path(entry["recipe"]), run.path("search"))
+        if not Path(entry["recipe"]).is_absolute()
+        else entry["recipe"]
+    )
     model = data.get("register", {}).get("model") or run.recipe.register_.model or Path(entry["recipe"]).stem
     data = merge(data, {"register": {"model": model}})
     return header + yaml.safe_dump({"extends": str(base), **data}, sort_keys=False, width=120)

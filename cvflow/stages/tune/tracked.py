@@ -45,7 +45,9 @@ class Tracker:
             self.follow(trial)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._pool.shutdown(wait=kind is None)
         ended = "KILLED" if self._conductor.closed == "interrupted" else "FINISHED"
         finish_run(self._parent, ended if kind is None else "FAILED")
@@ -85,18 +87,29 @@ class Tracker:
 
     def _warn(self, error: Exception) -> None:
         if not self._silent:
-            sys.stderr.write(f"warning: MLflow lacks trials of this search; they are sent later ({first_line(error)})\n")
+            sys.stderr.write(
+                f"warning: MLflow lacks trials of this search; they are sent later ({first_line(error)})\n"
+            )
         self._silent = True
 
     def _open(self) -> str:
         if self._parent is None:
-            self._parent = find_run(experiment(self._run), self._key) or opened(self._run, self._key, self._dataset.digest)
+            self._parent = find_run(experiment(self._run), self._key) or opened(
+                self._run, self._key, self._dataset.digest
+            )
         return self._parent
 
     def _send(self, trial: Trial) -> None:
         parent = self._open()
-        run_id = open_run(experiment(self._run), f"{self._key}-{trial.number:04}", f"trial {trial.number}", parent)
-        tags = {"algorithm": self._conductor.search.algorithm.name, "trial": trial.number, "trial_state": trial.state, **trial.tags}
+        run_id = open_run(
+            experiment(self._run), f"{self._key}-{trial.number:04}", f"trial {trial.number}", parent
+        )
+        tags = {
+            "algorithm": self._conductor.search.algorithm.name,
+            "trial": trial.number,
+            "trial_state": trial.state,
+            **trial.tags,
+        }
         if trial.reason:
             tags["reason"] = trial.reason
         describe_run(

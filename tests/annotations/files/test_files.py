@@ -25,7 +25,9 @@ FINITE = st.floats(-300, 300, width=32)
 
 
 def maps(*channels: int) -> st.SearchStrategy[np.ndarray]:
-    return st.tuples(SIDES, SIDES).flatmap(lambda size: drawn(np.float32, (*size, *channels), elements=FINITE | st.just(np.float32("nan"))))
+    return st.tuples(SIDES, SIDES).flatmap(
+        lambda size: drawn(np.float32, (*size, *channels), elements=FINITE | st.just(np.float32("nan")))
+    )
 
 
 def as_flow(array: np.ndarray) -> np.ndarray:
@@ -160,10 +162,19 @@ def test_faults_are_named(read: Callable[[bytes], np.ndarray], data: bytes, said
 @given(drawn(np.uint8, st.tuples(SIDES, SIDES.map(lambda n: 2 * n))), st.data())
 def test_every_filter_of_a_png_is_undone(rows: np.ndarray, data: st.DataObject) -> None:
     """Against Pillow, which reads grey of 16 bits."""
-    filters = np.array(data.draw(st.lists(st.integers(0, 4), min_size=len(rows), max_size=len(rows))), np.uint8)
+    filters = np.array(
+        data.draw(st.lists(st.integers(0, 4), min_size=len(rows), max_size=len(rows))), np.uint8
+    )
     body = zlib.compress(np.concatenate([filters[:, None], rows], axis=1).tobytes())
     plain = png16.write(np.zeros((len(rows), rows.shape[1] // 2), np.uint16))
-    png = plain[:33] + struct.pack(">I", len(body)) + b"IDAT" + body + struct.pack(">I", zlib.crc32(b"IDAT" + body)) + plain[-12:]
+    png = (
+        plain[:33]
+        + struct.pack(">I", len(body))
+        + b"IDAT"
+        + body
+        + struct.pack(">I", zlib.crc32(b"IDAT" + body))
+        + plain[-12:]
+    )
     with Image.open(BytesIO(png)) as image:
         assert same(png16.read(png)[..., 0], np.asarray(image).astype(np.uint16))
 
@@ -175,7 +186,11 @@ def test_a_png_of_8_bits_is_refused() -> None:
         kitti.read_flow(out.getvalue())
 
 
-NPY = b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}".ljust(117) + b"\n1234"
+NPY = (
+    b"\x93NUMPY\x01\x00v\x00"
+    + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}".ljust(117)
+    + b"\n1234"
+)
 WHOLE = {
     "pfm": (pfm.read, pfm.write(np.ones((3, 4), np.float32))),
     "flo": (flo.read, FLOW),

@@ -34,7 +34,9 @@ def test_the_same_pixels_everywhere():
     assert digest.hexdigest()[:16] == "0bb0a001f21dd0df"
 
 
-@pytest.mark.parametrize("reader", [DigitScenes(None, count=18), DigitBoxes(None, count=18)], ids=["masks", "boxes"])
+@pytest.mark.parametrize(
+    "reader", [DigitScenes(None, count=18), DigitBoxes(None, count=18)], ids=["masks", "boxes"]
+)
 def test_scenes_are_varied_and_the_same_again(reader):
     records = list(reader)
     pictures = [r.images["image"]() for r in records]

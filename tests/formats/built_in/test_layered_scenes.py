@@ -53,7 +53,14 @@ def test_what_is_seen_comes_back_to_its_place(pairs: str) -> None:
 
 def test_whole_pixels_are_copied_exactly() -> None:
     random = np.random.default_rng(0)
-    plain = Texture(random.uniform(0, 255, (9, 9, 3)), random.uniform(0, 255, (9, 9, 3)), (7.0, 3.0), np.zeros((10, 10)), np.zeros(3), 2.0)
+    plain = Texture(
+        random.uniform(0, 255, (9, 9, 3)),
+        random.uniform(0, 255, (9, 9, 3)),
+        (7.0, 3.0),
+        np.zeros((10, 10)),
+        np.zeros(3),
+        2.0,
+    )
     shifted = render([Layer(plain, np.array([[1.0, 0, -4], [0, 1, 0]]))], SIZE)
     assert np.array_equal(shifted.second[:, :-4], shifted.first[:, 4:])
     assert shifted.seen.sum() == 48 * 60
@@ -66,12 +73,16 @@ def test_a_nearer_layer_hides_a_farther_one() -> None:
     hidden = ~seen & (np.arange(64) - disparity >= 0)
     rows, columns = np.nonzero(hidden)
     assert len(rows) > 20
-    for y, x in zip(rows[::7], columns[::7], strict=True):  # some pixel of the row with a greater disparity lands there
+    for y, x in zip(
+        rows[::7], columns[::7], strict=True
+    ):  # some pixel of the row with a greater disparity lands there
         lands = np.arange(64) - disparity[y]
         assert (np.abs(lands - lands[x])[disparity[y] > disparity[y, x] + 0.2] < 1).any()
 
 
-@pytest.mark.parametrize(("pairs", "names"), [("stereo", {"disparity", "disparity_right"}), ("flow", {"flow"})])
+@pytest.mark.parametrize(
+    ("pairs", "names"), [("stereo", {"disparity", "disparity_right"}), ("flow", {"flow"})]
+)
 def test_records(pairs: str, names: set[str]) -> None:
     reader = LayeredScenes(None, pairs=pairs, count=10, size=SIZE)  # type: ignore[arg-type]
     records = list(reader)

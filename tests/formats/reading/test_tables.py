@@ -77,7 +77,12 @@ def test_tabs_parquet_folder_and_zip(table, tmp_path):
     records = list(Manifest(tmp_path / "data.zip"))
     assert records[0].images["image"]() == (tmp_path / "data/images/a/000.png").read_bytes()
     (tmp_path / "data/labels.tsv").unlink()
-    columns = {"file": [s[0] for s in SEEN], "y": [3, 7, 3, 7], "weight": [1.0, 0.5, None, 2.0], "split": ["train", "train", "test", "val"]}
+    columns = {
+        "file": [s[0] for s in SEEN],
+        "y": [3, 7, 3, 7],
+        "weight": [1.0, 0.5, None, 2.0],
+        "split": ["train", "train", "test", "val"],
+    }
     pq.write_table(pa.table(columns), tmp_path / "data/all.parquet")
     reader = Manifest(tmp_path / "data", path="file", label="y")
     assert reader.classes == ("3", "7")
@@ -95,7 +100,10 @@ def test_integer_labels_are_in_numeric_order_and_may_be_named(table):
 def test_groups_ids_and_an_image_folder(table):
     text = "path,label,id,group\na/000.png,x,one,g\nb/000.png,y,two,\n"
     records = list(Manifest(table(text), images="images"))
-    assert [(r.id, r.path, r.group) for r in records] == [("one", "images/a/000.png", "g"), ("two", "images/b/000.png", None)]
+    assert [(r.id, r.path, r.group) for r in records] == [
+        ("one", "images/a/000.png", "g"),
+        ("two", "images/b/000.png", None),
+    ]
     assert records[0].images["image"]()[:4] == b"\x89PNG"
 
 
@@ -121,7 +129,10 @@ HEAD = "path,label,split,weight\nimages/a/000.png,cat,train,1\nimages/b/000.png,
         ("images/a/001.png,cat,train,nan", "weight nan, not a finite number"),
         ("images/a/001.png,cat,train,much", "weight 'much', not a number"),
         ("images/a/000.png,cat,train,1", "the path 'images/a/000.png' again: it is in labels.csv:2"),
-        ("images/../../odd.png,cat,train,1", "labels.csv:4: got the path 'images/../../odd.png', which leads out of the data"),
+        (
+            "images/../../odd.png,cat,train,1",
+            "labels.csv:4: got the path 'images/../../odd.png', which leads out of the data",
+        ),
         ("/etc/passwd,cat,train,1", "labels.csv:4: got the path '/etc/passwd', which leads out of the data"),
         ("images/a/001.png,cat", "labels.csv:4: got 2 cells where the header has 4"),
         ('"images/a/001.png', "labels.csv:4: got broken quoting"),
@@ -142,7 +153,10 @@ def test_faults_by_line(table, row, message):
         (b"path,label\na.png,x\n", "1 classes in 'label', expected at least two"),
         (b"path,labels\n", "no column 'label', expected one of labels, path. Did you mean 'labels'"),
         (b"path,path,label\n", "two columns 'path'"),
-        (GOOD.replace("cat", "k\xe4tzchen").encode("latin-1"), "bytes that are not utf-8-sig here or below.*encoding=cp1252"),
+        (
+            GOOD.replace("cat", "k\xe4tzchen").encode("latin-1"),
+            "bytes that are not utf-8-sig here or below.*encoding=cp1252",
+        ),
         (b"\x89PNG\r\n\x1a\n\0\0\0\0", "labels.csv"),
     ],
 )
@@ -162,7 +176,9 @@ def test_other_encodings_ids_twice_and_damaged_parquet(table, tmp_path):
     with pytest.raises(RequestError, match="no readable Parquet"):
         Manifest(table(b"PAR1 and nothing more", "labels.parquet"))
     table(GOOD)
-    with pytest.raises(RequestError, match="several tables: labels.csv, labels.parquet.*format.file=labels.csv"):
+    with pytest.raises(
+        RequestError, match="several tables: labels.csv, labels.parquet.*format.file=labels.csv"
+    ):
         Manifest(tmp_path / "data")
     assert len(list(Manifest(tmp_path / "data", file="labels.csv"))) == 4
 
@@ -180,7 +196,9 @@ def test_many_faults_are_cut_and_may_be_left_out(table):
 
 def test_prepared_with_weights_and_missing_files_named_by_line(table, tmp_path):
     path = table(GOOD + "images/gone.png,cat,train,1\n" + "images/no\0de.png,dog,train,1\n")
-    validation = prepare(Manifest(path), Classification().schema, "classification", SplitRule(), tmp_path / "out", 1)
+    validation = prepare(
+        Manifest(path), Classification().schema, "classification", SplitRule(), tmp_path / "out", 1
+    )
     lost = [str(f) for f in validation.findings if f.action == "left out"]
     assert lost[0] == "images/gone.png (labels.csv:6): unreadable file: No such file or directory"
     assert "labels.csv:7" in lost[1]

@@ -47,7 +47,11 @@ def flow_sample() -> Sample:
     to = torch.einsum("ij,jhw->ihw", affine, torch.stack([x, y])) + shift.view(2, 1, 1)
     back = torch.einsum("ij,jhw->ihw", torch.linalg.inv(affine), torch.stack([x, y]) - shift.view(2, 1, 1))
     images = {"first": picture(x, y), "second": picture(*back)}
-    return Sample("f", {k: v.round().to(torch.uint8) for k, v in images.items()}, {"flow": Flow((to - torch.stack([x, y])).float())})
+    return Sample(
+        "f",
+        {k: v.round().to(torch.uint8) for k, v in images.items()},
+        {"flow": Flow((to - torch.stack([x, y])).float())},
+    )
 
 
 def stereo_sample() -> Sample:
@@ -55,7 +59,10 @@ def stereo_sample() -> Sample:
     x, y = grid()
     left_x = (x + 3) / 0.9  # of what the right view has at x
     images = {"left": picture(x, y), "right": picture(left_x, y)}
-    target = {"disparity": Disparity((3 + 0.1 * x)[None].float()), "disparity_right": Disparity((left_x - x)[None].float())}
+    target = {
+        "disparity": Disparity((3 + 0.1 * x)[None].float()),
+        "disparity_right": Disparity((left_x - x)[None].float()),
+    }
     return Sample("s", {k: v.round().to(torch.uint8) for k, v in images.items()}, target, swaps=SWAPS)
 
 
@@ -71,7 +78,9 @@ def gap(sample: Sample) -> float:
     assert known.float().mean() > 0.2
     first, second = (sample.images[name].float() for name in names)
     seen = warp(second[None], flow.nan_to_num()[None])[0]
-    outside = [F_nn.max_pool2d((x < 25).any(0).float()[None, None], 3, 1, 1) for x in (first, second)]  # black came in at a border
+    outside = [
+        F_nn.max_pool2d((x < 25).any(0).float()[None, None], 3, 1, 1) for x in (first, second)
+    ]  # black came in at a border
     dark = (outside[0] + warp(outside[1], flow.nan_to_num()[None]))[0, 0] > 0
     kept = known & inside(flow.nan_to_num()[None])[0, 0] & ~dark
     kept[[0, -1]] = kept[:, [0, -1]] = False
@@ -81,7 +90,9 @@ def gap(sample: Sample) -> float:
 SIZES = st.tuples(st.integers(30, 90), st.integers(30, 90))
 CHANGES: dict[str, st.SearchStrategy[Callable[[Tensor], Tensor]]] = {
     "resized": SIZES.map(lambda size: lambda x: resized(x, size)),
-    "window": st.tuples(st.integers(-9, 9), st.integers(-9, 9)).map(lambda at: lambda x: window(x, *at, (40, 50))),
+    "window": st.tuples(st.integers(-9, 9), st.integers(-9, 9)).map(
+        lambda at: lambda x: window(x, *at, (40, 50))
+    ),
     "zoomed": st.floats(0.7, 1.4).map(lambda scale: lambda x: zoomed(x, scale)),
     "vertical": st.just(F.vertical_flip),
 }
@@ -116,7 +127,9 @@ def test_disparity_follows_its_images(name: str, data: st.DataObject) -> None:
     ],
     ids=lambda named: named["name"],
 )
-def test_the_registered_transforms_move_maps_with_their_images(named: dict[str, Any], seed: int, made: Callable[[], Sample]) -> None:
+def test_the_registered_transforms_move_maps_with_their_images(
+    named: dict[str, Any], seed: int, made: Callable[[], Sample]
+) -> None:
     transform = build("transform", Component(**named), Image(size=(HEIGHT, WIDTH)))
     torch.manual_seed(seed)
     before = made()
@@ -163,7 +176,9 @@ def test_the_unknown_does_not_spread(size: tuple[int, int]) -> None:
     assert isinstance(found, Disparity)
     known = ~torch.isnan(found.as_subclass(Tensor))
     assert 0.35 < known.float().mean() < 0.65
-    assert found.as_subclass(Tensor)[known].tolist() == pytest.approx([4.0 * size[1] / WIDTH] * int(known.sum()))
+    assert found.as_subclass(Tensor)[known].tolist() == pytest.approx(
+        [4.0 * size[1] / WIDTH] * int(known.sum())
+    )
 
 
 @pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
@@ -186,7 +201,11 @@ def test_fit_moves_the_map(resize: str) -> None:
         ("flow", np.ones((3, 3, 2)), "of 3x3 pixels for an image of 3x2"),
         ("flow", np.full((2, 3, 2), NAN), "without a known pixel"),
         ("flow", np.full((2, 3, 2), 80.0), "113.137 pixels, longer than the image's diagonal of 4 at 100.0%"),
-        ("flow", np.where(np.arange(12).reshape(2, 3, 2) == 3, NAN, 1.0), "one of its two components at 1 pixels"),
+        (
+            "flow",
+            np.where(np.arange(12).reshape(2, 3, 2) == 3, NAN, 1.0),
+            "one of its two components at 1 pixels",
+        ),
         ("flow", np.full((2, 3, 2), np.inf), "infinite at 6 pixels"),
     ],
 )

@@ -49,7 +49,12 @@ def test_pad_keeps_the_aspect_between_black_borders():
 def test_crop_keeps_the_middle():
     image = torch.zeros(1, 10, 30, dtype=torch.uint8)
     image[:, :, 10:20] = 255
-    assert (compose(Image(size=(10, 10), channels=1, resize="crop"), [])(Sample("x", {"image": image})).images["image"] == 255).all()
+    assert (
+        compose(Image(size=(10, 10), channels=1, resize="crop"), [])(Sample("x", {"image": image})).images[
+            "image"
+        ]
+        == 255
+    ).all()
 
 
 def test_stretch_is_antialiased():
@@ -134,7 +139,10 @@ def test_jitter_changes_what_it_is_told():
     image = picture(*SIZE)
     assert torch.equal(changed("colour_jitter", image, brightness=0, contrast=0, saturation=0, hue=0), image)
     alone = {"contrast": 0, "saturation": 0, "hue": 0}
-    brighter = [i.float().mean() / image.float().mean() for i in changed("colour_jitter", image // 2, 200, brightness=0.5, **alone)]
+    brighter = [
+        i.float().mean() / image.float().mean()
+        for i in changed("colour_jitter", image // 2, 200, brightness=0.5, **alone)
+    ]
     assert 0.24 <= min(brighter) < 0.3
     assert 0.7 < max(brighter) <= 0.76
     red = torch.zeros(3, 4, 4, dtype=torch.uint8)
@@ -148,7 +156,12 @@ def test_colour_pca_shifts_along_the_components_by_their_size():
     """The shifts' covariance is the eigenvectors' with the eigenvalues squared, times the variance of the draws."""
     image = torch.full((3, 2, 2), 128, dtype=torch.uint8)
     given = [[0.06, 0.05, 0.04], [0.05, 0.06, 0.05], [0.04, 0.05, 0.06]]
-    shifts = torch.stack([i[:, 0, 0].double() - 128 for i in changed("colour_pca", image, 4000, std=0.5, covariance=given)]) / 255
+    shifts = (
+        torch.stack(
+            [i[:, 0, 0].double() - 128 for i in changed("colour_pca", image, 4000, std=0.5, covariance=given)]
+        )
+        / 255
+    )
     expected = 0.25 * torch.tensor(given, dtype=torch.float64) @ torch.tensor(given, dtype=torch.float64)
     torch.testing.assert_close(shifts.T @ shifts / len(shifts), expected, rtol=0.1, atol=2e-5)
     assert torch.equal(changed("colour_pca", image, std=0), image)
@@ -172,7 +185,10 @@ def test_rand_augment_by_its_strength():
     assert len(kinds) > 12
 
     def change(magnitude):
-        return sum((i.float() - image.float()).abs().mean() for i in changed("rand_augment", image, 100, magnitude=magnitude))
+        return sum(
+            (i.float() - image.float()).abs().mean()
+            for i in changed("rand_augment", image, 100, magnitude=magnitude)
+        )
 
     assert change(0) < change(5) < change(20)
 
@@ -226,7 +242,9 @@ def test_blur_spreads_by_sigma():
 
 def test_resized_crop_sees_the_whole_resolution():
     """Fit comes after it: from a 640-px image a part is cut before anything is made small."""
-    whole = compose(Image(size=(8, 8)), [transform("random_resized_crop", Image(size=(8, 8)), scale=[0.01, 0.01])])
+    whole = compose(
+        Image(size=(8, 8)), [transform("random_resized_crop", Image(size=(8, 8)), scale=[0.01, 0.01])]
+    )
     ramp = torch.arange(0, 256, 0.4)[:640].to(torch.uint8).expand(3, 640, 640)
     image = whole(Sample("x", {"image": ramp})).images["image"]
     assert image.shape == (3, 8, 8)
@@ -271,4 +289,6 @@ def test_a_shift_is_a_crop_of_the_bordered_image():
         bordered = torch.nn.functional.pad(image, [padding] * 4)
         for top in range(2 * padding + 1):
             for left in range(2 * padding + 1):
-                assert torch.equal(shifted(image, padding - top, padding - left), bordered[:, top : top + 9, left : left + 7])
+                assert torch.equal(
+                    shifted(image, padding - top, padding - left), bordered[:, top : top + 9, left : left + 7]
+                )
