@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvflow.annotations import box, disparity, flow, mask
+from cvflow.ops.labels import VOID
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -38,7 +39,7 @@ class Kind:
 def known(values: NDArray[np.float32]) -> NDArray[np.int64]:
     """values: HxW or HxWx2, NaN = unknown."""
     counts, lacking = np.zeros(256, dtype=np.int64), np.isnan(values.reshape(*values.shape[:2], -1)[..., 0])
-    counts[[0, mask.VOID]] = np.count_nonzero(~lacking), np.count_nonzero(lacking)
+    counts[[0, VOID]] = np.count_nonzero(~lacking), np.count_nonzero(lacking)
     return counts
 
 

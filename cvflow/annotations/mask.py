@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cvflow.annotations.image import ImageFault
+from cvflow.ops.labels import VOID
 
-VOID = 255
-"""A pixel that counts for nothing."""
 NAMED = 3
 """Wrong values that a fault lists."""
 Labels = NDArray[np.uint8]

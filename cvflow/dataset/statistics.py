@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cvflow.annotations.mask import VOID
 from cvflow.dataset.examples import Examples
 from cvflow.dataset.findings import (
     Named,
@@ -29,6 +28,7 @@ from cvflow.dataset.label_suspects import Vote, vote
 from cvflow.dataset.validation import Finding, Validation
 from cvflow.errors import Fault, RequestError
 from cvflow.formats.record import Format, Record
+from cvflow.ops.labels import VOID
 from cvflow.types import SPLITS, Split
 
 PICTURED = 40

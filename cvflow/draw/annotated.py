@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cvflow.draw.images import Array
+from cvflow.ops.labels import VOID
 
-VOID = 255
 OPACITY = 0.55
 EDGE = (255, 64, 48)
 LEAST_TEXT = 10

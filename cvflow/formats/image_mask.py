@@ -19,6 +19,7 @@ from cvflow.formats.reading.mask_legend import Colour, Legend, Reading, by_colou
 from cvflow.formats.reading.split_lists import split_lists
 from cvflow.formats.reading.trees import Entry, Tree, open_tree
 from cvflow.formats.record import Format, Record
+from cvflow.ops.labels import VOID
 from cvflow.registry import register
 from cvflow.types import Split
 
@@ -177,12 +178,12 @@ class ImageMask(Format):
             found = set().union(
                 *pool.map(self._values_in, (pair.mask for pair, _ in self._wanted() if pair.mask))
             )
-        if found == {0, mask.VOID}:
+        if found == {0, VOID}:
             fix = "Is 255 a class? Type 'data.format.legend={background: [0,0,0], object: [255,255,255]}'."
             raise RequestError(
                 Fault(str(self._tree.source), "masks of 0 and 255 alone, and 255 is void", "two classes", fix)
             )
-        return sorted(found - {mask.VOID})
+        return sorted(found - {VOID})
 
     def _values_in(self, entry: Entry) -> set[int]:
         try:
@@ -198,7 +199,7 @@ class ImageMask(Format):
 
 def _usable(reading: Reading, void: Sequence[int | str]) -> Reading:
     """RequestError where fewer than two classes, or more than a mask can hold, are left."""
-    if not 2 <= len(reading.classes) <= mask.VOID:
+    if not 2 <= len(reading.classes) <= VOID:
         got = f"{len(reading.classes)} classes" + (
             f" with {', '.join(map(str, void))} as void" if void else ""
         )
@@ -206,7 +207,7 @@ def _usable(reading: Reading, void: Sequence[int | str]) -> Reading:
             Fault(
                 "data.format.classes",
                 got,
-                f"2 to {mask.VOID}",
+                f"2 to {VOID}",
                 "Name them with data.format.classes or .legend.",
             )
         )

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cvflow.ops.labels import VOID
 from cvflow.types import Loss
-
-VOID = 255
 
 
 def pixel_cross_entropy(logits_BCHW: Tensor, mask_BHW: Tensor, weight_C: Tensor | None = None) -> Loss:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvflow.errors import CvflowError
-from cvflow.losses.pixel import VOID
+from cvflow.ops.labels import VOID
 from cvflow.types import Prediction
 
 Labels = NDArray[np.uint8]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cvflow.annotations import mask
-from cvflow.draw.annotated import PALETTE, VOID, boxed, overlaid
+from cvflow.draw.annotated import PALETTE, boxed, overlaid
+from cvflow.ops.labels import VOID
 from cvflow.tasks.segmentation import Segmentation
 from cvflow.types import DatasetInfo
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch.nn.functional import max_pool2d
 from torchvision.tv_tensors import BoundingBoxes, Mask
 
-from cvflow.annotations.mask import VOID
 from cvflow.config import Image
 from cvflow.loading.transforms import compose
+from cvflow.ops.labels import VOID
 from cvflow.registry import Component, build, get, names
 from cvflow.types import Sample
 

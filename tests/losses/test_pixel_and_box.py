@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from cvflow.losses.box import box_loss
-from cvflow.losses.pixel import VOID, dice, pixel_cross_entropy
+from cvflow.losses.pixel import dice, pixel_cross_entropy
+from cvflow.ops.labels import VOID
 
 LOGITS = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
 MASK = torch.randint(0, 3, (2, 4, 5), generator=torch.Generator().manual_seed(1))

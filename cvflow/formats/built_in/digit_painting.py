@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvflow.annotations.image import Pixels
-from cvflow.annotations.mask import VOID, Labels
+from cvflow.annotations.mask import Labels
+from cvflow.ops.labels import VOID
 
 Ints = NDArray[np.int64]
 FULL = 16

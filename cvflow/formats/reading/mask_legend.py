@@ -13,8 +13,9 @@ from PIL import Image
 from pydantic import Field
 
 from cvflow.annotations.image import ImageFault
-from cvflow.annotations.mask import VOID, Labels
+from cvflow.annotations.mask import Labels
 from cvflow.errors import Fault, RequestError
+from cvflow.ops.labels import VOID
 
 Colour = tuple[
     Annotated[int, Field(ge=0, le=255)],

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from cvflow.annotations.mask import VOID
 from cvflow.loading.transforms.lazy_torchvision import F, tv_tensors, v2
+from cvflow.ops.labels import VOID
 
 Size = tuple[int, int]
 
