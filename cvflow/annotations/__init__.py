@@ -1,4 +1,4 @@
-"""Annotations that lie in the pixels, a file each kind: decoded, encoded, and what is wrong with them.
+"""The kinds of annotation that lie in the pixels, a file each: decoding, encoding and what can be wrong.
 
 The worker processes of prepare import these files: they must not bring in torch.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -22,11 +21,13 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Kind:
-    """decode: a column's value -> array; ImageFault where it is none. encode: its inverse.
+    """What can be done with one kind of annotation.
 
-    fault: (array, size of the image, class names) -> what is wrong with it, in plain words, or None.
-    of_target: what a sample's target holds, as an array -> array; targets have the channels, or the boxes, first.
-    count: array -> pixels of each of the 256 values, for maps of classes; of other maps 0 are the known pixels, VOID the unknown.
+    decode: a column's value -> array; raises ImageFault if it cannot be read. encode: its inverse.
+    fault: (array, size of the image, class names) -> what is wrong with the array in plain words, or None.
+    of_target: an array of a sample's target, channels or boxes first -> the array that ``encode`` takes.
+    count: array -> pixels of each of the 256 values, for label maps; for other maps, 0 stands for the
+    known pixels and VOID for the unknown ones.
     """
 
     decode: Callable[[Any], NDArray[Any]]
@@ -36,26 +37,45 @@ class Kind:
     count: Callable[[NDArray[Any]], NDArray[np.int64]] | None = None
 
 
-def known(values: NDArray[np.float32]) -> NDArray[np.int64]:
-    """values: HxW or HxWx2, NaN = unknown."""
-    counts, lacking = np.zeros(256, dtype=np.int64), np.isnan(values.reshape(*values.shape[:2], -1)[..., 0])
-    counts[[0, VOID]] = np.count_nonzero(~lacking), np.count_nonzero(lacking)
+def count_known(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return 256 counts: the known pixels at 0, the unknown at VOID. values: HxW or HxWx2, NaN = unknown."""
+    first_channel = values if values.ndim == 2 else values[..., 0]
+    is_unknown = np.isnan(first_channel)
+    unknown = np.count_nonzero(is_unknown)
+    counts = np.zeros(256, dtype=np.int64)
+    counts[0] = first_channel.size - unknown
+    counts[VOID] = unknown
     return counts
+
+
+def _first(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the only channel of a map, or the only box."""
+    first: NDArray[Any] = array[0]
+    return first
+
+
+def _channels_last(map_CHW: NDArray[Any]) -> NDArray[Any]:
+    return np.moveaxis(map_CHW, 0, 2)
 
 
 KINDS: Mapping[str, Kind] = {
     "mask": Kind(mask.decode, mask.encode, mask.fault, np.asarray, mask.count),
-    "box": Kind(box.decode, box.encode, box.fault, itemgetter(0)),
-    "disparity": Kind(disparity.decode, disparity.encode, disparity.fault, itemgetter(0), known),
-    "flow": Kind(flow.decode, flow.encode, flow.fault, lambda map_2HW: np.moveaxis(map_2HW, 0, 2), known),
+    "box": Kind(box.decode, box.encode, box.fault, _first),
+    "disparity": Kind(disparity.decode, disparity.encode, disparity.fault, _first, count_known),
+    "flow": Kind(flow.decode, flow.encode, flow.fault, _channels_last, count_known),
 }
 
 
-def as_in_a_row(kinds: Mapping[str, str], target: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """A sample's target as a row has it: encoded, what lies in the pixels; the rest as numbers. kinds: annotation -> its kind."""
+def encode_target(kinds: Mapping[str, str], target: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return a sample's target as a prepared row holds it. kinds: annotation -> its kind.
 
-    def value(name: str, array: NDArray[Any]) -> Any:
-        kind = KINDS[kinds[name]] if name in kinds else None
-        return kind.encode(kind.of_target(array)) if kind else array.item()
-
-    return {name: value(name, array) for name, array in target.items()}
+    What lies in the pixels is encoded; everything else becomes a plain number.
+    """
+    row: dict[str, Any] = {}
+    for name, array in target.items():
+        if name in kinds:
+            kind = KINDS[kinds[name]]
+            row[name] = kind.encode(kind.of_target(array))
+        else:
+            row[name] = array.item()
+    return row

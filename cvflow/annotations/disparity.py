@@ -1,5 +1,6 @@
-"""How far each pixel of the left view lies left in the right one: float32 HxW, x_left - x_right >= 0, pixels, NaN = unknown.
+"""How far each pixel of the left view has moved left in the right view.
 
+float32 HxW, x_left - x_right >= 0, in pixels, NaN = unknown.
 Encoded as an .npz with one array, ``disparity``.
 """
 
@@ -17,7 +18,7 @@ Map = NDArray[np.float32]
 
 
 def decode(data: bytes) -> Map:
-    """HxW. Raises ImageFault where this is no map of numbers."""
+    """Return the disparity, HxW. Raises ImageFault if the data is not a map of numbers."""
     disparity = arrays.read(data, "disparity")
     if disparity.ndim != 2:
         raise ImageFault(f"a disparity of {disparity.ndim} dimensions, not of 2")
@@ -25,21 +26,38 @@ def decode(data: bytes) -> Map:
 
 
 def encode(disparity: Map) -> bytes:
-    """disparity: HxW."""
-    return arrays.write("disparity", disparity.astype(np.float32))
+    """Return the bytes of an .npz. disparity: HxW."""
+    values = disparity.astype(np.float32)
+    return arrays.write("disparity", values)
 
 
 def fault(disparity: Map, size: tuple[int, int], classes: Sequence[str]) -> str | None:
-    """size: of the image."""
+    """Return what is wrong with the disparity, or None. size: height and width of the image."""
+    height, width = size
     if disparity.shape != size:
-        return f"a disparity of {disparity.shape[1]}x{disparity.shape[0]} pixels for an image of {size[1]}x{size[0]}"
-    known = disparity[~np.isnan(disparity)]
-    if not known.size:
+        map_height, map_width = disparity.shape
+        return f"a disparity of {map_width}x{map_height} pixels for an image of {width}x{height}"
+    unknown = np.isnan(disparity)
+    valid = disparity[~unknown]
+    if not valid.size:
         return "a disparity without a known pixel"
-    if count := np.count_nonzero(np.isinf(known)):
-        return f"a disparity that is infinite at {count:,} pixels; NaN says that one is unknown"
-    if known.min() < 0:
-        return f"a negative disparity at {np.count_nonzero(known < 0):,} pixels, down to {known.min():g}; left and right may be exchanged"
-    if known.max() > size[1]:
-        return f"a disparity of {known.max():g} pixels in an image {size[1]} wide, at {np.count_nonzero(known > size[1]):,} pixels"
+    infinite = np.count_nonzero(np.isinf(valid))
+    if infinite:
+        return f"a disparity that is infinite at {infinite:,} pixels; NaN says that one is unknown"
+    return _range_fault(valid, width)
+
+
+def _range_fault(valid: Map, width: int) -> str | None:
+    """Return what is wrong with the range of the known disparities, or None."""
+    least = valid.min()
+    if least < 0:
+        negative = np.count_nonzero(valid < 0)
+        return (
+            f"a negative disparity at {negative:,} pixels, down to {least:g}; left and right may be exchanged"
+        )
+    greatest = valid.max()
+    if greatest > width:
+        # A pixel cannot move by more than the width and still be in the other view.
+        too_far = np.count_nonzero(valid > width)
+        return f"a disparity of {greatest:g} pixels in an image {width} wide, at {too_far:,} pixels"
     return None

@@ -31,7 +31,9 @@ IMAGE_SUFFIXES = (
     ".tiff",
     ".webp",
 )
-"""File names that are taken for images."""
+"""File names that end so are taken for images."""
+
+# Not all that Pillow can open: for EPS it would run Ghostscript.
 _FORMATS = (
     "JPEG",
     "PNG",
@@ -41,9 +43,12 @@ _FORMATS = (
     "WEBP",
     "PPM",
     "JPEG2000",
-)  # of the others, EPS would run Ghostscript
-_ORIENTATION = 0x0112  # EXIF tag; 1 = upright
-_LYING = (5, 6, 7, 8)
+)
+_WITH_ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
+_ORIENTATION = 0x0112
+"""The EXIF tag that says how the camera was held; 1 = upright."""
+_SIDEWAYS = (5, 6, 7, 8)
+"""The orientations under which width and height change places."""
 _opening = threading.Lock()
 
 
@@ -52,28 +57,34 @@ class ImageFault(Exception):
 
 
 def decode(data: bytes, channels: int = 3, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
-    """Pixels HxWxC, 0..255, as ``read`` gives them. channels: 1 = grey, 3 = RGB. Raises ImageFault."""
-    pixels = np.array(read(data, "L" if channels == 1 else "RGB", max_megapixels))
-    return pixels.reshape(*pixels.shape[:2], channels)
+    """Return the pixels of ``read`` as HxWxC, 0..255. channels: 1 = grey, 3 = RGB. Raises ImageFault."""
+    mode: Literal["L", "RGB"] = "L" if channels == 1 else "RGB"
+    image = read(data, mode, max_megapixels)
+    pixels = np.array(image)
+    return pixels.reshape(image.height, image.width, channels)
 
 
 def read(
     data: bytes, mode: Literal["L", "RGB"] = "RGB", max_megapixels: float = MAX_MEGAPIXELS
 ) -> Image.Image:
-    """The image, upright by EXIF; transparent parts lie on white; 16 bits are scaled to 8.
+    """Return the image, upright by EXIF, transparent parts on white, 16 bits scaled to 8.
 
     Of an animation, the first frame. Raises ImageFault.
     """
     image = load(data, max_megapixels)
     with _in_plain_words():
         image = _plain(image)
-        return (
-            image if image.mode == mode else image.convert(mode)
-        )  # convert copies even where there is nothing to do
+        # convert copies the pixels even if the mode is already right.
+        if image.mode == mode:
+            return image
+        return image.convert(mode)
 
 
 def load(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
-    """The image in the file's own mode, upright by EXIF. Of an animation, the first frame. Raises ImageFault."""
+    """Return the image in the file's own mode, upright by EXIF.
+
+    Of an animation, the first frame. Raises ImageFault.
+    """
     if not data:
         raise ImageFault("empty file")
     with _in_plain_words():
@@ -83,75 +94,99 @@ def load(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
 
 
 def size_of(data: bytes) -> tuple[int, int]:
-    """Width and height once upright, by the file's header. Raises ImageFault."""
+    """Return width and height once upright, read from the file's header. Raises ImageFault."""
     with _in_plain_words():
         image = _open(data)
-        return image.size[::-1] if image.getexif().get(_ORIENTATION, 1) in _LYING else image.size
+        if _orientation(image) in _SIDEWAYS:
+            return image.height, image.width
+        return image.width, image.height
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """Return the PNG bytes of HxW, HxWx1 or HxWx3 pixels, 0..255."""
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    image = Image.fromarray(pixels)
+    buffer = BytesIO()
+    image.save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
 
 
 @contextmanager
 def _in_plain_words() -> Iterator[None]:
+    """Turn whatever a decoder raises into an ImageFault."""
     try:
         yield
     except ImageFault:
         raise
-    except UnidentifiedImageError as error:  # its own text holds a memory address
+    except UnidentifiedImageError as error:
+        # Pillow's own text holds a memory address, so it would differ from run to run.
         raise ImageFault("not an image") from error
-    except Exception as error:  # decoders raise anything: OSError, SyntaxError, struct.error, ...
+    except Exception as error:
+        # Decoders raise anything: OSError, SyntaxError, struct.error, ...
         raise ImageFault(f"damaged image: {error}") from error
 
 
-def encode_png(pixels: Pixels) -> bytes:
-    """PNG bytes of HxW, HxWx1 or HxWx3 pixels, 0..255."""
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[..., 0]
-    out = BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", compress_level=6)
-    return out.getvalue()
-
-
 def _open(data: bytes) -> Image.Image:
-    """The image, its header read. Pillow's own limit (a global) rests meanwhile: ours is checked before pixels are read."""
+    """Return the image with only its header read.
+
+    Pillow's own size limit is switched off meanwhile: ours is checked before any pixel is read.
+    """
+    # The limit is a global of Pillow, so only one thread at a time may change it.
     with _opening:
-        theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        pillow_limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
         try:
             return Image.open(BytesIO(data), formats=_FORMATS)
         finally:
-            Image.MAX_IMAGE_PIXELS = theirs
+            Image.MAX_IMAGE_PIXELS = pillow_limit
 
 
 def _check_size(image: Image.Image, max_megapixels: float) -> None:
     megapixels = image.width * image.height / 1e6
     if megapixels > max_megapixels:
-        raise ImageFault(
-            f"{megapixels:.{0 if megapixels >= 1 else 4}f} megapixels, over the limit of {max_megapixels:g}"
-        )
+        decimals = 0 if megapixels >= 1 else 4
+        size = f"{megapixels:.{decimals}f}"
+        raise ImageFault(f"{size} megapixels, over the limit of {max_megapixels:g}")
+
+
+def _orientation(image: Image.Image) -> int:
+    orientation: int = image.getexif().get(_ORIENTATION, 1)
+    return orientation
 
 
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
     try:
-        turned = image.getexif().get(_ORIENTATION, 1) != 1
-    except Exception:  # damaged EXIF says nothing about the pixels
-        turned = False
+        turned = _orientation(image) != 1
+    except Exception:
+        # Damaged EXIF says nothing about the pixels: the image is usable as it lies.
+        return image
     return ImageOps.exif_transpose(image) if turned else image
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """The image in a mode that Pillow converts to L or RGB without loss of meaning."""
+    """Return the image in a mode that Pillow converts to L or RGB without loss of meaning."""
     if image.mode.startswith("I"):
         return _from_16_bit(image)
     if image.mode == "F":
         raise ImageFault("floating-point pixels, their range unknown")
-    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+        return _on_white(image)
     return image
 
 
+def _on_white(image: Image.Image) -> Image.Image:
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image)
+
+
 def _from_16_bit(image: Image.Image) -> Image.Image:
-    """The high byte, as Pillow itself takes of 16-bit colour."""
-    wide = np.asarray(image).astype(np.int64)
-    if wide.min() < 0 or wide.max() > 65535:
-        raise ImageFault(f"integer pixels from {wide.min()} to {wide.max()}, outside 16 bits")
-    return Image.fromarray((wide >> 8).astype(np.uint8))
+    """Return the high byte of each pixel, as Pillow itself does for 16-bit colour."""
+    pixels = np.asarray(image).astype(np.int64)
+    least, greatest = pixels.min(), pixels.max()
+    if least < 0 or greatest > 65535:
+        raise ImageFault(f"integer pixels from {least} to {greatest}, outside 16 bits")
+    high_byte = (pixels >> 8).astype(np.uint8)
+    return Image.fromarray(high_byte)

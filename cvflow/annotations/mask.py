@@ -1,4 +1,4 @@
-"""The class of each pixel: uint8 HxW, an index of the classes or VOID; encoded as an 8-bit grey PNG of the indices."""
+"""The class of each pixel: uint8 HxW, an index of the classes or VOID; encoded as an 8-bit grey PNG."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from PIL import Image
 from cvflow.annotations.image import ImageFault
 from cvflow.ops.labels import VOID
 
-NAMED = 3
-"""Wrong values that a fault lists."""
+MOST_LISTED = 3
+"""The number of wrong values that a fault lists."""
 Labels = NDArray[np.uint8]
 
 
 def decode(data: bytes) -> Labels:
-    """HxW. Raises ImageFault where this is no 8-bit PNG of one channel."""
+    """Return the labels, HxW. Raises ImageFault if the data is not an 8-bit PNG of one channel."""
     try:
         with Image.open(BytesIO(data), formats=["PNG"]) as image:
             if image.mode != "L":
@@ -29,27 +29,29 @@ def decode(data: bytes) -> Labels:
 
 
 def encode(labels: Labels) -> bytes:
-    """labels: HxW."""
+    """Return the bytes of a PNG. labels: HxW."""
     buffer = BytesIO()
-    Image.fromarray(labels.astype(np.uint8)).save(buffer, "PNG")
+    image = Image.fromarray(labels.astype(np.uint8))
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def count(labels: Labels) -> NDArray[np.int64]:
-    """256, the pixels of each value."""
+    """Return the number of pixels of each of the 256 values."""
     return np.bincount(labels.ravel(), minlength=256)
 
 
 def fault(labels: Labels, size: tuple[int, int], classes: Sequence[str]) -> str | None:
-    """size: of the image."""
+    """Return what is wrong with the mask, or None. size: height and width of the image."""
     if labels.shape != size:
-        return f"a mask of {labels.shape[1]}x{labels.shape[0]} pixels for an image of {size[1]}x{size[0]}"
+        mask_height, mask_width = labels.shape
+        return f"a mask of {mask_width}x{mask_height} pixels for an image of {size[1]}x{size[0]}"
     counts = count(labels)
-    wrong = [int(value) for value in np.flatnonzero(counts[:VOID]) if value >= len(classes)]
-    if not wrong:
+    # VOID is the largest value, so everything between the classes and it is wrong.
+    wrong = np.flatnonzero(counts[len(classes) : VOID]) + len(classes)
+    if not len(wrong):
         return None
-    first = ", ".join(f"{value} ({counts[value]:,} pixels)" for value in wrong[:NAMED])
-    more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-    return (
-        f"labels out of range in the mask: {first}{more}; 0 to {len(classes) - 1} are classes, {VOID} is void"
-    )
+    listed = ", ".join(f"{value} ({counts[value]:,} pixels)" for value in wrong[:MOST_LISTED])
+    more = f" and {len(wrong) - MOST_LISTED} more" if len(wrong) > MOST_LISTED else ""
+    last = len(classes) - 1
+    return f"labels out of range in the mask: {listed}{more}; 0 to {last} are classes, {VOID} is void"

@@ -1,4 +1,4 @@
-"""Files that hold a map of numbers a pixel: bytes to arrays and back, exactly; a fault is an ImageFault in plain words.
+"""Files that hold a map of numbers per pixel: bytes to arrays and back, exactly.
 
-Worker processes import these: none may bring in torch at import.
+A fault is an ImageFault in plain words. Worker processes import these files: none may bring in torch.
 """

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cvflow.annotations import as_in_a_row
+from cvflow.annotations import encode_target
 from cvflow.annotations.image import Pixels
 from cvflow.config import Recipe
 from cvflow.draw import Gallery, Item, Strips
@@ -112,4 +112,4 @@ def first_of(batch: Batch, task: Task) -> Pixels:
     if not task.schema.kinds:
         return pixels
     target = {name: values[0].numpy() for name, values in batch.targets.items()}
-    return task.draw(pixels, as_in_a_row(task.schema.kinds, target))
+    return task.draw(pixels, encode_target(task.schema.kinds, target))
