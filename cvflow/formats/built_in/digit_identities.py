@@ -1,7 +1,8 @@
-"""Three-digit numbers written with scikit-learn's handwritten digits: each number an identity, built in."""
+"""Built-in three-digit numbers written with scikit-learn's handwritten digits: each number is an identity."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,24 +12,30 @@ import numpy as np
 from pydantic import Field
 
 from cvflow.annotations.image import encode_png
-from cvflow.errors import Fault, RequestError
-from cvflow.formats.built_in.digit_painting import Draw, Ints, cover_of
-from cvflow.formats.built_in.digit_scenes import FIRST, TURNS
+from cvflow.formats.built_in.glyph_layout import cover_of
+from cvflow.formats.built_in.integer_stream import Draw, Ints
+from cvflow.formats.built_in.scanned_digits import SPLIT_CYCLE, scans_by_split
+from cvflow.formats.built_in.source import refuse_source
 from cvflow.formats.record import Format, Record
 from cvflow.registry import register
 from cvflow.types import Split
 
-HEIGHT, PLACE, DIGITS = 16, 14, 3
-"""Pixels of an image, and of the room that a digit has; digits of a number."""
+HEIGHT = 16
+PLACE = 14
+"""Width of the place of a digit, pixels."""
+DIGITS = 3
 NUMBERS = 10**DIGITS
 
 
 @register("format", "digit_identities")
 class DigitIdentities(Format):
-    """Grey images, 16 x 44. Of six numbers four are for training, one each for val and test, so that what is measured are
-    numbers never seen, in digits that were never seen: no scan is in two splits. Only the order of the digits tells many apart.
+    """Grey images, 16 x 44. Of six numbers four are for training, one each for val and test.
 
-    identities: numbers, drawn by the seed. images: of each number, every time with other scans, turned and slanted, in other ink.
+    So val and test measure numbers that training never saw. No scan of a digit is in two splits either.
+    Many numbers differ from each other only in the order of their digits.
+
+    identities: how many numbers, drawn by the seed. images: how many of each number; each has other scans,
+    turned and slanted, in another ink.
     """
 
     gives = frozenset({"identity"})
@@ -42,55 +49,59 @@ class DigitIdentities(Format):
         images: Annotated[int, Field(ge=2)] = 10,
         seed: Annotated[int, Field(ge=0)] = 0,
     ) -> None:
-        if source is not None:
-            raise RequestError(
-                Fault(
-                    "data.source", str(source), "no source: the numbers are built in", "Remove data.source."
-                )
-            )
-        self._images, self._seed = images, seed
-        draw = Draw(seed, NUMBERS)
-        drawn = sorted(range(NUMBERS), key=lambda _: draw.below(2**62))[:identities]
-        self._splits = {f"{number:0{DIGITS}}": TURNS[turn % len(TURNS)] for turn, number in enumerate(drawn)}
+        refuse_source(source, "numbers")
+        self._images = images
+        self._seed = seed
+        self._splits: dict[str, Split] = {}
+        for turn, number in enumerate(_shuffled_numbers(seed)[:identities]):
+            name = str(number).zfill(DIGITS)
+            self._splits[name] = SPLIT_CYCLE[turn % len(SPLIT_CYCLE)]
         self.classes = tuple(sorted(self._splits))
 
     def __iter__(self) -> Iterator[Record]:
         for index, name in enumerate(self.classes):
+            split = self._splits[name]
             for copy in range(self._images):
                 id = f"{name}/{copy:02d}"
-                yield Record(
-                    id,
-                    f"{id}.png",
-                    {"image": partial(self._image, name, copy)},
-                    {"identity": index},
-                    self._splits[name],
-                    name,
-                )
+                images = {"image": partial(self._image, name, copy)}
+                annotation = {"identity": index}
+                yield Record(id, f"{id}.png", images, annotation, split, group=name)
 
     @cached_property
     def _scans(self) -> dict[Split, dict[str, list[Ints]]]:
         """split -> digit -> its scans, 8x8 of 0..16."""
-        from sklearn.datasets import (
-            load_digits,  # here, so that naming the formats does not import scikit-learn
-        )
-
-        data, ends = load_digits(), [*list(FIRST.values())[1:], None]
-        parts = {split: slice(first, end) for (split, first), end in zip(FIRST.items(), ends, strict=True)}
-        images, target = data.images.astype(np.int64), data.target
-        return {
-            split: {str(d): list(images[part][target[part] == d]) for d in range(10)}
-            for split, part in parts.items()
-        }
+        digits_by_split: dict[Split, dict[str, list[Ints]]] = {}
+        for split, scans in scans_by_split():
+            by_digit = defaultdict(list)
+            for glyph, name in zip(scans.glyphs, scans.names, strict=True):
+                by_digit[str(name)].append(glyph)
+            digits_by_split[split] = by_digit
+        return digits_by_split
 
     def _image(self, name: str, copy: int) -> bytes:
-        draw, scans = Draw(self._seed, int(name), copy), self._scans[self._splits[name]]
-        canvas = np.full((HEIGHT, DIGITS * PLACE + 2), draw.between(20, 90))
-        ink = int(canvas[0, 0]) + draw.between(80, 160)
-        for place, digit in enumerate(name):
+        draw = Draw(self._seed, int(name), copy)
+        scans = self._scans[self._splits[name]]
+        paper = draw.between(20, 90)
+        canvas = np.full((HEIGHT, DIGITS * PLACE + 2), paper)
+        ink = paper + draw.between(80, 160)
+        for position, digit in enumerate(name):
             side = draw.between(11, PLACE)
-            cover = cover_of(scans[digit][draw.below(len(scans[digit]))], side, draw)
-            top, left = draw.between(0, HEIGHT - side), 1 + PLACE * place + draw.between(0, PLACE - side)
-            there = canvas[top : top + side, left : left + side]
-            there += (ink - there) * cover // 256
-        noise = (draw.bytes(*canvas.shape) - draw.bytes(*canvas.shape)) * draw.between(8, 40) // 256
-        return encode_png(np.clip(canvas + noise, 0, 255).astype(np.uint8))
+            scan_number = draw.below(len(scans[digit]))
+            scan = scans[digit][scan_number]
+            cover = cover_of(scan, side, draw)
+            top = draw.between(0, HEIGHT - side)
+            left = 1 + PLACE * position
+            left += draw.between(0, PLACE - side)
+            region = canvas[top : top + side, left : left + side]
+            region += (ink - region) * cover // 256
+        noise = draw.bytes(*canvas.shape) - draw.bytes(*canvas.shape)
+        amplitude = draw.between(8, 40)
+        noisy = canvas + noise * amplitude // 256
+        pixels = np.clip(noisy, 0, 255).astype(np.uint8)
+        return encode_png(pixels)
+
+
+def _shuffled_numbers(seed: int) -> list[int]:
+    draw = Draw(seed, NUMBERS)
+    keys = [draw.below(2**62) for _ in range(NUMBERS)]
+    return sorted(range(NUMBERS), key=keys.__getitem__)

@@ -1,4 +1,4 @@
-"""Scenes of scikit-learn's handwritten digits over textures and clutter, with their masks or boxes: built in, made as they are read."""
+"""Built-in scenes of scikit-learn's handwritten digits over textures and clutter, made as they are read."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import numpy as np
 from pydantic import Field
 
 from cvflow.annotations import mask
 from cvflow.annotations.image import encode_png
-from cvflow.errors import Fault, RequestError
-from cvflow.formats.built_in.digit_painting import Draw, Ints, Placed, box_of, mask_of, picture_of, place
+from cvflow.formats.built_in.digit_painting import picture_of
+from cvflow.formats.built_in.glyph_layout import Placed, box_of, mask_of, place
+from cvflow.formats.built_in.integer_stream import Draw, Ints
+from cvflow.formats.built_in.scanned_digits import SPLIT_CYCLE, Scans, scans_by_split
+from cvflow.formats.built_in.source import refuse_source
 from cvflow.formats.record import Format, Record
 from cvflow.registry import register
 from cvflow.types import Split
 
-TURNS: tuple[Split, ...] = ("train", "train", "train", "train", "val", "test")
-"""The splits of scenes 0, 1, 2, ... and so on again."""
-FIRST: dict[Split, int] = {"train": 0, "val": 1197, "test": 1497}
-"""The digits of a split: from this one up to the next split's. Neighbours are mostly of one writer."""
 Count = Annotated[int, Field(ge=6)]
 Size = Annotated[int, Field(ge=32, le=1024)]
 Seed = Annotated[int, Field(ge=0)]
@@ -31,7 +29,10 @@ ALL = tuple(range(10))
 
 
 class Digits(NamedTuple):
-    """Of one split: 8x8 of 0..16 each, and which digit it is. torn: what clutter is made of; halves of a 1 are strokes like a 1."""
+    """The digits of one split that scenes are made from.
+
+    glyphs: 8x8 of 0..16 each. names: which digit each is. torn: the glyphs that clutter is made of.
+    """
 
     glyphs: list[Ints]
     names: list[int]
@@ -39,50 +40,57 @@ class Digits(NamedTuple):
 
 
 class Scenes(Format):
-    """What the two formats share: which digits there are, and the scenes' numbers, ids and splits."""
+    """The digits, numbers, ids and splits of scenes, for both formats of scenes."""
 
     built_in = True
 
     def __init__(
         self, source: Path | None, count: int, size: int, seed: int, digits: tuple[int, ...], clutter: int
     ) -> None:
-        if source is not None:
-            raise RequestError(
-                Fault("data.source", str(source), "no source: the scenes are built in", "Remove data.source.")
-            )
-        self._count, self._size, self._seed, self._clutter = count, size, seed, clutter
+        refuse_source(source, "scenes")
+        self._count = count
+        self._size = size
+        self._seed = seed
+        self._clutter = clutter
         self._names = tuple(sorted(set(digits)))
 
     @cached_property
     def _digits(self) -> dict[Split, Digits]:
-        from sklearn.datasets import (
-            load_digits,  # here, so that naming the formats does not import scikit-learn
-        )
+        digits = {}
+        for split, scans in scans_by_split():
+            digits[split] = self._select(scans)
+        return digits
 
-        data, ends = load_digits(), [*list(FIRST.values())[1:], None]
-        found = {}
-        for (split, first), end in zip(FIRST.items(), ends, strict=True):
-            glyphs, names = data.images[first:end].astype(np.int64), data.target[first:end].tolist()
-            wanted = [i for i, name in enumerate(names) if name in self._names]
-            torn = [glyph for glyph, name in zip(glyphs, names, strict=True) if name != 1]
-            found[split] = Digits([glyphs[i] for i in wanted], [names[i] for i in wanted], torn)
-        return found
+    def _select(self, scans: Scans) -> Digits:
+        selected = Digits([], [], [])
+        for glyph, name in zip(scans.glyphs, scans.names, strict=True):
+            if name in self._names:
+                selected.glyphs.append(glyph)
+                selected.names.append(name)
+            # The halves of a 1 are strokes like a 1, so it is never torn.
+            if name != 1:
+                selected.torn.append(glyph)
+        return selected
 
     def _scenes(self) -> Iterator[tuple[int, str, Split]]:
-        for i in range(self._count):
-            yield i, f"scene-{i:05d}", TURNS[i % len(TURNS)]
+        for number in range(self._count):
+            split = SPLIT_CYCLE[number % len(SPLIT_CYCLE)]
+            yield number, f"scene-{number:05d}", split
 
     def _picture(self, number: int, split: Split, placed: list[Placed]) -> bytes:
         draw = Draw(self._seed, number, 1)
-        return encode_png(picture_of(placed, self._digits[split].torn, self._clutter, self._size, draw))
+        torn = self._digits[split].torn
+        pixels = picture_of(placed, torn, self._clutter, self._size, draw)
+        return encode_png(pixels)
 
 
 @register("format", "digit_scenes")
 class DigitScenes(Scenes):
-    """Several digits a scene and a mask: 0 = background, then the digits; 255 where one has its border on another.
+    """Scenes of several digits with a mask: 0 = background, then the digits; 255 where two digits touch.
 
-    No digit is in two splits; four scenes of six are for training, one each for val and test. count: scenes. size: side in pixels.
-    digits: which there are. most: digits a scene; no less than two. clutter: strokes and torn digits a scene, at most.
+    No digit is in two splits; of six scenes four are for training, one each for val and test.
+    count: number of scenes. size: side in pixels. digits: which digits there are.
+    most: the most digits a scene; each has at least two. clutter: the most strokes and torn digits a scene.
     """
 
     gives = frozenset({"mask"})
@@ -104,37 +112,37 @@ class DigitScenes(Scenes):
 
     def __iter__(self) -> Iterator[Record]:
         for number, name, split in self._scenes():
-            images, maps = (
-                {"image": partial(self._image, number, split)},
-                {"mask": partial(self._mask, number, split)},
-            )
+            images = {"image": partial(self._image, number, split)}
+            maps = {"mask": partial(self._mask, number, split)}
             yield Record(name, f"{name}.png", images, {}, split, maps=maps)
 
     def _placed(self, number: int, split: Split) -> list[Placed]:
         draw = Draw(self._seed, number, 0)
-        return place(
-            self._digits[split].glyphs,
-            self._size,
-            draw,
-            draw.between(2, self._most),
-            self._size // 4,
-            self._size * 5 // 8,
-        )
+        count = draw.between(2, self._most)
+        smallest = self._size // 4
+        largest = self._size * 5 // 8
+        glyphs = self._digits[split].glyphs
+        return place(glyphs, self._size, draw, count, smallest, largest)
 
     def _image(self, number: int, split: Split) -> bytes:
-        return self._picture(number, split, self._placed(number, split))
+        placed = self._placed(number, split)
+        return self._picture(number, split, placed)
 
     def _mask(self, number: int, split: Split) -> bytes:
-        values = [1 + self._names.index(name) for name in self._digits[split].names]
-        return mask.encode(mask_of(self._placed(number, split), values, self._size))
+        classes = map(str, self._digits[split].names)
+        values = [self.classes.index(name) for name in classes]
+        placed = self._placed(number, split)
+        labels = mask_of(placed, values, self._size)
+        return mask.encode(labels)
 
 
 @register("format", "digit_boxes")
 class DigitBoxes(Scenes):
-    """One digit a scene with its box, among strokes and torn digits that are none.
+    """Scenes of one digit with its box, among strokes and torn digits that do not count.
 
-    No digit is in two splits; four scenes of six are for training, one each for val and test. count: scenes. size: side in pixels.
-    digits: which there are. clutter: strokes and torn digits a scene, at most.
+    No digit is in two splits; of six scenes four are for training, one each for val and test.
+    count: number of scenes. size: side in pixels. digits: which digits there are.
+    clutter: the most strokes and torn digits a scene.
     """
 
     gives = frozenset({"label", "box"})
@@ -155,18 +163,23 @@ class DigitBoxes(Scenes):
     def __iter__(self) -> Iterator[Record]:
         for number, name, split in self._scenes():
             placed = self._placed(number, split)
+            digit = self._digits[split].names[placed.number]
             annotation = {
-                "label": self._names.index(self._digits[split].names[placed.number]),
+                "label": self._names.index(digit),
                 "box": box_of(placed),
             }
-            yield Record(
-                name, f"{name}.png", {"image": partial(self._image, number, split)}, annotation, split
-            )
+            images = {"image": partial(self._image, number, split)}
+            yield Record(name, f"{name}.png", images, annotation, split)
 
     def _placed(self, number: int, split: Split) -> Placed:
-        least, most = self._size * 3 // 8, self._size * 4 // 5
-        (placed,) = place(self._digits[split].glyphs, self._size, Draw(self._seed, number, 0), 1, least, most)
+        draw = Draw(self._seed, number, 0)
+        smallest = self._size * 3 // 8
+        largest = self._size * 4 // 5
+        # In an empty scene the first try succeeds, so there is always one.
+        glyphs = self._digits[split].glyphs
+        (placed,) = place(glyphs, self._size, draw, 1, smallest, largest)
         return placed
 
     def _image(self, number: int, split: Split) -> bytes:
-        return self._picture(number, split, [self._placed(number, split)])
+        placed = self._placed(number, split)
+        return self._picture(number, split, [placed])

@@ -1,4 +1,7 @@
-"""scikit-learn's 1,797 handwritten digits, 8x8 grey: built in, for a first run (UCI, Alpaydin & Kaynak 1998)."""
+"""scikit-learn's 1,797 handwritten digits, 8x8 grey, built in for a first run (UCI, 1998).
+
+Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cvflow.annotations.image import encode_png
-from cvflow.errors import Fault, RequestError
+from cvflow.formats.built_in.source import refuse_source
 from cvflow.formats.record import Format, Record
 from cvflow.registry import register
 
@@ -21,19 +24,18 @@ class Digits(Format):
     built_in = True
 
     def __init__(self, source: Path | None) -> None:
-        if source is not None:
-            raise RequestError(
-                Fault("data.source", str(source), "no source: the digits are built in", "Remove data.source.")
-            )
+        refuse_source(source, "digits")
         self.classes = tuple("0123456789")
 
     def __iter__(self) -> Iterator[Record]:
-        from sklearn.datasets import (
-            load_digits,  # here, so that naming the formats does not import scikit-learn
-        )
+        # Imported here, so that listing the formats does not import scikit-learn.
+        from sklearn.datasets import load_digits
 
         data = load_digits()
-        images = np.round(data.images * (255 / 16)).astype(np.uint8)  # published as 0..16
-        for i, (image, label) in enumerate(zip(images, data.target, strict=True)):
+        # Published as 0..16.
+        images = np.round(data.images * (255 / 16)).astype(np.uint8)
+        for i, label in enumerate(data.target):
             name = f"digit-{i:04d}"
-            yield Record(name, f"{name}.png", {"image": partial(encode_png, image)}, {"label": int(label)})
+            read = {"image": partial(encode_png, images[i])}
+            annotation = {"label": int(label)}
+            yield Record(name, f"{name}.png", read, annotation)

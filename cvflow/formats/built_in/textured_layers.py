@@ -1,7 +1,7 @@
-"""Two views of textured layers before each other, known at any place, between pixels too: so disparity, flow and occlusion are exact.
+"""Two views of textured layers in front of each other, with exact disparity, flow and occlusion.
 
-A layer is defined where the first view has it; ``forth`` takes its points to the second. Points: N x 2, (x, y), pixel centres at
-whole numbers. Shapes: N points, H W pixels.
+Layers are defined at any point, between pixels too. A layer lies where the first view has it;
+``forth`` takes its points to the second view. Points: N x 2, (x, y), pixel centres at integers.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Pairs = Literal["stereo", "flow"]
 SHAPES = ("ellipse", "box", "diamond", "ring")
-CLOSER = 0.02
-"""A slanted layer's disparity changes by at most so many pixels a pixel."""
 
 
 @dataclass(frozen=True)
 class Texture:
-    """Colours 0..255 that go on for ever, without a jump: two grids of random colours, a coarse and a fine one, and a digit over them.
+    """Colours 0..255 that repeat without a jump: two grids of random colours and a digit over them.
 
-    coarse, fine: K x K x 3. cells: pixels a cell of each. glyph: 8x8, 0..1, repeated with a margin; ink: its colour; pen: pixels a cell.
+    coarse, fine: K x K x 3. cells: pixels a cell of each grid. glyph: 8x8 with a margin, 0..1, repeated.
+    ink: its colour. pen: pixels a cell of the glyph.
     """
 
     coarse: Floats
@@ -37,16 +36,23 @@ class Texture:
     pen: float
 
     def __call__(self, points: Floats) -> Floats:
-        ground = 0.6 * between(self.coarse, points / self.cells[0]) + 0.4 * between(
-            self.fine, points / self.cells[1]
-        )
-        weight = between(self.glyph[..., None], points / self.pen)
+        """Return N x 3, the colours at the points."""
+        coarse_cell, fine_cell = self.cells
+        coarse = bilinear(self.coarse, points / coarse_cell)
+        fine = bilinear(self.fine, points / fine_cell)
+        ground = 0.6 * coarse + 0.4 * fine
+        glyph_KL1 = self.glyph[..., None]
+        weight = bilinear(glyph_KL1, points / self.pen)
         return ground * (1 - weight) + self.ink * weight
 
 
 @dataclass(frozen=True)
 class Layer:
-    """shape: None = everywhere. centre, radius: pixels of the first view; turn: radians. forth: 2 x 3, affine."""
+    """A texture within a shape, and its motion.
+
+    shape: None = everywhere. centre, radius: pixels of the first view; turn: radians.
+    forth: 2 x 3, affine, from the first view to the second.
+    """
 
     texture: Texture
     forth: Floats
@@ -56,30 +62,49 @@ class Layer:
     turn: float = 0.0
 
     def covers(self, points: Floats) -> NDArray[np.bool_]:
-        """N, whether a point of the first view lies on it."""
+        """Return N booleans: whether each point of the first view lies on the layer."""
         if self.shape is None:
             return np.ones(len(points), dtype=bool)
-        cos, sin = math.cos(self.turn), math.sin(self.turn)
-        x, y = np.abs(((points - self.centre) @ np.array([[cos, -sin], [sin, cos]])) / self.radius).T
-        far = {"ellipse": np.hypot(x, y), "ring": np.hypot(x, y), "box": np.maximum(x, y), "diamond": x + y}[
-            self.shape
-        ]
-        covered: NDArray[np.bool_] = (far < 1) & (far > (0.5 if self.shape == "ring" else -1))
-        return covered
+        distance = self._distance(points)
+        inside = distance < 1
+        if self.shape == "ring":
+            inside &= distance > 0.5
+        return inside
+
+    def _distance(self, points: Floats) -> Floats:
+        """Return N distances from the centre, 1 on the outer border of the shape."""
+        cos = math.cos(self.turn)
+        sin = math.sin(self.turn)
+        rotation = np.array([[cos, -sin], [sin, cos]])
+        turned = (points - self.centre) @ rotation
+        scaled = np.abs(turned / self.radius)
+        x, y = scaled.T
+        if self.shape == "box":
+            return np.asarray(np.maximum(x, y))
+        if self.shape == "diamond":
+            return np.asarray(x + y)
+        return np.asarray(np.hypot(x, y))
 
     def moved(self, points: Floats) -> Floats:
-        """Points of the first view, in the second."""
-        return points @ self.forth[:, :2].T + self.forth[:, 2]
+        """Return where points of the first view are in the second."""
+        linear = self.forth[:, :2]
+        shift = self.forth[:, 2]
+        return points @ linear.T + shift
 
     def back(self, points: Floats) -> Floats:
-        """Points of the second view, in the first."""
-        return (points - self.forth[:, 2]) @ np.linalg.inv(self.forth[:, :2]).T
+        """Return where points of the second view are in the first."""
+        linear = self.forth[:, :2]
+        shift = self.forth[:, 2]
+        inverse = np.linalg.inv(linear)
+        return (points - shift) @ inverse.T
 
 
 class Views(NamedTuple):
-    """first, second: HxWx3 uint8. forth: HxWx2, from each pixel of the first to its place in the second; back: the other way.
+    """Two views of a scene and how their pixels correspond.
 
-    seen, seen_back: HxW, whether that place is in the frame and not hidden.
+    first, second: HxWx3 uint8. forth: HxWx2, the offset from each pixel of the first view to its place
+    in the second. back: the offset from the second view to the first. seen, seen_back: HxW, whether
+    that place is in the frame and not hidden.
     """
 
     first: NDArray[np.uint8]
@@ -91,113 +116,101 @@ class Views(NamedTuple):
 
 
 def render(layers: Sequence[Layer], size: tuple[int, int]) -> Views:
-    """layers: from the farthest to the nearest. size: height and width."""
+    """Return both views of the layers, which are sorted from the farthest to the nearest.
+
+    size: height and width.
+    """
+    pixels = _pixel_centres(size)
+
+    top = nearest(layers, pixels)
+    target = follow(layers, top, pixels)
+    visible = nearest(layers, target, second=True) == top
+    seen = visible & in_frame(target, size)
+
+    top_second = nearest(layers, pixels, second=True)
+    origin = follow(layers, top_second, pixels, second=True)
+    visible_back = nearest(layers, origin) == top_second
+    seen_back = visible_back & in_frame(origin, size)
+
+    # A texture lies in the first view, so a pixel of the second has the colour of its origin.
+    first = colours_at(layers, top, pixels)
+    second = colours_at(layers, top_second, origin)
+    return Views(
+        first=first.reshape(*size, 3),
+        second=second.reshape(*size, 3),
+        forth=(target - pixels).reshape(*size, 2),
+        back=(origin - pixels).reshape(*size, 2),
+        seen=seen.reshape(size),
+        seen_back=seen_back.reshape(size),
+    )
+
+
+def _pixel_centres(size: tuple[int, int]) -> Floats:
+    """Return HW x 2, row by row."""
     height, width = size
-    points = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).reshape(-1, 2).astype(np.float64)
-    top, top_second = front(layers, points), front(layers, points, second=True)
-    to, origin = along(layers, top, points), along(layers, top_second, points, second=True)
-    seen = (front(layers, to, second=True) == top) & in_frame(to, size)
-    seen_back = (front(layers, origin) == top_second) & in_frame(origin, size)
-    images = [
-        painted(layers, tops, at).reshape(*size, 3) for tops, at in ((top, points), (top_second, origin))
-    ]
-    offsets = [(ends - points).reshape(*size, 2) for ends in (to, origin)]
-    return Views(images[0], images[1], offsets[0], offsets[1], seen.reshape(size), seen_back.reshape(size))
+    columns = np.arange(width)
+    rows = np.arange(height)
+    grid = np.meshgrid(columns, rows)
+    points = np.stack(grid, axis=-1).reshape(-1, 2)
+    return points.astype(np.float64)
 
 
-def front(layers: Sequence[Layer], points: Floats, second: bool = False) -> Ints:
-    """N, the nearest layer at each point of the first view or of the second."""
+def nearest(layers: Sequence[Layer], points: Floats, second: bool = False) -> Ints:
+    """Return N, the index of the nearest layer at each point. second: points of the second view."""
     top = np.zeros(len(points), dtype=np.int64)
     for number, layer in enumerate(layers):
-        top[layer.covers(layer.back(points) if second else points)] = number
+        in_first = layer.back(points) if second else points
+        top[layer.covers(in_first)] = number
     return top
 
 
-def along(layers: Sequence[Layer], top: Ints, points: Floats, second: bool = False) -> Floats:
-    """N x 2, where each point goes with its layer: from the first view to the second, or from the second back."""
+def follow(layers: Sequence[Layer], top: Ints, points: Floats, second: bool = False) -> Floats:
+    """Return N x 2, where each point goes with its layer ``top``: into the other view.
+
+    second: the points are of the second view and go back to the first.
+    """
     ends = np.empty_like(points)
     for number, layer in enumerate(layers):
-        own = top == number
-        ends[own] = layer.back(points[own]) if second else layer.moved(points[own])
+        on_layer = top == number
+        starts = points[on_layer]
+        ends[on_layer] = layer.back(starts) if second else layer.moved(starts)
     return ends
 
 
-def painted(layers: Sequence[Layer], top: Ints, points: Floats) -> NDArray[np.uint8]:
-    """N x 3: the colours of layers at points of the first view."""
+def colours_at(layers: Sequence[Layer], top: Ints, points: Floats) -> NDArray[np.uint8]:
+    """Return N x 3, the colours of the layers ``top`` at points of the first view."""
     colours = np.empty((len(points), 3))
     for number, layer in enumerate(layers):
-        own = top == number
-        colours[own] = layer.texture(points[own])
-    return colours.round().clip(0, 255).astype(np.uint8)
+        on_layer = top == number
+        colours[on_layer] = layer.texture(points[on_layer])
+    rounded = colours.round().clip(0, 255)
+    return rounded.astype(np.uint8)
 
 
 def in_frame(points: Floats, size: tuple[int, int]) -> NDArray[np.bool_]:
-    return np.asarray(((points >= 0) & (points <= (size[1] - 1, size[0] - 1))).all(axis=1))
+    """Return N booleans: whether each point lies in an image of height and width ``size``."""
+    height, width = size
+    greatest = (width - 1, height - 1)
+    inside = (points >= 0) & (points <= greatest)
+    return np.asarray(inside.all(axis=1))
 
 
-def between(grid_KLC: Floats, places: Floats) -> Floats:
-    """Bilinear, the grid repeated for ever. places: (x, y) in cells."""
-    rows, columns = grid_KLC.shape[:2]
+def bilinear(grid_KLC: Floats, places: Floats) -> Floats:
+    """Return N x C, the grid, repeated for ever, interpolated. places: (x, y) in cells."""
     low = np.floor(places)
-    (across, down), (x, y) = (places - low).T[..., None], low.astype(np.int64).T
-    left, right, top, bottom = x % columns, (x + 1) % columns, y % rows, (y + 1) % rows
-    above = grid_KLC[top, left] * (1 - across) + grid_KLC[top, right] * across
-    below = grid_KLC[bottom, left] * (1 - across) + grid_KLC[bottom, right] * across
-    mean: Floats = above * (1 - down) + below * down
-    return mean
+    # Weights of the right and the lower neighbour, N x 1 each.
+    across, down = (places - low).T[..., None]
+    rows, columns = grid_KLC.shape[:2]
+    x, y = low.astype(np.int64).T
+    left = x % columns
+    right = (x + 1) % columns
+    top = y % rows
+    bottom = (y + 1) % rows
+    above = _blend(grid_KLC[top, left], grid_KLC[top, right], across)
+    below = _blend(grid_KLC[bottom, left], grid_KLC[bottom, right], across)
+    return _blend(above, below, down)
 
 
-def drawn(
-    random: np.random.Generator, pairs: Pairs, size: tuple[int, int], glyphs: Floats, most: float
-) -> list[Layer]:
-    """A scene. glyphs: M x 8 x 8, 0..1. most: the greatest disparity, or the greatest shift along an axis, pixels."""
-    count = int(random.integers(3, 7))
-    farthest, *depths = np.sort(random.uniform(0.1, 1, count + 1)) * most
-    layers = [
-        Layer(
-            texture(random, glyphs), motion(random, pairs, size, (size[1] / 2, size[0] / 2), float(farthest))
-        )
-    ]
-    for depth in depths:
-        centre = tuple(random.uniform(0.1, 0.9, 2) * size[::-1])
-        radius = tuple(random.uniform(0.15, 0.45, 2) * min(size))
-        forth = motion(random, pairs, size, centre, float(depth))
-        layers.append(
-            Layer(
-                texture(random, glyphs),
-                forth,
-                str(random.choice(SHAPES)),
-                centre,
-                radius,
-                random.uniform(0, math.pi),
-            )
-        )
-    return layers
-
-
-def motion(
-    random: np.random.Generator,
-    pairs: Pairs,
-    size: tuple[int, int],
-    centre: tuple[float, float],
-    shift: float,
-) -> Floats:
-    """2 x 3. Of three layers in ten it is a shift by whole pixels."""
-    whole = random.random() < 0.3
-    if pairs == "stereo":
-        slant = np.zeros(2) if whole else random.uniform(-1, 1, 2) * min(CLOSER, 0.2 * shift / sum(size))
-        disparity = max(1.0, round(shift)) if whole else shift
-        return np.array([[1 - slant[0], -slant[1], slant @ centre - disparity], [0, 1, 0]])
-    angle, scale = (0.0, 1.0) if whole else (random.uniform(-0.12, 0.12), random.uniform(0.93, 1.08))
-    way = random.uniform(0, 2 * math.pi)
-    to = shift * np.array([math.cos(way), math.sin(way)])
-    linear = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    return np.column_stack([linear, centre + (to.round() if whole else to) - linear @ centre])
-
-
-def texture(random: np.random.Generator, glyphs: Floats) -> Texture:
-    coarse, fine = (random.uniform(0, 255, (9, 9, 3)) for _ in range(2))
-    tile = np.zeros((int(random.integers(10, 15)), int(random.integers(10, 15))))
-    tile[1:9, 1:9] = glyphs[int(random.integers(len(glyphs)))]
-    cells = (random.uniform(6, 12), random.uniform(2.5, 4))
-    return Texture(coarse, fine, cells, tile, random.uniform(0, 255, 3), random.uniform(1.5, 3))
+def _blend(first: Floats, second: Floats, weight: Floats) -> Floats:
+    blended: Floats = first * (1 - weight) + second * weight
+    return blended

@@ -1,4 +1,4 @@
-"""Scenes of digits: the same pixels everywhere, annotations that fit what is drawn, no digit in two splits."""
+"""Scenes of digits: the same pixels everywhere, annotations that fit, no digit in two splits."""
 
 import hashlib
 from collections import Counter
@@ -10,8 +10,9 @@ import pytest
 from cvflow.annotations import mask
 from cvflow.annotations.image import decode
 from cvflow.errors import RequestError
-from cvflow.formats.built_in.digit_painting import Draw, Placed, box_of, cover_of, mask_of, place
 from cvflow.formats.built_in.digit_scenes import DigitBoxes, DigitScenes
+from cvflow.formats.built_in.glyph_layout import Placed, box_of, cover_of, mask_of, place
+from cvflow.formats.built_in.integer_stream import Draw
 
 RING = np.pad(np.full((4, 4), 16), 2) - np.pad(np.full((2, 2), 16), 3)
 BLOCK = np.full((8, 8), 16)

@@ -1,4 +1,4 @@
-"""Layered scenes: what the maps say is what the views show, hidden places apart; the same scenes each time."""
+"""Layered scenes: the maps agree with the views where nothing is hidden; the same scenes each time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from cvflow.annotations import KINDS
 from cvflow.annotations.image import decode
 from cvflow.errors import RequestError
 from cvflow.formats.built_in.layered_scenes import TEST_DIGITS, LayeredScenes, digits, scene
-from cvflow.formats.built_in.textured_layers import Layer, Texture, drawn, render
+from cvflow.formats.built_in.random_layers import random_layers
+from cvflow.formats.built_in.textured_layers import Layer, Texture, render
 from cvflow.ops.warp import warp
 
 SIZE = (48, 64)
 
 
 def views(pairs: str, number: int) -> tuple[list[Layer], tuple[np.ndarray, ...]]:
-    layers = drawn(np.random.default_rng(number), pairs, SIZE, digits()[:50], 10.0)  # type: ignore[arg-type]  # one of two words
+    random = np.random.default_rng(number)
+    # One of two words.
+    layers = random_layers(random, pairs, SIZE, digits()[:50], 10.0)  # type: ignore[arg-type]
     return layers, render(layers, SIZE)
 
 
@@ -117,7 +120,10 @@ SCENES = {
     ("flow", 4, False): (125.499, 125.548, 0.3768, 13.6853),
     ("flow", 8, True): (130.627, 128.853, 1.3858, 12.0),
 }
-"""Means of the two views, mean of the offsets, greatest offset back: the scenes on which floors and figures were measured."""
+"""Means of the two views, mean of the offsets, greatest offset back.
+
+The floors of tests and the figures of the documentation were measured on these scenes.
+"""
 
 
 @pytest.mark.parametrize("asked", SCENES)
@@ -134,13 +140,15 @@ def test_no_digit_of_test_is_in_train(pairs: str) -> None:
     assert {glyph.tobytes() for glyph in trained}.isdisjoint(glyph.tobytes() for glyph in tested)
     records = list(LayeredScenes(None, pairs=pairs, count=5, size=SIZE))  # type: ignore[arg-type]
     for number, record in enumerate(records):
-        own, other = (
-            render(drawn(np.random.default_rng([0, number]), pairs, SIZE, glyphs, 16.0), SIZE).first  # type: ignore[arg-type]
-            for glyphs in ((tested, trained) if record.split == "test" else (trained, tested))
-        )
-        shown = decode(next(iter(record.images.values()))())
-        assert np.array_equal(shown, own)
-        assert not np.array_equal(shown, other)
+        first_views = []
+        for glyphs in (trained, tested):
+            random = np.random.default_rng([0, number])
+            layers = random_layers(random, pairs, SIZE, glyphs, 16.0)  # type: ignore[arg-type]
+            first_views.append(render(layers, SIZE).first)
+        first_view = decode(next(iter(record.images.values()))())
+        from_test = record.split == "test"
+        assert np.array_equal(first_view, first_views[from_test])
+        assert not np.array_equal(first_view, first_views[not from_test])
 
 
 def test_hidden_pixels_can_be_unknown() -> None:
