@@ -39,6 +39,7 @@ from cvflow.config import Recipe
 from cvflow.engine.export import TrainedModel
 from cvflow.engine.infer import Decoded, Predictor
 from cvflow.engine.job import make_task
+from cvflow.engine.step import Step
 from cvflow.ops.placement import Placement
 from cvflow.runtime.cores import cores
 from cvflow.tasks.base import Task
@@ -84,7 +85,7 @@ def ours(model: str) -> tuple[Callable[[], None], Callable[[], None]]:
 def our_step(task: Task, net: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
     net.train()
     optimizer.zero_grad(set_to_none=True)
-    loss = task.losses(net, batch.to(torch.device("cpu"), channels_last=True))["loss"]
+    loss = Step(net, task)(batch.to(torch.device("cpu"), channels_last=True))["loss"]
     (loss.sum / loss.count).backward()
     optimizer.step()
 

@@ -22,6 +22,8 @@ import numpy as np
 from cases import ROOT, STATE
 from measure import table, write_results
 
+from cvflow.annotations.truth import Truth
+from cvflow.answers.base import objective_of
 from cvflow.config import Compute, Recipe
 from cvflow.dataset.prepare import prepare
 from cvflow.dataset.prepared import SCHEMA_VERSION, PreparedDataset
@@ -100,16 +102,15 @@ def trained(recipe: Recipe, dataset: PreparedDataset, threads: int) -> tuple[flo
         job = make_job(recipe, dataset, here)
         job.model.load_state_dict(exported(here.checkpoints, recipe))
         metrics = evaluate(job, recipe.evaluate.split, recipe.evaluate.batch_size).metrics
-    return metrics[job.task.objective(recipe).metric], seconds
+    return metrics[objective_of(job.task.answer).metric], seconds
 
 
 def blind(recipe: Recipe, dataset: PreparedDataset, seen: str = "train") -> dict[str, float]:
     """The figures, on test, of the best answer that looks at no image. seen: the split whose annotations it knows."""
     task = make_task(recipe, dataset.info)
-    answer, metric = task.guess(rows(dataset, seen)), task.metric(dataset.info)
+    answer, metric = task.answer.guess(rows(dataset, seen)), task.answer.metric(dataset.info)
     for row in rows(dataset, recipe.evaluate.split):
-        for sample in task.samples(row):
-            metric.update([Prediction(sample.id, answer(sample))], [{**sample.target, **sample.truth}])
+        metric.update([Prediction(row["id"], answer(row))], [Truth(row, task.schema.kinds)])
     return metric.compute()
 
 

@@ -38,8 +38,11 @@ PACKAGES = {
     "searcher": "cvflow.engine.search",
     "scheduler": "cvflow.runtime.schedulers",
     "view": "cvflow.engine.views",
+    "starter": "cvflow.verbs.starters",
 }
 """Where the builders of each kind live; every module found there is imported on first use."""
+RECIPE_KINDS = tuple(kind for kind in PACKAGES if kind != "starter")
+"""The kinds that a recipe names; a starter is looked up by the name of its task."""
 
 _builders: dict[str, dict[str, Callable[..., Any]]] = {kind: {} for kind in PACKAGES}
 B = TypeVar("B", bound=Callable[..., Any])

@@ -18,6 +18,9 @@ Row = Mapping[str, Any]
 Raw = Mapping[str, Tensor]
 """What a model gives before decoding: named tensors, first dimension = batch."""
 
+Outputs = Any
+"""What one run of the network gives, differentiable, in a form of the task's own."""
+
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -33,11 +36,15 @@ class Loss:
     count: Tensor
 
 
+Direction = Literal["max", "min"]
+"""Which values of a metric are the better ones."""
+
+
 class Objective(NamedTuple):
     """The metric that search, early stop and promotion read."""
 
     metric: str
-    direction: Literal["max", "min"]
+    direction: Direction
 
     def better(self, a: float, b: float) -> bool:
         """Whether ``a`` is strictly better than ``b``."""
@@ -49,14 +56,12 @@ class Sample:
     """One training or test example. images: name -> uint8 tensor CHW, 0..255.
 
     target: what the loss reads; what moves with the pixels is a ``torchvision.tv_tensors.TVTensor``.
-    truth: the annotation in the original's pixels, as numpy arrays and numbers, for the metric; training has none.
     placed: how the original lies in the images. swaps: names of images and targets that change places where left and right do.
     """
 
     id: str
     images: dict[str, Tensor]
     target: dict[str, Any] = field(default_factory=dict)
-    truth: dict[str, Any] = field(default_factory=dict)
     placed: Placement | None = None
     swaps: Mapping[str, str] = field(default_factory=dict)
 
@@ -76,7 +81,7 @@ class Mixed(NamedTuple):
 class Batch:
     """Samples of one size, stacked. images: name -> uint8 BCHW; targets: tensors or lists of length B; mixed: where images are mixed.
 
-    placed, truths: of each sample; where there are any.
+    placed: of each sample, where there are any.
     """
 
     ids: list[str]
@@ -84,7 +89,6 @@ class Batch:
     targets: dict[str, Any] = field(default_factory=dict)
     mixed: Mixed | None = None
     placed: Sequence[Placement] = ()
-    truths: Sequence[Mapping[str, Any]] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -116,16 +120,8 @@ class Batch:
         mixed = self.mixed and self.mixed._replace(
             targets={k: v[which] for k, v in self.mixed.targets.items()}
         )
-        placed, truths = self.placed[which], self.truths[which]
-        return replace(
-            self,
-            ids=self.ids[which],
-            images=images,
-            targets=targets,
-            mixed=mixed,
-            placed=placed,
-            truths=truths,
-        )
+        ids, placed = self.ids[which], self.placed[which]
+        return replace(self, ids=ids, images=images, targets=targets, mixed=mixed, placed=placed)
 
 
 @dataclass(frozen=True)
@@ -144,7 +140,7 @@ class Schema:
     stratify: the annotation whose values are spread evenly over the splits, if any.
     defaults: annotation -> value where the raw data has none. kinds: annotation -> its kind in ``cvflow.annotations``, where
     it lies in the pixels; maps are columns of type ``binary``. identity: the annotation, an index of the classes, that says who is
-    shown, if one does: each is wanted several times.
+    shown, if one does: each is wanted several times. swaps: names of images and annotations that change places where left and right do.
     """
 
     images: tuple[str, ...]
@@ -153,6 +149,7 @@ class Schema:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
     identity: str | None = None
+    swaps: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from cvflow import registry
 from cvflow.project.graph import dvc_yaml
 
 REPOSITORY = Path(__file__).parents[1]
-GROUND = ("errors", "config", "registry", "types", "plugins", "section", "space", "ops")
+GROUND = ("errors", "config", "registry", "types", "plugins", "section", "space", "ops", "effects")
 LEVELS = (
     GROUND,
     ("losses", "annotations", "draw"),
     ("formats", "metrics", "models"),
     ("dataset", "loading"),
+    ("answers",),
     ("tasks",),
     ("engine",),
     ("runtime", "recipe"),

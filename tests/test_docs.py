@@ -98,7 +98,7 @@ def test_the_reference_holds_every_key_and_component() -> None:
         "plugins",
     ):
         assert f"| `{key}` |" in text
-    for kind in registry.PACKAGES:
+    for kind in registry.RECIPE_KINDS:
         section = text.partition(f"\n## {kind.capitalize()} components\n")[2].partition("\n## ")[0]
         assert re.findall(r"^### (.+)$", section, re.MULTILINE) == [name for name, _ in reference.own(kind)]
 

@@ -12,6 +12,7 @@ import torch
 from cvflow import registry
 from cvflow.annotations import disparity, flow, mask
 from cvflow.annotations.image import encode_png
+from cvflow.answers.base import objective_of
 from cvflow.config import Recipe
 from cvflow.engine.export import TrainedModel
 from cvflow.engine.infer import Predictor, noise
@@ -21,6 +22,7 @@ from cvflow.models.fold import NORMS
 from cvflow.registry import Kind
 from cvflow.tasks.base import Task
 from cvflow.types import Batch, DatasetInfo, Row
+from tests.fixtures.tasks import losses_of, raw_of, truths_of
 
 SIDE, CLASSES = 64, ("a", "b", "c")
 ANNOTATIONS: Mapping[str, list[dict[str, Any]]] = {
@@ -92,10 +94,11 @@ def test_forward_losses_backward_decode(model: Mapping[str, Any]) -> None:
     name, task, net = build(model)
     recipe, info = tiny(model, name)
     fit = task.transforms(recipe, "test")
-    samples = [sample for row in tiny_rows(name, task) for sample in task.samples(row)]
+    rows = list(tiny_rows(name, task))
+    samples = [sample for row in rows for sample in task.samples(row)]
     batch = task.collate([fit(sample) for sample in samples])
 
-    losses = task.losses(net, batch)
+    losses = losses_of(task, net, batch)
     total = torch.stack([loss.sum / loss.count for loss in losses.values()]).sum()
     total.backward()
     assert torch.isfinite(total)
@@ -109,11 +112,11 @@ def test_forward_losses_backward_decode(model: Mapping[str, Any]) -> None:
 
     net.eval()
     with torch.no_grad():
-        answers = task.decode(task.forward(net, batch), batch)
+        answers = task.decode(task.raw(task.outputs(net, batch), batch), batch)
     assert [answer.id for answer in answers] == batch.ids
-    metric = task.metric(info)
-    metric.update(answers, [{**sample.target, **sample.truth} for sample in samples])
-    assert np.isfinite(metric.compute()[task.objective(recipe).metric])
+    metric = task.answer.metric(info)
+    metric.update(answers, truths_of(task, rows))
+    assert np.isfinite(metric.compute()[objective_of(task.answer).metric])
 
 
 @pytest.mark.parametrize("model", list(all_models()))
@@ -129,8 +132,8 @@ def test_a_predictor_folds_the_norms_and_answers_the_same_in_the_other_memory_or
     batch = Batch(["a", "b"], images)
     with torch.no_grad():
         expected, got = (
-            task.forward(net, batch),
-            task.forward(predictor.model, batch.to(torch.device("cpu"), channels_last=True)),
+            task.raw(task.outputs(net, batch), batch),
+            raw_of(task, predictor.model, batch.to(torch.device("cpu"), channels_last=True)),
         )
     for key, answer in expected.items():
         assert gap(got[key].numpy(), answer.numpy()) < 1e-3

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvflow.annotations import box, disparity, flow, mask
+from cvflow.effects import HIDES_ONE_PLACE, LEAVES_ROWS, MIRRORS, SWAPS_SIDES, Effect
 from cvflow.ops.labels import VOID
 
 Size = tuple[int, int]
@@ -28,6 +29,7 @@ class Kind:
     of_target: an array of a sample's target, channels or boxes first -> the array that ``encode`` takes.
     count: array -> pixels of each of the 256 values, for label maps; for other maps, 0 stands for the
     known pixels and VOID for the unknown ones.
+    survives: which effects of a transform or a test-time view leave the annotation right.
     """
 
     decode: Callable[[Any], NDArray[Any]]
@@ -35,6 +37,7 @@ class Kind:
     fault: Callable[[NDArray[Any], Size, Sequence[str]], str | None]
     of_target: Callable[[NDArray[Any]], NDArray[Any]]
     count: Callable[[NDArray[Any]], NDArray[np.int64]] | None = None
+    survives: frozenset[Effect] = frozenset({MIRRORS, LEAVES_ROWS, HIDES_ONE_PLACE, SWAPS_SIDES})
 
 
 def count_known(values: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -58,11 +61,17 @@ def _channels_last(map_CHW: NDArray[Any]) -> NDArray[Any]:
     return np.moveaxis(map_CHW, 0, 2)
 
 
+FLOW_SURVIVES = frozenset({MIRRORS, LEAVES_ROWS, SWAPS_SIDES})
+DISPARITY_SURVIVES = frozenset({MIRRORS})
+"""Mirrored only together with the other view's disparity: see ``Schema.swaps``."""
+
 KINDS: Mapping[str, Kind] = {
     "mask": Kind(mask.decode, mask.encode, mask.fault, np.asarray, mask.count),
     "box": Kind(box.decode, box.encode, box.fault, _first),
-    "disparity": Kind(disparity.decode, disparity.encode, disparity.fault, _first, count_known),
-    "flow": Kind(flow.decode, flow.encode, flow.fault, _channels_last, count_known),
+    "disparity": Kind(
+        disparity.decode, disparity.encode, disparity.fault, _first, count_known, DISPARITY_SURVIVES
+    ),
+    "flow": Kind(flow.decode, flow.encode, flow.fault, _channels_last, count_known, FLOW_SURVIVES),
 }
 
 

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from cvflow.annotations.truth import Truth
+from cvflow.answers.base import Answer
 from cvflow.engine.distributed import gather
 from cvflow.engine.job import Job
+from cvflow.engine.rows import by_owner
 from cvflow.engine.views import Looking, View, as_it_is
 from cvflow.errors import InterruptedRunError
-from cvflow.loading.loader import eval_batches
-from cvflow.tasks.base import Task
-from cvflow.types import Batch, Prediction
+from cvflow.loading.loader import RowBatch, eval_batches
+from cvflow.types import Prediction
+
+Sums = dict[str, tuple[float, float]]
+"""Name of a loss -> (sum, count) of a batch."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: name -> value (losses included). predictions, quality and right: in the split's order; empty unless kept.
+    """What was measured on a split.
 
-    Predictions are without their maps, which no memory would hold: a model gives them again.
+    metrics: name -> value, losses included. details: what the report draws. predictions, quality and right: of each row,
+    in the split's order; empty unless they were kept. Predictions are kept without their heavy columns, which would not
+    fit in memory; run the model again to get them.
     """
 
     metrics: dict[str, float]
@@ -32,62 +39,74 @@ class Evaluation:
     right: list[bool | None]
 
 
+class Measured(NamedTuple):
+    """A row's prediction without its heavy columns, how good it is, and whether it is right."""
+
+    prediction: Prediction
+    quality: float
+    right: bool | None
+
+
 def evaluate(
-    job: Job, split: str, batch_size: int, keep_predictions: bool = False, views: Sequence[View] = (View(),)
+    job: Job,
+    split: str,
+    batch_size: int,
+    keep_predictions: bool = False,
+    views: Sequence[View] = (View(),),
 ) -> Evaluation:
-    """Measure the job's model on a split; every rank gets the whole result. views: whose answers are merged; losses are of the first."""
-    metric, sums, mine = job.task.metric(job.info), [], []
-    for batch, predictions, losses in _answers(job, split, batch_size, views):
-        targets = target_rows(batch)
-        metric.update(predictions, targets)
-        sums.append(losses)
+    """Measure the job's model on a split; every rank gets the whole result.
+
+    views: looks at each image, whose raw results are merged; losses are of the first view.
+    """
+    answer = job.task.answer
+    metric = answer.metric(job.info)
+    losses: list[Sums] = []
+    batches: list[list[Measured]] = []
+    for rows, predictions, sums in _predicted(job, split, batch_size, views):
+        truths = [Truth(row, job.task.schema.kinds) for row in rows]
+        metric.update(predictions, truths)
+        losses.append(sums)
         if keep_predictions:
-            pairs = zip(predictions, targets, strict=True)
-            mine.append(
-                [(without_maps(p, job.task), job.task.quality(p, t), job.task.right(p, t)) for p, t in pairs]
-            )
-    whole = job.task.metric(job.info)
+            pairs = zip(predictions, truths, strict=True)
+            batches.append([_measured(answer, prediction, truth) for prediction, truth in pairs])
+    total = answer.metric(job.info)
     for state in gather(metric.state()):
-        whole.merge(state)
-    kept = _in_order(gather(mine))
-    metrics = {**whole.compute(), **_mean_losses([s for part in gather(sums) for s in part])}
-    predictions, quality, right = (
-        (list(column) for column in zip(*kept, strict=True)) if kept else ([], [], [])
-    )
-    return Evaluation(metrics, whole.details(), predictions, quality, right)
-
-
-def without_maps(prediction: Prediction, task: Task) -> Prediction:
-    """Without the answers that are encoded bytes."""
-    maps = maps_of(task)
-    return Prediction(
-        prediction.id, {name: value for name, value in prediction.values.items() if name not in maps}
+        total.merge(state)
+    measured = _in_order(gather(batches))
+    all_losses: list[Sums] = []
+    for part in gather(losses):
+        all_losses += part
+    return Evaluation(
+        metrics={**total.compute(), **_mean_losses(all_losses)},
+        details=total.details(),
+        predictions=[row.prediction for row in measured],
+        quality=[row.quality for row in measured],
+        right=[row.right for row in measured],
     )
 
 
-def maps_of(task: Task) -> set[str]:
-    """The answers that are encoded bytes."""
-    return {name for name, kind in task.answers.items() if kind == "binary"}
+def _measured(answer: Answer, prediction: Prediction, truth: Truth) -> Measured:
+    quality = answer.quality(prediction, truth)
+    right = answer.right(prediction, truth)
+    return Measured(without_heavy(prediction, answer), quality, right)
 
 
-def target_rows(batch: Batch) -> list[dict[str, Any]]:
-    """The batch's targets and over them its truths, one mapping a sample; tensors of one element become numbers."""
-
-    def item(value: Any) -> Any:
-        return value.item() if isinstance(value, torch.Tensor) and value.ndim == 0 else value
-
-    truths = batch.truths or [{}] * len(batch)
-    return [{**{k: item(v[i]) for k, v in batch.targets.items()}, **truth} for i, truth in enumerate(truths)]
+def without_heavy(prediction: Prediction, answer: Answer) -> Prediction:
+    """Return the prediction without the columns that hold encoded maps."""
+    values = {name: value for name, value in prediction.values.items() if name not in answer.heavy}
+    return Prediction(prediction.id, values)
 
 
 @torch.no_grad()
-def _answers(
+def _predicted(
     job: Job, split: str, batch_size: int, views: Sequence[View]
-) -> Iterator[tuple[Batch, list[Prediction], dict[str, tuple[float, float]]]]:
-    session, task, looking = job.session, job.task, Looking(job.task, job.recipe, views)
+) -> Iterator[tuple[Sequence[Any], list[Prediction], Sums]]:
+    """Yield (rows, the answer to each, losses) for each of this rank's batches."""
+    session = job.session
+    looking = Looking(job.task, job.recipe, views)
     was_training = job.model.training
     job.model.eval()
-    for host_batch in eval_batches(
+    for row_batch in eval_batches(
         looking,
         job.dataset.split(split),
         as_it_is,
@@ -98,26 +117,47 @@ def _answers(
     ):
         if session.world_size == 1 and session.should_stop():
             raise InterruptedRunError(f"stopped while measuring {split}")
-        batch, *others = looking.apart(
-            host_batch.to(session.device, channels_last=job.recipe.train.channels_last)
-        )
-        losses, raw = task.measure(job.model, batch)
-        raw = looking.merged(job.model, raw, others)
-        yield (
-            looking.apart(host_batch)[0],
-            task.decode(raw, batch),
-            {k: (loss.sum.item(), loss.count.item()) for k, loss in losses.items()},
-        )
+        predictions, sums = _of_samples(job, looking, row_batch)
+        owners = row_batch.owners[:: len(looking.views)]
+        by_row = by_owner(len(row_batch.rows), owners, predictions)
+        answers = [job.task.join(row, of_row) for row, of_row in zip(row_batch.rows, by_row, strict=True)]
+        yield row_batch.rows, answers, sums
     job.model.train(was_training)
 
 
-def _mean_losses(parts: list[dict[str, tuple[float, float]]]) -> dict[str, float]:
-    """Means over all batches, and ``loss``: their sum where none is called so. fsum is exact, so the order of ranks does not matter."""
-    names: Mapping[str, Any] = parts[0] if parts else {}
-    means = {n: math.fsum(p[n][0] for p in parts) / (math.fsum(p[n][1] for p in parts) or 1.0) for n in names}
+def _of_samples(job: Job, looking: Looking, row_batch: RowBatch) -> tuple[list[Prediction], Sums]:
+    """Return the predictions for the samples of some rows, and their losses; nothing if there is no sample."""
+    if row_batch.batch is None:
+        return [], {}
+    task = job.task
+    on_device = row_batch.batch.to(job.session.device, channels_last=job.recipe.train.channels_last)
+    batch, *others = looking.apart(on_device)
+    outputs = task.outputs(job.model, batch)
+    losses = task.losses(outputs, batch)
+    raw = looking.merged(job.model, task.raw(outputs, batch), others)
+    sums = {name: (loss.sum.item(), loss.count.item()) for name, loss in losses.items()}
+    return task.decode(raw, batch), sums
+
+
+def _mean_losses(batches: Sequence[Sums]) -> dict[str, float]:
+    """Return the mean of each loss over all batches, and ``loss``: their sum, if none is called so.
+
+    fsum is exact, so the order of ranks does not matter.
+    """
+    names = dict.fromkeys(name for sums in batches for name in sums)
+    means = {}
+    for name in names:
+        pairs = [sums[name] for sums in batches if name in sums]
+        count = math.fsum(count for _, count in pairs)
+        means[name] = math.fsum(total for total, _ in pairs) / (count or 1.0)
     return {"loss": math.fsum(means.values()), **means} if means else {}
 
 
-def _in_order(parts: list[list[Any]]) -> list[Any]:
-    rounds = max(map(len, parts))
-    return [item for i in range(rounds) for part in parts if i < len(part) for item in part[i]]
+def _in_order(ranks: Sequence[Sequence[Sequence[Measured]]]) -> list[Measured]:
+    """Return the rows in the split's order. ranks: the batches of each rank; batch i was on rank i mod W."""
+    rows: list[Measured] = []
+    for number in range(max(map(len, ranks))):
+        for batches in ranks:
+            if number < len(batches):
+                rows += batches[number]
+    return rows

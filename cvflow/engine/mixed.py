@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from cvflow.tasks.base import Task
-from cvflow.types import Batch, Loss
+from cvflow.types import Batch, Loss, Outputs
 
 
-def losses_of(task: Task, model: nn.Module, batch: Batch) -> dict[str, Loss]:
-    """``task.losses``; where the batch is mixed, share * own + (1 - share) * partners', sums and counts alike."""
+def losses_of(task: Task, outputs: Outputs, batch: Batch) -> dict[str, Loss]:
+    """Return ``task.losses``; if the batch is mixed, share * its own + (1 - share) * the partners', sums and counts alike."""
+    losses = task.losses(outputs, batch)
     if batch.mixed is None:
-        return task.losses(model, batch)
-    share, answers = batch.mixed.share, Answers(model)
-    own = task.losses(cast(nn.Module, answers), batch)
-    partners = task.losses(cast(nn.Module, answers.again()), replace(batch, targets=batch.mixed.targets))
-    return {name: combined(own[name], partners[name], share) for name in own}
+        return losses
+    partner_losses = task.losses(outputs, replace(batch, targets=batch.mixed.targets))
+    share = batch.mixed.share
+    return {name: combined(loss, partner_losses[name], share) for name, loss in losses.items()}
 
 
-def combined(own: Loss, partners: Loss, share: Tensor) -> Loss:
-    return Loss(
-        share * own.sum + (1 - share) * partners.sum, share * own.count + (1 - share) * partners.count
-    )
-
-
-class Answers:
-    """A model's answers, and the same ones again: the images are the same for both targets."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._model, self._given, self._next = model, list[Any](), 0
-
-    def again(self) -> Answers:
-        self._next = 0
-        return self
-
-    def __call__(self, *inputs: Any) -> Any:
-        if self._next == len(self._given):
-            self._given.append(self._model(*inputs))
-        self._next += 1
-        return self._given[self._next - 1]
+def combined(loss: Loss, partner: Loss, share: Tensor) -> Loss:
+    """Return a loss that is ``share`` of the one and the rest of the other."""
+    total = share * loss.sum + (1 - share) * partner.sum
+    count = share * loss.count + (1 - share) * partner.count
+    return Loss(total, count)

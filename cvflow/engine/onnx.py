@@ -50,9 +50,8 @@ class RawAnswers(nn.Module):
 
     def forward(self, *images: Tensor) -> dict[str, Tensor]:
         named = dict(zip(self.task.schema.images, images, strict=True))
-        return dict(
-            self.task.forward(self.model, Batch([], named))
-        )  # no ids: their number would fix the batch size
+        batch = Batch([], named)  # no ids: their number would fix the batch size
+        return dict(self.task.raw(self.task.outputs(self.model, batch), batch))
 
 
 def export_onnx(

@@ -22,18 +22,18 @@ class Step(nn.Module):
         self.task = task
 
     def forward(self, batch: Batch) -> dict[str, Loss]:
-        return losses_of(self.task, self.model, batch)
+        return losses_of(self.task, self.task.outputs(self.model, batch), batch)
 
 
 def counted(losses: Mapping[str, Loss]) -> tuple[Tensor, Tensor]:
-    """(sums with gradients, 2 x losses: sums and counts without), in the mapping's order."""
+    """Return (sums with gradients, 2 x losses: sums and counts without), in the mapping's order."""
     sums = torch.stack([loss.sum.float() for loss in losses.values()])
     counts = torch.stack([loss.count for loss in losses.values()]).to(sums)
     return sums, torch.stack([sums.detach(), counts])
 
 
 def reduce(table: Tensor) -> Tensor:
-    """The 2 x losses table summed over ranks.
+    """Return the 2 x losses table summed over ranks.
 
     A rank's gradients are of sum * W / global count: DDP averages them over W ranks, so the step of W workers is the
     step of one with the whole batch.
@@ -41,6 +41,6 @@ def reduce(table: Tensor) -> Tensor:
     return sum_over_ranks(table.clone())
 
 
-def some(counts: Tensor) -> Tensor:
-    """Counts to divide by: weights make them any positive number; of nothing, the sum is 0."""
+def nonzero(counts: Tensor) -> Tensor:
+    """Return counts to divide by, 1 in place of 0: the sum of nothing is 0. Weights make them any positive number."""
     return counts.where(counts > 0, 1)

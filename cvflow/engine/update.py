@@ -14,7 +14,7 @@ from cvflow.engine.closures import passed_over
 from cvflow.engine.distributed import least, summing
 from cvflow.engine.job import Job
 from cvflow.engine.meter import Clock
-from cvflow.engine.step import Step, counted, reduce, some
+from cvflow.engine.step import Step, counted, nonzero, reduce
 from cvflow.errors import Fault, RequestError
 from cvflow.loading.loader import seed_of
 from cvflow.loading.prefetch import drawing
@@ -92,8 +92,8 @@ class Update:
                 self.clock.lap("backward")
         if known is None:
             known = summed()
-            self._rescale((self.world_size / some(known[1])) / weights)
-        return known[0] / some(known[1])
+            self._rescale((self.world_size / nonzero(known[1])) / weights)
+        return known[0] / nonzero(known[1])
 
     def _weights(self, first: Tensor, parts: list[Batch], seed: int) -> tuple[Tensor, Tensor | None]:
         """(factor of each loss in the backward pass, the whole batch's table where that was waited for).
@@ -105,7 +105,7 @@ class Update:
             return torch.full_like(first[1], self.world_size), None
         seen = [first, *self._ahead(parts, seed)]
         known = reduce(torch.stack(seen).sum(0))
-        return self.world_size * len(seen) / (some(known[1]) * len(parts)), known if len(seen) == len(
+        return self.world_size * len(seen) / (nonzero(known[1]) * len(parts)), known if len(seen) == len(
             parts
         ) else None
 

@@ -17,12 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvflow.config import Image, Recipe
+from cvflow.effects import SWAPS_SIDES, states
+from cvflow.loading.loader import Rows
 from cvflow.loading.transforms.apply import followed
 from cvflow.loading.transforms.colour_pca import IMAGENET_VALUES, IMAGENET_VECTORS
 from cvflow.loading.transforms.geometry import mirror, size_of, window
 from cvflow.registry import Component, build, register
 from cvflow.tasks.base import Task
-from cvflow.types import Batch, Raw, Row, Sample
+from cvflow.types import Batch, Raw, Row, Sample, Schema
 
 Box = tuple[float, float, float, float]
 """Top, left, bottom, right in fractions of the whole image as the model sees it; below 0 and above 1 lies black."""
@@ -97,6 +99,7 @@ def _window(image: Tensor, top: int, left: int, size: Size, beyond: float = 0) -
     return F.pad(image, (-left, after, -top, below), value=beyond)
 
 
+@states(SWAPS_SIDES)
 @register("view", "horizontal_flip")
 def horizontal_flip(image: Image) -> list[View]:
     """The image, and the image mirrored left and right."""
@@ -168,6 +171,14 @@ class Looking:
             size: task.transforms(_at_size(recipe, size), "test") for size in dict.fromkeys(self._wholes)
         }
 
+    @property
+    def schema(self) -> Schema:
+        return self.task.schema
+
+    def count(self, rows: Rows) -> Sequence[int] | None:
+        """How many samples each row has, views not counted."""
+        return self.task.count(rows)
+
     def samples(self, row: Row) -> Iterator[Sample]:
         for sample in self.task.samples(row):
             fitted = {size: fit(sample) for size, fit in self._fits.items()}
@@ -193,7 +204,10 @@ class Looking:
         """The first view's answer with those to the others."""
         if self.views == (PLAIN,):
             return raw
-        return self.task.merge([raw, *(self.task.forward(model, batch) for batch in others)], self.views)
+        raws = [raw]
+        for batch in others:
+            raws.append(self.task.raw(self.task.outputs(model, batch), batch))
+        return self.task.merge(raws, self.views)
 
 
 def as_it_is(sample: Sample) -> Sample:

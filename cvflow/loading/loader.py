@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,31 +19,63 @@ from cvflow.errors import Fault, RequestError
 from cvflow.loading import worker
 from cvflow.loading.mixing import Mix
 from cvflow.loading.prefetch import ahead, drawing
-from cvflow.types import Batch, Row, Sample
+from cvflow.types import Batch, Row, Sample, Schema
+
+B = TypeVar("B")
 
 STALLED = 1800.0
 """Seconds after which a loader process that gives nothing is an error."""
 
-Key = tuple[int, int, int]
-"""(epoch, row index, how often the row came before in the epoch's order)"""
+Item = tuple[int, int]
+"""(row index, which of the row's samples)"""
+
+
+class Key(NamedTuple):
+    """One sample in an epoch. repeat: how often its row came before in the epoch's order."""
+
+    epoch: int
+    row: int
+    repeat: int
+    sample: int
 
 
 class Plan(NamedTuple):
-    """One batch of a rank. partners: what each key is mixed with, none where nothing is mixed; seed: of the mixing."""
+    """One training batch of a rank. partners: what each key is mixed with, none if nothing is mixed; seed: of the mixing."""
 
     keys: Sequence[Key]
     partners: Sequence[Key] = ()
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class RowBatch:
+    """Some rows and all of their samples as one batch.
+
+    rows: without their images. owners: for each sample the place of its row among the rows. batch: None without samples.
+    """
+
+    rows: Sequence[Row]
+    batch: Batch | None
+    owners: list[int]
+
+
 class Rows(Protocol):
+    """Rows by their places. column: one column of every row."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Row: ...
 
+    def column(self, name: str) -> Sequence[Any]: ...
+
 
 class Sampling(Protocol):
     """The part of a task that loading needs."""
+
+    @property
+    def schema(self) -> Schema: ...
+
+    def count(self, rows: Rows) -> Sequence[int] | None: ...
 
     def samples(self, row: Row) -> Iterable[Sample]: ...
 
@@ -69,45 +102,62 @@ class BatchSet(Dataset[Batch]):
         self._task, self._rows, self._transform, self._seed, self._mix = task, rows, transform, seed, mix
 
     def __getitem__(self, plan: Plan) -> Batch:
-        found = self._samples(list(dict.fromkeys([*plan.keys, *plan.partners])))
-        batch = self._task.collate([sample for key in plan.keys for sample in found[key]])
+        samples = self._samples(list(dict.fromkeys([*plan.keys, *plan.partners])))
+        batch = self._task.collate([samples[key] for key in plan.keys])
         if self._mix is None or not plan.partners:
             return batch
-        pairs = zip(plan.keys, plan.partners, strict=True)
-        partners = [mate for key, partner in pairs for mate in _mates(found[key], found[partner])]
-        return self._mix(batch, self._task.collate(partners), np.random.default_rng(plan.seed))
+        partners = self._task.collate([samples[key] for key in plan.partners])
+        return self._mix(batch, partners, np.random.default_rng(plan.seed))
 
-    def _samples(self, keys: Sequence[Key]) -> dict[Key, list[Sample]]:
+    def _samples(self, keys: Sequence[Key]) -> dict[Key, Sample]:
         """All read, all decoded, all transformed: a third faster than row by row, as each stage's code stays in the caches."""
-        rows = [self._rows[index] for _, index, _ in keys]
-        decoded = [list(self._task.samples(row)) for row in rows]
+        rows = {key: self._rows[key.row] for key in dict.fromkeys(key._replace(sample=0) for key in keys)}
+        decoded = {key: list(self._task.samples(row)) for key, row in rows.items()}
         with drawing():
-            return {
-                key: [self._transformed(key, s) for s in samples]
-                for key, samples in zip(keys, decoded, strict=True)
-            }
+            return {key: self._transformed(key, decoded[key._replace(sample=0)][key.sample]) for key in keys}
 
     def _transformed(self, key: Key, sample: Sample) -> Sample:
-        """A row may give several; each is seeded by its id, and by its number where the row comes again in the epoch."""
-        epoch, _, again = key
+        """Each sample is seeded by its id, and by its number if its row comes again in the epoch."""
         if self._seed is not None:
+            parts = [key.repeat] if key.repeat else []
             # not torch.manual_seed: that reseeds the GPUs as well, at a thousand times the cost
-            torch.default_generator.manual_seed(
-                seed_of(self._seed, epoch, sample.id, *([again] if again else []))
-            )
+            torch.default_generator.manual_seed(seed_of(self._seed, key.epoch, sample.id, *parts))
         return self._transform(sample)
 
 
-def _mates(own: Sequence[Sample], other: Sequence[Sample]) -> list[Sample]:
-    """A partner for each sample of a row: those of the other row in turn; its own where that row has none."""
-    return [(other or own)[i % len(other or own)] for i in range(len(own))]
+class RowBatchSet(Dataset[RowBatch]):
+    """Row indices -> these rows with all of their samples, transformed without chance."""
+
+    def __init__(self, task: Sampling, rows: Rows, transform: Callable[[Sample], Sample]) -> None:
+        self._task, self._rows, self._transform = task, rows, transform
+
+    def __getitem__(self, indices: Sequence[int]) -> RowBatch:
+        rows = [self._rows[index] for index in indices]
+        decoded = [list(self._task.samples(row)) for row in rows]
+        owners: list[int] = []
+        samples: list[Sample] = []
+        for place, of_row in enumerate(decoded):
+            owners += [place] * len(of_row)
+            samples += map(self._transform, of_row)
+        images = self._task.schema.images
+        annotations = [{name: value for name, value in row.items() if name not in images} for row in rows]
+        return RowBatch(annotations, self._task.collate(samples) if samples else None, owners)
+
+
+def items_of(order: Sequence[int], counts: Sequence[int] | None) -> list[Item]:
+    """Return the samples of an epoch: those of each row in turn, in the order of the rows. counts: of every row; None: one each."""
+    items: list[Item] = []
+    for row in map(int, order):
+        count = 1 if counts is None else counts[row]
+        items += [(row, sample) for sample in range(count)]
+    return items
 
 
 def train_batches(
     task: Sampling,
     rows: Rows,
     transform: Callable[[Sample], Sample],
-    order: Sequence[int],
+    order: Sequence[Item],
     batch_size: int,
     rank: int,
     world_size: int,
@@ -120,7 +170,7 @@ def train_batches(
     """This rank's share of each global batch: every world_size-th of ``batch_size`` consecutive entries of the order.
 
     start: the sample offset in the order at which to go on. A last short batch is dropped; a dataset smaller than
-    one batch makes one of all its rows. mix: mixes each image with that of a partner in the global batch, which this rank
+    one batch makes one of all its samples. mix: mixes each image with that of a partner in the global batch, which this rank
     loads too where it is another's: so the mixed samples are the same at any world size.
     """
     size = min(batch_size, len(order))
@@ -146,27 +196,29 @@ def train_batches(
 
 
 def row_alone(
-    row: int, order: Sequence[int], batch_size: int, epoch: int, seed: int, mix: Mix | None = None
+    row: int, order: Sequence[Item], batch_size: int, epoch: int, seed: int, mix: Mix | None = None
 ) -> Plan:
-    """A row as it first comes in the batches of an epoch, mixed with the same partner by the same draw; one left out is unmixed."""
+    """A row's first sample as it first comes in the batches of an epoch, mixed with the same partner by the same draw.
+
+    A sample that a last short batch leaves out is not mixed.
+    """
     size, keys = min(batch_size, len(order)), _keys(order, epoch)
-    place = next((i for i, (_, index, _) in enumerate(keys) if index == row), len(keys))
+    place = next((i for i, key in enumerate(keys) if key.row == row), len(keys))
     first = place - place % size
     batch, at = keys[first : first + size], place - first
     if at >= len(batch) or len(batch) < size:
-        return Plan([(epoch, row, 0)])
+        return Plan([Key(epoch, row, 0, 0)])
     own = slice(at, at + 1)
     return Plan(batch[own], *_mixing(batch, own, seed, epoch, first, mix))
 
 
-def _keys(order: Sequence[int], epoch: int) -> list[Key]:
-    if len(set(order)) == len(order):
-        return [(epoch, int(row), 0) for row in order]
-    seen: Counter[int] = Counter()
+def _keys(order: Sequence[Item], epoch: int) -> list[Key]:
+    repeats: Counter[Item] = Counter()
     keys = []
-    for row in map(int, order):
-        keys.append((epoch, row, seen[row]))
-        seen[row] += 1
+    for item in order:
+        row, sample = item
+        keys.append(Key(epoch, row, repeats[item], sample))
+        repeats[item] += 1
     return keys
 
 
@@ -188,14 +240,30 @@ def eval_batches(
     rank: int,
     world_size: int,
     loader_workers: int = 0,
-) -> Iterator[Batch]:
-    """Batches of consecutive rows, batch i on rank i mod world_size; nothing is dropped."""
-    firsts = range(rank * batch_size, len(rows), world_size * batch_size)
-    plans = [Plan([(0, i, 0) for i in range(first, min(first + batch_size, len(rows)))]) for first in firsts]
-    return _load(BatchSet(task, rows, transform, None), plans, loader_workers)
+) -> Iterator[RowBatch]:
+    """Batches of consecutive rows, batch i on rank i mod world_size; nothing is dropped. batch_size: counts samples."""
+    parts = consecutive(len(rows), task.count(rows), batch_size)
+    return _load(RowBatchSet(task, rows, transform), parts[rank::world_size], loader_workers)
 
 
-def _load(batches: BatchSet, plans: Sequence[Plan], loader_workers: int) -> Iterator[Batch]:
+def consecutive(length: int, counts: Sequence[int] | None, batch_size: int) -> list[range]:
+    """Return the rows of each batch: at most batch_size samples, and rows; one row at least."""
+    if counts is None:
+        return [range(first, min(first + batch_size, length)) for first in range(0, length, batch_size)]
+    parts = []
+    first = samples = 0
+    for row in range(length):
+        full = samples + counts[row] > batch_size or row - first >= batch_size
+        if full and row > first:
+            parts.append(range(first, row))
+            first, samples = row, 0
+        samples += counts[row]
+    if first < length:
+        parts.append(range(first, length))
+    return parts
+
+
+def _load(batches: Dataset[B], plans: Sequence[Any], loader_workers: int) -> Iterator[B]:
     """In a thread of this process, ahead of what is asked for; with loader_workers, in as many processes."""
     if not loader_workers:
         return ahead(map(batches.__getitem__, plans))
@@ -205,7 +273,7 @@ def _load(batches: BatchSet, plans: Sequence[Plan], loader_workers: int) -> Iter
         "sampler": plans,
         "collate_fn": _as_it_is,
     }  # a plan is a whole batch
-    loader: DataLoader[Batch] = DataLoader(
+    loader: DataLoader[B] = DataLoader(
         batches,
         **one,
         num_workers=loader_workers,
@@ -216,5 +284,5 @@ def _load(batches: BatchSet, plans: Sequence[Plan], loader_workers: int) -> Iter
     return iter(loader)
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: B) -> B:
     return batch

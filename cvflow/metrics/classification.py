@@ -21,8 +21,6 @@ class ClassificationMetric:
     The definitions are scikit-learn's: a class neither present nor predicted does not enter macro F1. Of nothing, all is NaN.
     """
 
-    lower = frozenset({"log_loss", "calibration_error"})
-
     def __init__(self, classes: Sequence[str], topk: Sequence[int] = (1, 5)) -> None:
         self.classes = tuple(classes)
         self.topk = tuple(

@@ -55,8 +55,6 @@ class EmbeddingMetric:
     A vector that is 0 or not finite is at similarity 0 to all. Of nothing, all is NaN.
     """
 
-    lower = frozenset({"equal_error_rate"})
-
     def __init__(self, identities: Sequence[str]) -> None:
         self.identities = tuple(identities)
         self._ids: list[str] = []

@@ -34,7 +34,6 @@ class EndpointMetric:
 
     def __init__(self, name: str, decode: Callable[[bytes], Map], shares: Mapping[str, Bad]) -> None:
         self.name, self.decode, self.shares = name, decode, shares
-        self.lower = frozenset({"epe", *shares})
         self._sums: list[float] = []
         self._known = 0
         self._bad = [0] * len(shares)

@@ -18,8 +18,6 @@ class LocalizationMetric:
     Predictions carry ``class`` (a name) and ``box``, targets ``label`` (its index) and ``box``: xyxy, the original's pixels.
     """
 
-    lower: frozenset[str] = frozenset()
-
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
         self._rows: list[tuple[int, int, float]] = []  # true class, class answered, IoU

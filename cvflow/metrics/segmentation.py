@@ -25,8 +25,6 @@ class SegmentationMetric:
     predicted (IoU, as scikit-learn's macro Jaccard score has it) and those that are there (accuracy). Of nothing, all is NaN.
     """
 
-    lower: frozenset[str] = frozenset()
-
     def __init__(self, classes: Sequence[str], decode: Callable[[bytes], Labels]) -> None:
         self.classes, self._decode = tuple(classes), decode
         self._confusion = np.zeros((len(classes), len(classes)), np.int64)  # [true][predicted]

@@ -45,23 +45,24 @@ def task_faults(recipe: Recipe) -> list[Fault]:
     """What the task objects to in a recipe whose options are right one by one; nothing where its own are not."""
     if check("task", recipe.task, "task")[1]:
         return []
-    task = build("task", recipe.task)
-    faults: list[Fault] = task.faults(recipe)
-    return faults or promotion_faults(recipe, task)
+    # torch comes with the tasks; an unchanged run imports none of it
+    from cvflow.recipe.refusals import refusals
+
+    task: Task = build("task", recipe.task)
+    return refusals(recipe, task) or promotion_faults(recipe, task)
 
 
 def promotion_faults(recipe: Recipe, task: Task) -> list[Fault]:
     """A metric of the promotion rule that is none of the task's, whatever the data."""
-    from cvflow.tasks.base import ANY_DATA, is_loss
+    from cvflow.answers.base import is_loss
 
-    named, own = recipe.register_.promote.metric, task.objective(recipe).metric
-    if named in (None, own) or is_loss(str(named)):
+    metric = recipe.register_.promote.metric
+    figures = task.answer.figures
+    if metric is None or metric in figures or is_loss(metric):
         return []
-    figures = {*task.metric(ANY_DATA).compute(), own}
-    if named in figures:
-        return []
-    fix = did_you_mean(str(named), figures) or f"Type register.promote.metric={own}."
-    return [Fault("register.promote.metric", f"'{named}'", one_of(sorted(figures)), fix)]
+    objective = next(iter(figures))
+    fix = did_you_mean(metric, figures) or f"Type register.promote.metric={objective}."
+    return [Fault("register.promote.metric", f"'{metric}'", one_of(sorted(figures)), fix)]
 
 
 def without(data: dict[str, Any], error: ValidationError) -> Recipe | None:
@@ -116,11 +117,11 @@ def reader_faults(recipe: Recipe) -> list[Fault]:
     """What the format objects to in the source, and the task in what is there. Formats look at names here, and open no image."""
     try:
         reader = build("format", recipe.data.format, recipe.data.source)
-        faults: list[Fault] = (
-            []
-            if check("task", recipe.task, "task")[1]
-            else build("task", recipe.task).data_faults(recipe, reader)
-        )
+        if check("task", recipe.task, "task")[1]:
+            return []
+        from cvflow.recipe.refusals import data_refusals
+
+        return data_refusals(recipe, build("task", recipe.task), reader)
     except RequestError as error:
         return [
             f if f.where.startswith("data.") else replace(f, where=f"data.source {f.where}")
@@ -129,7 +130,6 @@ def reader_faults(recipe: Recipe) -> list[Fault]:
     except Exception as error:  # a user's format can raise anything
         got = f"{type(error).__name__}: {error}"
         return [Fault("data.source", got, f"what the format '{recipe.data.format.name}' reads")]
-    return faults
 
 
 def located(fault: Fault, layered: Layered) -> Fault:

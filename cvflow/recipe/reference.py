@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cvflow.config import Recipe, Section
-from cvflow.registry import PACKAGES, Component, get, kind_of, names, options_model
+from cvflow.registry import RECIPE_KINDS, Component, get, kind_of, names, options_model
 
 PAGE = Path("docs/recipe.md")
 COMMAND = "python -m cvflow.recipe.reference"
@@ -55,7 +55,7 @@ LENGTHS: Mapping[type, tuple[str, str]] = {
 
 def page() -> str:
     """The whole reference as Markdown."""
-    return INTRODUCTION + "\n" + "\n".join([*sections(), *map(components, PACKAGES)])
+    return INTRODUCTION + "\n" + "\n".join([*sections(), *map(components, RECIPE_KINDS)])
 
 
 def sections() -> Iterator[str]:

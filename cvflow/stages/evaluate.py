@@ -9,18 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cvflow.answers.base import Answer
 from cvflow.config import Compute
 from cvflow.dataset.prepared import PreparedDataset
+from cvflow.dataset.shards import arrow_type
 from cvflow.engine.evaluate import Evaluation
 from cvflow.engine.evaluate import evaluate as evaluate_job
 from cvflow.engine.export import read_model
-from cvflow.engine.infer import to_table
-from cvflow.engine.job import Job, make_deterministic
+from cvflow.engine.job import Job, make_deterministic, make_task
 from cvflow.engine.session import Session
 from cvflow.engine.views import make_views
-from cvflow.project.graph import Run
+from cvflow.project.graph import Run, read_recipe
 from cvflow.registry import Component
 from cvflow.runtime.console import words
 from cvflow.runtime.launch import launch
@@ -48,8 +50,17 @@ def evaluate(run: Run) -> None:
     (out / "details.json").write_text(to_json(result.details))
     answers = zip(result.predictions, result.quality, result.right, strict=True)
     rows = [{"id": p.id, "quality": quality, "right": right, **p.values} for p, quality, right in answers]
-    pq.write_table(to_table(rows), out / "predictions.parquet")
+    task = make_task(read_recipe(run.trained_by), dataset.info)
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=measured_schema(task.answer)), out / "predictions.parquet"
+    )
     sys.stderr.write(f"{rule.split}: {words(result.metrics)}\n")
+
+
+def measured_schema(answer: Answer) -> pa.Schema:
+    """Return ``id``, ``quality``, ``right`` and the answer's columns but the heavy ones."""
+    light = {name: arrow_type(kind) for name, kind in answer.columns.items() if name not in answer.heavy}
+    return pa.schema({"id": pa.string(), "quality": pa.float64(), "right": pa.bool_(), **light})
 
 
 def measure(

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cvflow.annotations.image import decode
-from cvflow.config import Recipe
-from cvflow.errors import Fault, RequestError
-from cvflow.loading.loader import seed_of
-from cvflow.loading.samplers import Sampler
+from cvflow.answers.vector import VectorAnswer
 from cvflow.losses.pairs import pairs_of
-from cvflow.metrics.embedding import EmbeddingMetric
 from cvflow.ops.gather import over_ranks
-from cvflow.registry import Component, Kind, build, check, register
-from cvflow.tasks.base import BaseTask, Metric, sampled
-from cvflow.tasks.refusals import unmixable
-from cvflow.tasks.starter import Seen, Starter, large
-from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample, Schema
+from cvflow.registry import Component, Kind, build, register
+from cvflow.tasks.base import BaseTask, read_image
+from cvflow.types import Batch, Loss, Outputs, Prediction, Raw, Row, Sample, Schema
 
-SAMPLER, IDENTITY = "identities", "identity"
-CHANCE_DIM = 32
+
+class EmbeddingOutputs(NamedTuple):
+    """The vectors of a batch, and those that they are compared with.
+
+    embedding: B x D. others: M x D. identity: of the others, M, an index. first: the place of the batch's first one among them.
+    """
+
+    embedding: Tensor
+    others: Tensor
+    identity: Tensor | None
+    first: int
 
 
 @register("task", "embedding")
@@ -38,96 +38,47 @@ class Embedding(BaseTask):
     """
 
     schema = Schema(images=("image",), annotations={"identity": "int32"}, identity="identity")
-    answers: Mapping[str, str] = {"embedding": "list<float>"}
-    answer, usual_model = "embedding", "embedder"
-    compared_by = "embedding"
+    usual_model = "embedder"
+    default_sampler = "identities"
 
     def __init__(self, *, loss: Annotated[Component, Kind("pair_loss")] = Component(name="triplet")) -> None:  # noqa: B008, it is frozen
+        self.answer = VectorAnswer()
         self.loss = build("pair_loss", loss)
 
-    def objective(self, cfg: Recipe) -> Objective:
-        return Objective("recall_at_1", "max")
-
-    def faults(self, cfg: Recipe) -> list[Fault]:
-        faults = [*super().faults(cfg), *unmixable(cfg, IDENTITY)]
-        if cfg.train.sampler and check("sampler", cfg.train.sampler, "train.sampler")[1]:
-            return faults
-        try:
-            sampled(cfg, SAMPLER, IDENTITY)
-        except RequestError as error:
-            faults += error.faults
-        return faults
-
     def samples(self, row: Row) -> Iterable[Sample]:
-        image = torch.from_numpy(decode(row["image"], max_megapixels=self.max_megapixels)).permute(2, 0, 1)
-        yield Sample(
-            row["id"],
-            {"image": image},
-            {"identity": torch.tensor(row["identity"])} if "identity" in row else {},
-        )
+        image = read_image(row["image"], self.max_megapixels)
+        target = {"identity": torch.tensor(row["identity"])} if "identity" in row else {}
+        yield Sample(row["id"], {"image": image}, target)
 
-    def sampler(self, cfg: Recipe, info: DatasetInfo) -> Sampler:
-        return sampled(cfg, SAMPLER, IDENTITY)
+    def outputs(self, model: nn.Module, batch: Batch) -> Outputs:
+        """Return the ``EmbeddingOutputs``: in training compared over all ranks, otherwise within the batch.
 
-    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
-        """Of this rank's images, each compared with those of all ranks."""
-        own_BD = model(batch.images["image"])
-        all_MD, first = over_ranks(own_BD)
-        identity_M, _ = over_ranks(batch.targets["identity"][:, None])
-        return self._losses(own_BD, all_MD, batch.targets["identity"], identity_M[:, 0], first)
+        In evaluation ranks measure different numbers of batches, so they must not wait for each other.
+        """
+        embedding_BD = model(batch.images["image"])
+        identity_B = batch.targets.get("identity")
+        if not model.training or identity_B is None:
+            return EmbeddingOutputs(embedding_BD, embedding_BD, identity_B, 0)
+        all_MD, first = over_ranks(embedding_BD)
+        identity_M1, _ = over_ranks(identity_B[:, None])
+        return EmbeddingOutputs(embedding_BD, all_MD, identity_M1[:, 0], first)
 
-    def _losses(
-        self, own_BD: Tensor, all_MD: Tensor, identity_B: Tensor, identity_M: Tensor, first: int
-    ) -> dict[str, Loss]:
-        losses: dict[str, Loss] = self.loss(pairs_of(own_BD, all_MD, identity_B, identity_M, first))
+    def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Loss]:
+        """Each image of the batch compared with the others. A batch without two images of an identity counts for nothing."""
+        identity_B = batch.targets["identity"]
+        pairs = pairs_of(outputs.embedding, outputs.others, identity_B, outputs.identity, outputs.first)
+        losses: dict[str, Loss] = self.loss(pairs)
         return losses
 
-    def forward(self, model: nn.Module, batch: Batch) -> Raw:
-        """``embedding`` B x dim."""
-        return {"embedding": model(batch.images["image"])}
-
-    def measure(self, model: nn.Module, batch: Batch) -> tuple[dict[str, Loss], Raw]:
-        """Losses within the batch: ranks measure different numbers of them. One without two images of an identity counts for nothing."""
-        raw, identity_B = self.forward(model, batch), batch.targets["identity"]
-        return self._losses(raw["embedding"], raw["embedding"], identity_B, identity_B, 0), raw
+    def raw(self, outputs: Outputs, batch: Batch) -> Raw:
+        """Return ``embedding``, B x D."""
+        return {"embedding": outputs.embedding}
 
     def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
-        """The mean direction, a unit vector again."""
-        return {"embedding": F.normalize(super().merge(raws, views)["embedding"], dim=1)}
+        """Return the mean direction, a unit vector again."""
+        mean_BD = super().merge(raws, views)["embedding"]
+        return {"embedding": F.normalize(mean_BD, dim=1)}
 
     def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
-        return [
-            Prediction(id, {"embedding": v})
-            for id, v in zip(batch.ids, raw["embedding"].float().cpu().tolist(), strict=True)
-        ]
-
-    def metric(self, info: DatasetInfo) -> Metric:
-        return EmbeddingMetric(info.classes)
-
-    def starter(self, seen: Seen) -> Starter:
-        """A batch holds at most half of the identities: the others may be for val and test."""
-        images, identities = 4, min(8, max(2, seen.classes // 2))
-        return {
-            "model": {"name": "embedder", "backbone": "conv4" if seen.small else large(), "dim": 64},
-            "train": {
-                "batch_size": images * identities,
-                "sampler": {"name": SAMPLER, "images": images},
-                "optimizer": {"name": "adamw", "lr": 0.002},
-                "augment": [seen.shift()],
-            },
-        }
-
-    def guess(self, train: Iterable[Row]) -> Callable[[Sample], Mapping[str, Any]]:
-        """A direction for each image, drawn by its id: neighbours are found by chance."""
-        return lambda sample: {
-            "embedding": np.random.default_rng(seed_of(sample.id)).standard_normal(CHANCE_DIM).tolist()
-        }
-
-    def quality(self, prediction: Prediction, target: Mapping[str, Any]) -> float:
-        """NaN: one vector alone is neither good nor bad."""
-        return math.nan
-
-    def caption(self, values: Mapping[str, Any]) -> str:
-        if "identity" in values:
-            return self.info.classes[int(values["identity"])]
-        return f"{len(values['embedding'])} numbers"
+        vectors = raw["embedding"].float().cpu().tolist()
+        return [Prediction(id, {"embedding": vector}) for id, vector in zip(batch.ids, vectors, strict=True)]

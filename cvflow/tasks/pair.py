@@ -1,180 +1,101 @@
-"""What stereo and flow share: two images in, a map of distances at every pixel of the first out."""
+"""What stereo and flow share: two images in, a map of displacements at every pixel of the first out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cvflow.annotations import KINDS
-from cvflow.annotations.image import ImageFault, decode
-from cvflow.config import Recipe
-from cvflow.errors import Fault
-from cvflow.formats.record import Format
-from cvflow.metrics.endpoint import Bad, EndpointMetric, epe
-from cvflow.tasks.base import BaseTask, Metric
-from cvflow.tasks.refusals import unfit
-from cvflow.types import Batch, DatasetInfo, Loss, Objective, Prediction, Raw, Row, Sample
+from cvflow.annotations.image import ImageFault, Pixels, decode
+from cvflow.answers.displacement import DisplacementAnswer
+from cvflow.tasks.base import BaseTask
+from cvflow.types import Batch, Loss, Outputs, Prediction, Raw, Row, Sample
 
 COARSER = 0.5
-"""How much less each coarser answer of a network counts in the loss than the next finer one."""
+"""How much less each coarser map of a network counts in the loss than the next finer one."""
 
 
 class PairTask(BaseTask):
-    """answer: the column of the map too, in rows and predictions. swaps: as a sample's.
+    """The map's column is called as the answer, in rows and predictions."""
 
-    shares: what is measured beside the end-point error.
-    """
+    answer: DisplacementAnswer
 
-    shares: Mapping[str, Bad]
-    swaps: Mapping[str, str] = {}
-    quality_name = "-EPE"
-
-    def loss(self, answer_BCHW: Tensor, truth_BCHW: Tensor) -> Loss:
+    def loss(self, predicted_BCHW: Tensor, true_BCHW: Tensor) -> Loss:
+        """Return how far a map is off."""
         raise NotImplementedError
 
-    def objective(self, cfg: Recipe) -> Objective:
-        return Objective("epe", "min")
-
-    def data_faults(self, cfg: Recipe, reader: Format) -> list[Fault]:
-        """A mirrored pair takes every map that changes places with one that is there."""
-        if not unfit(cfg, "mirrors", "", ""):
-            return []
-        for record in reader:
-            lacking = [
-                other
-                for name, other in self.swaps.items()
-                if name in record.maps and other not in record.maps
-            ]
-            if lacking and record.split in (None, "train"):
-                return unfit(
-                    cfg,
-                    "mirrors",
-                    f"without '{lacking[0]}' of '{record.id}'",
-                    f"'{lacking[0]}', which a mirrored pair needs",
-                )
-        return []
-
     def samples(self, row: Row) -> Iterable[Sample]:
-        """The images and, where the row has them, its maps. Raises ImageFault where the images differ in size."""
-        from cvflow.loading.map_tensors import (
-            TENSORS,  # torchvision takes two seconds, and half of the stages read no sample
-        )
-
+        """The images and, if the row has them, its maps. ImageFault if the images differ in size."""
         pixels = {name: decode(row[name], max_megapixels=self.max_megapixels) for name in self.schema.images}
-        sizes = {image.shape[:2] for image in pixels.values()}
-        if len(sizes) > 1:
-            raise ImageFault(
-                f"{' and '.join(pixels)} of different sizes: "
-                + ", ".join(f"{w}x{h}" for h, w in sorted(sizes))
-            )
+        check_sizes(pixels)
         images = {name: torch.from_numpy(image).permute(2, 0, 1) for name, image in pixels.items()}
-        maps = {
-            name: KINDS[kind].decode(row[name])
-            for name, kind in self.schema.kinds.items()
-            if row.get(name) is not None
-        }
-        tensors = {
-            name: torch.from_numpy(np.atleast_3d(array)).permute(2, 0, 1) for name, array in maps.items()
-        }
-        target = {name: TENSORS[self.schema.kinds[name]](tensor) for name, tensor in tensors.items()}
-        yield Sample(
-            row["id"],
-            images,
-            target,
-            {self.answer: maps[self.answer]} if maps else {},
-            swaps=self.swaps if maps else {},
-        )
+        target = self._targets(row)
+        yield Sample(row["id"], images, target, swaps=self.schema.swaps if target else {})
+
+    def _targets(self, row: Row) -> dict[str, Tensor]:
+        """Return the row's maps as tensors that transforms move with the images, CHW."""
+        # torchvision takes two seconds to import, and half of the stages read no sample
+        from cvflow.loading.map_tensors import TENSORS
+
+        targets: dict[str, Tensor] = {}
+        for name, kind in self.schema.kinds.items():
+            if row.get(name) is not None:
+                map_HWC = np.atleast_3d(KINDS[kind].decode(row[name]))
+                targets[name] = TENSORS[kind](torch.from_numpy(map_HWC).permute(2, 0, 1))  # type: ignore[assignment]
+        return targets
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """The map alone: what else a mirrored sample needed has been of use."""
-        return super().collate(
-            [s.but(target={k: v for k, v in s.target.items() if k == self.answer}) for s in samples]
-        )
+        """The answer's map alone: what else a mirrored pair needed has done its work."""
+        name = self.answer.name
+        kept = []
+        for sample in samples:
+            target = {name: sample.target[name]} if name in sample.target else {}
+            kept.append(sample.but(target=target))
+        return super().collate(kept)
 
-    def _answers(self, model: nn.Module, batch: Batch) -> list[Tensor]:
-        """BCHW each, from the coarsest to the last."""
-        answers: list[Tensor] = model(*(batch.images[name] for name in self.schema.images))
-        return answers
+    def outputs(self, model: nn.Module, batch: Batch) -> Outputs:
+        """Return the network's maps, BCHW each, from the coarsest to the last, which is the answer."""
+        return model(*(batch.images[name] for name in self.schema.images))
 
-    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
-        return self._losses(self._answers(model, batch), batch)
+    def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Loss]:
+        true_BCHW = batch.targets[self.answer.name]
+        losses = [self.loss(map_BCHW.float(), true_BCHW) for map_BCHW in outputs]
+        weights = [COARSER**i for i in reversed(range(len(losses)))]
+        weighted = [weight * loss.sum for weight, loss in zip(weights, losses, strict=True)]
+        return {"loss": Loss(torch.stack(weighted).sum(), losses[-1].count)}
 
-    def _losses(self, answers: Sequence[Tensor], batch: Batch) -> dict[str, Loss]:
-        truth = batch.targets[self.answer]
-        each = [self.loss(answer.float(), truth) for answer in answers]
-        weights = [COARSER**i for i in reversed(range(len(each)))]
-        return {
-            "loss": Loss(
-                torch.stack([w * loss.sum for w, loss in zip(weights, each, strict=True)]).sum(),
-                each[-1].count,
-            )
-        }
-
-    def forward(self, model: nn.Module, batch: Batch) -> Raw:
-        """The map, BCHW, in pixels of the model's size."""
-        return {self.answer: self._answers(model, batch)[-1].float()}
-
-    def measure(self, model: nn.Module, batch: Batch) -> tuple[dict[str, Loss], Raw]:
-        answers = self._answers(model, batch)
-        return self._losses(answers, batch), {self.answer: answers[-1].float()}
+    def raw(self, outputs: Outputs, batch: Batch) -> Raw:
+        """Return the last map, BCHW, in pixels of the model's size."""
+        return {self.answer.name: outputs[-1].float()}
 
     def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
-        """Averaged, each in the pixels of the whole image and not in those of what the view enlarged or mirrored."""
-        return super().merge(
-            [
-                {k: _as_whole(map_BCHW, view) for k, map_BCHW in raw.items()}
-                for raw, view in zip(raws, views, strict=True)
-            ],
-            views,
-        )
+        """Average, each in the pixels of the whole image and not in those of what the view enlarged or mirrored."""
+        whole = []
+        for raw, view in zip(raws, views, strict=True):
+            whole.append({name: _as_whole(map_BCHW, view) for name, map_BCHW in raw.items()})
+        return super().merge(whole, views)
 
     def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
         """At the originals' size, in their pixels."""
-        maps = zip(batch.ids, raw[self.answer].cpu(), batch.placed, strict=True)
-        return [
-            Prediction(id, {self.answer: self.encode(placed.map_back(m) / _scale(m, placed.scale))})
-            for id, m, placed in maps
-        ]
+        name = self.answer.name
+        predictions = []
+        for id, map_CHW, place in zip(batch.ids, raw[name].cpu(), batch.placed, strict=True):
+            original_CHW = place.map_back(map_CHW) / _scale(map_CHW, place.scale)
+            data = self.answer.encode(original_CHW.permute(1, 2, 0).numpy())
+            predictions.append(Prediction(id, {name: data}))
+        return predictions
 
-    def encode(self, map_CHW: Tensor) -> bytes:
-        """The canonical bytes."""
-        array = map_CHW.permute(1, 2, 0).numpy()
-        data: bytes = KINDS[self.schema.kinds[self.answer]].encode(
-            array[..., 0] if array.shape[2] == 1 else array
-        )
-        return data
 
-    def array(self, values: Mapping[str, Any]) -> NDArray[Any]:
-        """The map in a prediction's values, a row's or a truth."""
-        value = values[self.answer]
-        return (
-            KINDS[self.schema.kinds[self.answer]].decode(value)
-            if isinstance(value, bytes)
-            else np.asarray(value)
-        )
-
-    def metric(self, info: DatasetInfo) -> Metric:
-        return EndpointMetric(self.answer, KINDS[self.schema.kinds[self.answer]].decode, self.shares)
-
-    def guess(self, train: Iterable[Row]) -> Callable[[Sample], Mapping[str, Any]]:
-        """The same everywhere: of each row the median of its known values, and of these the median, component by component."""
-        medians = [np.nanmedian(np.atleast_3d(self.array(row)), axis=(0, 1)) for row in train]
-        constant = torch.from_numpy(np.median(medians, axis=0).astype(np.float32)).view(-1, 1, 1)
-
-        def answer(sample: Sample) -> Mapping[str, Any]:
-            height, width = sample.images[self.schema.images[0]].shape[1:]
-            return {self.answer: self.encode(constant.expand(-1, height, width))}
-
-        return answer
-
-    def quality(self, prediction: Prediction, target: Mapping[str, Any]) -> float:
-        """Less the end-point error, pixels."""
-        return -epe(self.array(prediction.values), self.array(target))
+def check_sizes(pixels: dict[str, Pixels]) -> None:
+    """ImageFault if the images of a row differ in size."""
+    sizes = sorted({image.shape[:2] for image in pixels.values()})
+    if len(sizes) > 1:
+        listed = ", ".join(f"{width}x{height}" for height, width in sizes)
+        raise ImageFault(f"{' and '.join(pixels)} of different sizes: {listed}")
 
 
 def _scale(map_CHW: Tensor, scale: tuple[float, float]) -> Tensor:

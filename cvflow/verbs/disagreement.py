@@ -136,13 +136,13 @@ class Disagreement:
         for pair in zip(*answers, strict=True):
             shown = found[pair[0]["id"]]
             said = [
-                f"{done.run.name} {done.task.caption(answer)}"
+                f"{done.run.name} {done.task.answer.caption(answer)}"
                 for done, answer in zip(runs, pair, strict=True)
             ]
             drawn = beside(*(self.first.draw(shown, values) for values in (shown.truth, *pair)))
             yield Item(
                 drawn,
-                f"{self.first.task.caption(shown.truth)}: {', '.join(said)}",
+                f"{self.first.task.answer.caption(shown.truth)}: {', '.join(said)}",
                 note=str(shown.row["path"]),
             )
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cvflow.answers.base import Comparable
 from cvflow.config import Compute
 from cvflow.dataset.row_sources import RowSource, open_source
 from cvflow.engine.export import read_model
@@ -49,8 +50,8 @@ def identify(
     """
     directory, version = locate_model(model)
     trained = read_model(directory, pick_device(Compute.model_validate({"device": device})))
-    column = trained.task.compared_by
-    if column is None:
+    answer = trained.task.answer
+    if not isinstance(answer, Comparable):
         got = f"a model of {trained.recipe.task.name}"
         raise RequestError(
             Fault(
@@ -60,6 +61,7 @@ def identify(
                 "Train one: cvflow run embedding-samples.",
             )
         )
+    column = answer.compared_by
     predictor = Predictor(trained, next(trained.model.parameters()).device)
     known = {id: vector for id, vector in vectors(predictor, gallery, column) if not isinstance(vector, str)}
     if not known:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cvflow.answers import base as answers
 from cvflow.dataset.prepared import PreparedDataset
 from cvflow.draw import Block, Curves, Section, Table, page
 from cvflow.engine.job import make_task
@@ -85,7 +86,9 @@ def point_of(count: int, outcome: Outcome) -> Point:
 
 
 def objective_of(run: Run) -> Objective:
-    return make_task(run.recipe, PreparedDataset(run.path("data")).info).objective(run.recipe)
+    """Return what the run's models are compared by."""
+    task = make_task(run.recipe, PreparedDataset(run.path("data")).info)
+    return answers.objective_of(task.answer)
 
 
 def plot_of(base: str) -> Path:

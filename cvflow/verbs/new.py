@@ -22,11 +22,11 @@ from cvflow.project.project import (
     write_entry,
     write_pipeline,
 )
-from cvflow.registry import Component, build, get
+from cvflow.registry import Component, build, get, names
 from cvflow.runtime import dvc
 from cvflow.tasks.base import Task
-from cvflow.tasks.starter import Seen
 from cvflow.verbs.recognise_for_task import recognise_for
+from cvflow.verbs.starters.base import Seen, Starter
 
 LOOKED_AT = 64
 """Images opened to choose the model's size."""
@@ -56,7 +56,7 @@ def new_recipe(name: str, task: str, data: Path) -> tuple[Path, str]:
         "task": task,
         "data": data_section(component, data),
     }
-    text = recipe_text(name, head, seen, 1 if grey else 3, built.starter(seen))
+    text = recipe_text(name, head, seen, 1 if grey else 3, starter(task, seen))
     dvc.initialise()
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
@@ -69,6 +69,14 @@ def new_recipe(name: str, task: str, data: Path) -> tuple[Path, str]:
     return path, ", ".join(
         [count, *([f"{named} ({listed})"] if named else []), colours, f"read as {component.name}; {looked}"]
     )
+
+
+def starter(task: str, seen: Seen) -> Starter:
+    """Return what the task's recipe begins with; a task without a starter of its own begins as every recipe does."""
+    if task not in names("starter"):
+        return {}
+    sections: Starter = get("starter", task)(seen)
+    return sections
 
 
 def look(records: list[Record]) -> tuple[list[tuple[int, int, int]], int]:

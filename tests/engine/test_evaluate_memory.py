@@ -23,7 +23,10 @@ MEGABYTE = 2**20
 class Detailed(Segmentation):
     """Gives a map of a megabyte with every answer."""
 
-    answers = {"mask": "binary", "depth": "binary", "size": "float"}
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer.columns = {"mask": "binary", "depth": "binary", "size": "float"}
+        self.answer.heavy = frozenset({"mask", "depth"})
 
     def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
         found = super().decode(raw, batch)

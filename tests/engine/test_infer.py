@@ -13,7 +13,7 @@ from cvflow.annotations.image import decode, encode_png
 from cvflow.config import Recipe
 from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.export import TrainedModel
-from cvflow.engine.infer import Predictor, to_table
+from cvflow.engine.infer import Predictor
 from cvflow.engine.job import make_job
 from cvflow.engine.session import Session
 from cvflow.registry import Component
@@ -98,11 +98,3 @@ def test_large_and_coloured_images_are_fitted(predictor: Predictor) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
     (answer,) = predictor.batch([{"id": "a", "image": encode_png(pixels)}])
     assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-6)
-
-
-def test_tables_have_every_column_that_any_row_has() -> None:
-    table = to_table([{"id": "a", "error": "no"}, {"id": "b", "error": None, "class": "c"}])
-    assert table.to_pylist() == [
-        {"id": "a", "error": "no", "class": None},
-        {"id": "b", "error": None, "class": "c"},
-    ]

@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from cvflow.engine.linear import Estimator, Linear, fit_linear
+from cvflow.engine.linear import Estimator, LinearLayer, fit_linear
 from cvflow.errors import CvflowError, RequestError
 
 
@@ -20,7 +20,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     return found.data.astype(np.float64), found.target.astype(np.int64)
 
 
-def scores(fitted: Linear, x: np.ndarray) -> np.ndarray:
+def scores(fitted: LinearLayer, x: np.ndarray) -> np.ndarray:
     return x @ fitted.weight.T + fitted.bias
 
 
@@ -34,7 +34,7 @@ def test_the_layer_answers_as_the_pipeline_does(
     pipeline = make_pipeline(StandardScaler(), solver(C=0.1, random_state=0, max_iter=2000)).fit(x, label)
     assert (scores(fitted, x).argmax(1) == pipeline.predict(x)).all()
     assert fitted.accuracy(x, label) > 0.97
-    assert fitted.said == ()
+    assert fitted.warnings == ()
     if estimator == "linear":
         exact = np.exp(scores(fitted, x))
         assert np.allclose(exact / exact.sum(1, keepdims=True), pipeline.predict_proba(x), atol=1e-6)
@@ -69,4 +69,4 @@ def test_what_cannot_be_fitted_is_said(digits: tuple) -> None:
         fit_linear("linear", 1.0, np.where(x == 5, np.nan, x), label, np.ones(len(x)), 10, 0)
     twice = np.repeat(x[:20], 2, 0)  # each once as this class and once as the other
     hard = fit_linear("svm", 1e6, twice, np.tile([0, 1], 20), np.ones(40), 2, 0)
-    assert "converge" in hard.said[0]
+    assert "converge" in hard.warnings[0]

@@ -28,8 +28,11 @@ from cvflow.types import Batch, Loss
 
 
 class TwoLosses:
-    def losses(self, model, batch):
-        answers, boxed = model(batch.images["x"]), batch.targets["boxed"]
+    def outputs(self, model, batch):
+        return model(batch.images["x"])
+
+    def losses(self, answers, batch):
+        boxed = batch.targets["boxed"]
         placed = answers[:, 1] * boxed
         return {"class_loss": Loss(answers[:, 0].sum(), torch.tensor(len(batch))), "box_loss": Loss(placed.sum(), boxed.sum())}
 

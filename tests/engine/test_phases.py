@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from cvflow.answers.classes import ClassAnswer
 from cvflow.config import Recipe
 from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.checkpoint import CheckpointStore
@@ -110,16 +111,17 @@ class Scored(Classification):
 
     def __init__(self, scores: Sequence[float]) -> None:
         super().__init__()
-        self.scores = iter(scores)
+        scripted = iter(scores)
 
-    def metric(self, info: Any) -> Any:
-        task = self
-
-        class Said(ClassificationMetric):
+        class Scripted(ClassificationMetric):
             def compute(self) -> dict[str, float]:
-                return {"accuracy": next(task.scores)}
+                return {"accuracy": next(scripted)}
 
-        return Said(info.classes)
+        class ScriptedAnswer(ClassAnswer):
+            def metric(self, info: Any) -> Any:
+                return Scripted(info.classes)
+
+        self.answer = ScriptedAnswer()
 
 
 @pytest.mark.parametrize(

@@ -117,9 +117,9 @@ def poison(monkeypatch: pytest.MonkeyPatch, when: Callable[[Batch], bool], grad_
 
     losses = Classification.losses
 
-    def poisoned(self: Any, model: nn.Module, batch: Batch) -> dict[str, Loss]:
-        found = losses(self, model, batch)
-        if model.training and when(batch):
+    def poisoned(self: Any, outputs: Tensor, batch: Batch) -> dict[str, Loss]:
+        found = losses(self, outputs, batch)
+        if outputs.requires_grad and when(batch):
             loss = found["loss"]
             if grad_only:
                 loss.sum.register_hook(lambda grad: grad * float("inf"))

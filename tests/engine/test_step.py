@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from cvflow.engine.step import counted, reduce, some
+from cvflow.engine.step import counted, nonzero, reduce
 from cvflow.types import Loss
 
 
@@ -21,4 +21,4 @@ def test_each_loss_has_its_own_count() -> None:
 
 
 def test_counts_below_one_are_divided_by_and_none_is_not() -> None:
-    assert some(torch.tensor([0.25, 0.0, 7.0])).tolist() == [0.25, 1.0, 7.0]
+    assert nonzero(torch.tensor([0.25, 0.0, 7.0])).tolist() == [0.25, 1.0, 7.0]

@@ -49,9 +49,13 @@ def test_a_step_in_parts_is_the_same_step(
 class Weighed:
     """A task whose one loss counts by weights, so that parts of a batch count differently."""
 
-    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
+    def outputs(self, model: nn.Module, batch: Batch) -> Tensor:
+        scores: Tensor = model(batch.images["x"])[:, 0]
+        return scores
+
+    def losses(self, outputs: Tensor, batch: Batch) -> dict[str, Loss]:
         weight = batch.targets["weight"]
-        return {"loss": Loss((model(batch.images["x"])[:, 0] * weight).sum(), weight.sum())}
+        return {"loss": Loss((outputs * weight).sum(), weight.sum())}
 
 
 @pytest.mark.parametrize("first", [1.0, 0.0], ids=["uneven", "nothing in the first part"])
@@ -79,9 +83,13 @@ def test_parts_of_uneven_weight_make_the_exact_step(
 class TwoLosses:
     """Two losses of one network, which count differently over the parts of a batch, one of them not at all in the first."""
 
-    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Loss]:
-        answers_B2, boxed_B = model(batch.images["x"]), batch.targets["boxed"]
-        named, placed = answers_B2[:, 0], answers_B2[:, 1] * boxed_B
+    def outputs(self, model: nn.Module, batch: Batch) -> Tensor:
+        scores: Tensor = model(batch.images["x"])
+        return scores
+
+    def losses(self, outputs: Tensor, batch: Batch) -> dict[str, Loss]:
+        boxed_B = batch.targets["boxed"]
+        named, placed = outputs[:, 0], outputs[:, 1] * boxed_B
         return {
             "class_loss": Loss(named.sum(), named.new_tensor(len(batch))),
             "box_loss": Loss(placed.sum(), boxed_B.sum()),

@@ -145,8 +145,13 @@ def test_a_model_that_sees_one_side_gives_the_mean_of_both(
     job = Job(job.recipe, job.task, digits, Side(), job.session)
     both = views("horizontal_flip")
     reader, looking = digits.split("val"), Looking(job.task, job.recipe, both)
-    (batch,) = eval_batches(looking, reader, as_it_is, len(reader), 0, 1)
-    left, right = (job.task.forward(job.model, part)["probabilities"] for part in looking.apart(batch))
+    (row_batch,) = eval_batches(looking, reader, as_it_is, len(reader), 0, 1)
+    assert row_batch.batch is not None
+    batch = row_batch.batch
+    left, right = (
+        job.task.raw(job.task.outputs(job.model, part), part)["probabilities"]
+        for part in looking.apart(batch)
+    )
     assert not torch.allclose(left, right)
     kept = evaluate(job, "val", 7, keep_predictions=True, views=both)
     assert [p.id for p in kept.predictions] == batch.ids[::2]
@@ -179,8 +184,11 @@ def test_the_same_from_loader_processes_and_on_every_share(
         found = {}
         for rank in range(world_size):
             for batch in eval_batches(looking, rows, as_it_is, 8, rank, world_size, loader_workers):
-                first, *others = looking.apart(batch)
-                raw: Raw = looking.merged(job.model, job.task.forward(job.model, first), others)
+                assert batch.batch is not None
+                first, *others = looking.apart(batch.batch)
+                raw: Raw = looking.merged(
+                    job.model, job.task.raw(job.task.outputs(job.model, first), first), others
+                )
                 found |= dict(
                     zip(
                         first.ids,

@@ -8,6 +8,7 @@ from torch.nn.functional import max_pool2d
 from torchvision.tv_tensors import BoundingBoxes, Mask
 
 from cvflow.config import Image
+from cvflow.effects import IMAGES_ALONE, effects_of
 from cvflow.loading.transforms import compose
 from cvflow.ops.labels import VOID
 from cvflow.registry import Component, build, get, names
@@ -22,7 +23,7 @@ MOVING = {
     "rotate": {"degrees": 90},
     "zoom": {"scale": [0.5, 2.0]},
 }
-ALONE = {name for name in names("transform") if getattr(get("transform", name), "images_alone", False)}
+ALONE = {name for name in names("transform") if IMAGES_ALONE in effects_of(get("transform", name))}
 
 
 def transform(name, **options):
@@ -104,12 +105,6 @@ def test_what_moves_no_pixel_moves_no_annotation(name):
     torch.manual_seed(1)
     after = transform(name)(sample)
     assert all(after.target[key] is sample.target[key] for key in sample.target)
-
-
-def test_training_samples_have_no_truth():
-    sample = painted(4, 4, 10, 10)
-    assert compose(Image(size=SIZE), [], told=False)(sample).truth == {}
-    assert compose(Image(size=SIZE), [])(sample).truth is sample.truth
 
 
 def test_a_mirrored_pair_changes_its_names():

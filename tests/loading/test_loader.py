@@ -7,7 +7,7 @@ from cvflow.annotations.image import decode, encode_png
 from cvflow.config import Image
 from cvflow.dataset.shards import ShardReader, ShardWriter
 from cvflow.errors import RequestError
-from cvflow.loading.loader import eval_batches, seed_of, train_batches
+from cvflow.loading.loader import consecutive, eval_batches, items_of, seed_of, train_batches
 from cvflow.loading.transforms import compose
 from cvflow.registry import Component, build
 from cvflow.types import Batch, Sample, Schema
@@ -17,7 +17,12 @@ IMAGE = Image(size=(16, 16))
 
 
 class Numbers:
-    """A task of the two methods that loading needs."""
+    """A task of what loading needs."""
+
+    schema = Schema(("image",), {"label": "int32"})
+
+    def count(self, rows):
+        return None
 
     def samples(self, row):
         yield Sample(
@@ -33,13 +38,16 @@ class Numbers:
         )
 
 
-class Twice(Numbers):
-    """Two samples a row."""
+class Several(Numbers):
+    """As many samples as the remainder of the label by 3."""
+
+    def count(self, rows):
+        return [label % 3 for label in rows.column("label")]
 
     def samples(self, row):
-        for sample in super().samples(row):
-            yield sample
-            yield Sample(sample.id + "b", sample.images, sample.target)
+        (sample,) = super().samples(row)
+        for number in range(row["label"] % 3):
+            yield Sample(f"{sample.id}.{number}", sample.images, sample.target)
 
 
 @pytest.fixture
@@ -60,11 +68,12 @@ def augment():
 
 
 ORDER = torch.randperm(COUNT, generator=torch.Generator().manual_seed(7)).tolist()
+ITEMS = items_of(ORDER, None)
 
 
 def load(reader, augment, rank=0, world=1, epoch=3, seed=5, size=8, workers=0, **more):
     return list(
-        train_batches(Numbers(), reader, augment, ORDER, size, rank, world, epoch, seed, workers, **more)
+        train_batches(Numbers(), reader, augment, ITEMS, size, rank, world, epoch, seed, workers, **more)
     )
 
 
@@ -133,7 +142,11 @@ def test_loading_leaves_the_generator_alone(reader, augment):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_evaluation_batches_do_not_depend_on_the_world(reader, workers):
     def evaluate(rank, world):
-        return [b.ids for b in eval_batches(Numbers(), reader, compose(IMAGE, []), 4, rank, world, workers)]
+        batches = eval_batches(Numbers(), reader, compose(IMAGE, []), 4, rank, world, workers)
+        assert all(b.owners == list(range(len(b.rows))) for b in batches)
+        return [
+            b.batch.ids for b in eval_batches(Numbers(), reader, compose(IMAGE, []), 4, rank, world, workers)
+        ]
 
     alone = evaluate(0, 1)
     assert [id for ids in alone for id in ids] == [f"r{i}" for i in range(COUNT)]
@@ -145,10 +158,42 @@ def test_more_ranks_than_batches(reader):
     assert list(eval_batches(Numbers(), reader, compose(IMAGE, []), 100, 1, 2)) == []
 
 
-def test_rows_of_several_samples_are_flattened(reader, augment):
-    (batch,) = train_batches(Twice(), reader, augment, [3, 1], 2, 0, 1, 0, 0)
-    assert batch.ids == ["r3", "r3b", "r1", "r1b"]
-    assert not torch.equal(batch.images["image"][0], batch.images["image"][1])  # each its own augmentation
+def test_training_batches_count_samples(reader, augment):
+    task = Several()
+    items = items_of([5, 3, 4, 2], task.count(reader))
+    assert items == [(5, 0), (5, 1), (4, 0), (2, 0), (2, 1)]
+    one, two = train_batches(task, reader, augment, items, 2, 0, 1, 0, 0)
+    assert [one.ids, two.ids] == [["r5.0", "r5.1"], ["r4.0", "r2.0"]], "a last short batch is dropped"
+    assert not torch.equal(one.images["image"][0], one.images["image"][1])  # each its own augmentation
+    (left,) = train_batches(task, reader, augment, items[:2], 2, 0, 2, 0, 0)
+    (right,) = train_batches(task, reader, augment, items[:2], 2, 1, 2, 0, 0)
+    assert [left.ids, right.ids] == [["r5.0"], ["r5.1"]], "a row's samples may be on different ranks"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_evaluation_batches_count_samples_and_lose_no_row(reader, workers):
+    def evaluate(rank, world, size=4):
+        batches = eval_batches(Several(), reader, compose(IMAGE, []), size, rank, world, workers)
+        return [([row["id"] for row in b.rows], b.owners, b.batch and b.batch.ids) for b in batches]
+
+    alone = evaluate(0, 1)
+    assert [id for ids, _, _ in alone for id in ids] == [f"r{i}" for i in range(COUNT)]
+    assert all(len(owners) <= 4 for _, owners, _ in alone)
+    assert alone[0] == (["r0", "r1", "r2", "r3"], [1, 2, 2], ["r1.0", "r2.0", "r2.1"])
+    assert evaluate(1, 2) == alone[1::2]
+    assert evaluate(0, 1, size=1)[0] == (["r0"], [], None), "a row without samples is a batch without any"
+    assert all(
+        "image" not in row
+        for b in eval_batches(Several(), reader, compose(IMAGE, []), 4, 0, 1)
+        for row in b.rows
+    )
+
+
+def test_rows_in_batches_of_samples():
+    assert consecutive(5, None, 2) == [range(2), range(2, 4), range(4, 5)]
+    assert consecutive(5, [0, 1, 5, 0, 1], 2) == [range(2), range(2, 3), range(3, 5)]
+    assert consecutive(4, [0, 0, 0, 0], 3) == [range(3), range(3, 4)]
+    assert consecutive(0, [], 3) == []
 
 
 def test_seeds_are_stable_and_distinct():

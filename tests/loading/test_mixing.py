@@ -14,7 +14,7 @@ from torch import Tensor
 from cvflow.annotations.image import decode, encode_png
 from cvflow.config import Image
 from cvflow.dataset.shards import ShardReader, ShardWriter
-from cvflow.loading.loader import train_batches
+from cvflow.loading.loader import items_of, train_batches
 from cvflow.loading.transforms import compose
 from cvflow.registry import Component, build
 from cvflow.tasks.classification import Classification
@@ -84,7 +84,10 @@ def test_shares_follow_alpha_and_p(name: str) -> None:
 
 
 class Pairs(Classification):
-    """Odd rows give two samples, every fifth none."""
+    """Odd rows give two samples, every fifth none (or one, if it is odd)."""
+
+    def count(self, rows: Any) -> list[int]:
+        return [(0 if label % 5 == 0 else 1) + label % 2 for label in rows.column("label")]
 
     def samples(self, row: Row) -> Any:
         image = torch.from_numpy(decode(row["image"])).permute(2, 0, 1)
@@ -116,9 +119,10 @@ def load(
 ) -> list[Batch]:
     augment = compose(IMAGE, [build("transform", Component(name="random_crop", padding=2), IMAGE)])
     given = {"mix": mix("cutmix"), **more}
+    made = task or Classification()
     return list(
         train_batches(
-            task or Classification(), reader, augment, ORDER, 8, rank, world, 3, 5, workers, **given
+            made, reader, augment, items_of(ORDER, made.count(reader)), 8, rank, world, 3, 5, workers, **given
         )
     )
 

@@ -11,21 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cvflow.answers.base import BaseAnswer
+from cvflow.answers.classes import ClassAnswer
 from cvflow.errors import CvflowError
 from cvflow.stages.predict import parts
 from cvflow.stages.predict.answer_files import FOLDER, filed, naming, safe
-from cvflow.tasks.base import BaseTask
-from cvflow.tasks.classification import Classification
-from cvflow.types import Prediction, Schema
+from cvflow.types import Prediction
 
 SCHEMA = pa.schema({"row": pa.int64(), "id": pa.string(), "error": pa.string(), "mask": pa.binary()})
 
 
-class Masks(BaseTask):
-    """Its answers' files are their bytes, and their length in words."""
+class Masks(BaseAnswer):
+    """Its files are the bytes of an answer, and their length in words."""
 
-    schema = Schema(("image",), {})
-    answers: Mapping[str, str] = {"mask": "binary"}
+    columns: Mapping[str, str] = {"mask": "binary"}
 
     def files(self, prediction: Prediction) -> Mapping[str, bytes]:
         return {".png": prediction.values["mask"], ".txt": str(len(prediction.values["mask"])).encode()}
@@ -78,7 +77,7 @@ def test_no_two_answers_have_one_file(ids: list[str]) -> None:
 
 
 def test_a_task_without_files_writes_none(tmp_path: Path) -> None:
-    assert len(list(filed(tables("a", "b"), Classification(), lambda: "ab", tmp_path / "none"))) == 2
+    assert len(list(filed(tables("a", "b"), ClassAnswer(), lambda: "ab", tmp_path / "none"))) == 2
     assert not (tmp_path / "none").exists()
 
 

@@ -65,6 +65,6 @@ def test_maps_are_not_kept_and_come_again_from_the_model(project: Path, reposito
     for answer in answers:
         assert mask.decode(answer["mask"]).shape == (40, 40)
         truth = {"mask": mask.decode(found[answer["id"]].truth["mask"])}
-        assert done.task.quality(Prediction(answer["id"], answer), truth) == pytest.approx(
+        assert done.task.answer.quality(Prediction(answer["id"], answer), truth) == pytest.approx(
             answer["quality"], abs=0.02
         )

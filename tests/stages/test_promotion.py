@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cvflow import registry
+from cvflow.answers.base import objective_of
 from cvflow.config import Promote, Recipe
 from cvflow.errors import RequestError
 from cvflow.stages.register.promotion import Standing, decide, promotion_objective
@@ -86,19 +87,20 @@ def asked(task: str, metric: str | None) -> tuple[Recipe, Task, DatasetInfo]:
 @pytest.mark.parametrize("task", registry.names("task"))
 def test_each_figure_of_a_task_is_better_the_way_its_metric_says(task: str) -> None:
     recipe, made, info = asked(task, None)
-    own, figures = made.objective(recipe), made.metric(info).compute()
-    assert promotion_objective(recipe, made, info, figures) == own
-    assert made.metric(info).lower <= figures.keys()
+    made.bind(info)
+    own, figures = objective_of(made.answer), made.answer.metric(info).compute()
+    assert promotion_objective(recipe, made, figures) == own
+    assert [name for name in made.answer.figures if name in figures] == list(made.answer.figures)
     for name in figures:
         expected = Objective(name, "min" if name in LOWER else "max")
-        assert promotion_objective(*asked(task, name), figures) == expected
+        assert promotion_objective(*asked(task, name)[:2], figures) == expected
         assert name != own.metric or own == expected
     loss = {"box_loss": 1.0}
-    assert promotion_objective(*asked(task, "box_loss"), figures | loss) == ("box_loss", "min")
+    assert promotion_objective(*asked(task, "box_loss")[:2], figures | loss) == ("box_loss", "min")
 
 
 def test_a_worse_error_is_no_champion() -> None:
-    objective = promotion_objective(*asked("stereo", "bad3"), {"epe": 1.0, "bad3": 0.2})
+    objective = promotion_objective(*asked("stereo", "bad3")[:2], {"epe": 1.0, "bad3": 0.2})
     assert not decide(Promote(threshold=0.1), objective, {"bad3": 0.2}, None).promoted
     assert not decide(Promote(), objective, {"bad3": 0.2}, Standing(0.1)).promoted
     assert decide(Promote(threshold=0.3), objective, {"bad3": 0.2}, Standing(0.25)).promoted
@@ -108,4 +110,4 @@ def test_a_figure_that_is_not_measured_is_refused() -> None:
     with pytest.raises(
         RequestError, match="register.promote.metric: got 'bad33', expected .* Did you mean 'bad3'"
     ):
-        promotion_objective(*asked("stereo", "bad33"), {"epe": 1.0, "bad3": 0.2})
+        promotion_objective(*asked("stereo", "bad33")[:2], {"epe": 1.0, "bad3": 0.2})

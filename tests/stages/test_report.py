@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,14 @@ import torch
 
 from cvflow.dataset import findings
 from cvflow.draw import Gallery, Shares, Strips
-from cvflow.loading.loader import train_batches
+from cvflow.loading.loader import items_of, train_batches
 from cvflow.project.graph import Run
 from cvflow.project.pipeline import run_stage
 from cvflow.registry import Component, build
-from cvflow.stages.prepare import data_page
 from cvflow.stages.report import plots, report, sections
 from cvflow.stages.report.finished_run import Finished
 from cvflow.stages.report.images import Epoch, augmented, variants
 from cvflow.stages.report.training import time_split
-from cvflow.tasks.classification import Classification
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
@@ -83,7 +82,7 @@ def test_the_augmented_images_are_those_that_training_saw(done: Finished) -> Non
     index, transform = 2, done.task.transforms(recipe, "train")
     seen = variants(done, [Epoch(done, number, recipe) for number in (0, 1)], index)
     for epoch in (0, 1):
-        order = [5, index, 0, 1]
+        order = items_of([5, index, 0, 1], None)
         (batch,) = train_batches(done.task, rows, transform, order, 4, 0, 1, epoch, recipe.seed)
         assert torch.equal(batch.images["image"][1], torch.from_numpy(seen[1 + epoch]).permute(2, 0, 1))
     assert not np.array_equal(seen[1], seen[2])
@@ -97,15 +96,15 @@ def test_images_that_are_mixed_are_shown_as_they_were(done: Finished, name: str)
     chosen = Component(name=name, alpha=1.0, p=0.7)
     mixed = trained_by(done, augment=(), mix=chosen, batch_size=3)
     rows, recipe, task = mixed.dataset.split("train"), mixed.recipe, mixed.task
-    order = task.sampler(recipe, mixed.dataset.info).order(rows, recipe.seed, 1)
+    order = items_of(task.sampler(recipe, mixed.dataset.info).order(rows, recipe.seed, 1), None)
     transform = task.transforms(recipe, "train")
     batches = list(
         train_batches(task, rows, transform, order, 3, 0, 1, 1, recipe.seed, mix=build("mix", chosen))
     )
     seen = torch.cat([batch.images["image"] for batch in batches])
     shown = Epoch(mixed, 1, recipe)
-    assert shown.taken == set(order[: len(seen)])
-    assert torch.equal(torch.cat([shown[index].images["image"] for index in order[: len(seen)]]), seen)
+    assert shown.taken == {row for row, _ in order[: len(seen)]}
+    assert torch.equal(torch.cat([shown[row].images["image"] for row, _ in order[: len(seen)]]), seen)
     assert any(batch.mixed is not None for batch in batches)
     (strips,) = augmented(mixed)
     assert len(strips.columns) == 7
@@ -136,26 +135,11 @@ def test_the_worst_answers_come_first_with_their_own_images(done: Finished) -> N
     assert worst.items[0].caption.startswith(f"{truth}, answered ")
 
 
-class Twice(Classification):
-    """Two samples a row, with ids of their own."""
-
-    def samples(self, row):  # type: ignore[no-untyped-def]
-        for sample in super().samples(row):
-            yield replace(sample, id=f"{sample.id}#0")
-            yield replace(sample, id=f"{sample.id}#1")
-
-
-def test_samples_are_found_by_their_own_ids(done: Finished) -> None:
-    other = Finished(done.run)
-    task = Twice()
-    task.bind(done.dataset.info)
-    vars(other)["task"] = task
+def test_rows_are_found_by_their_ids(done: Finished) -> None:
     ids = done.dataset.split("test").column("id")
-    found = other.find([f"{ids[3]}#1", f"{ids[5]}#0"])
-    assert {name: shown.row["id"] for name, shown in found.items()} == {
-        f"{ids[3]}#1": ids[3],
-        f"{ids[5]}#0": ids[5],
-    }
+    found = done.find([ids[3], ids[5]])
+    assert {name: shown.row["id"] for name, shown in found.items()} == {ids[3]: ids[3], ids[5]: ids[5]}
+    assert found[ids[3]].truth.keys() == {"label", "weight"}
 
 
 def test_mlflow_has_the_report_once_and_the_latest(done: Finished, tmp_path: Path) -> None:
@@ -194,7 +178,7 @@ def test_what_is_said_of_the_data_and_how_is_not_in_the_data_s_digest(
     monkeypatch.chdir(tmp_path)
     page, said = (Path("runs/good", name).read_text() for name in ("data.html", "validation.json"))
     digest = Finished(Run("good")).dataset.digest
-    monkeypatch.setattr(data_page, "SIDE", 40)
+    monkeypatch.setattr(sys.modules["cvflow.stages.prepare.data_page"], "SIDE", 40)
     monkeypatch.setattr(findings, "TINY", 1)
     run_stage("prepare", "good")
     assert Path("runs/good/data.html").read_text() != page

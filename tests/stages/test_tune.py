@@ -24,10 +24,16 @@ from cvflow.recipe.layers import load
 from cvflow.stages.prepare import prepare
 from cvflow.stages.resolve import resolve
 from cvflow.stages.tune import check_found
-from cvflow.stages.tune.check import algorithm_of, builds, check_models, check_search, search_objective
+from cvflow.stages.tune.check import (
+    ANY_DATA,
+    algorithm_of,
+    builds,
+    check_models,
+    check_search,
+    search_objective,
+)
 from cvflow.stages.tune.result import read_results, write_results
 from cvflow.stages.tune.trial_recipe import WithoutTest, trial_recipe, with_params
-from cvflow.tasks.base import ANY_DATA
 from cvflow.verbs.search import drawn
 
 SPACE = {

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cvflow.annotations.image import encode_png
+from cvflow.answers.base import objective_of
 from cvflow.config import Compute, Recipe, SplitRule
 from cvflow.dataset.prepare import prepare
 from cvflow.dataset.prepared import PreparedDataset
@@ -24,6 +25,7 @@ from cvflow.runtime.console import Console
 from cvflow.runtime.local import LocalSession
 from cvflow.tasks.classification import Classification
 from cvflow.types import Batch, DatasetInfo, Objective, Prediction
+from tests.fixtures.tasks import losses_of, raw_of
 
 CLASSES = ("ant", "bee", "cat", "dog")
 
@@ -62,7 +64,7 @@ def batch() -> Batch:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_is_torch_s_cross_entropy_as_sum_and_count(batch: Batch, smoothing: float) -> None:
     task, model = bound(Classification(label_smoothing=smoothing)), Linear()
-    losses = task.losses(model, batch)
+    losses = losses_of(task, model, batch)
     assert list(losses) == ["loss"]
     mean = nn.CrossEntropyLoss(label_smoothing=smoothing)(
         model(batch.images["image"]), batch.targets["label"].long()
@@ -75,7 +77,7 @@ def test_the_loss_is_torch_s_cross_entropy_as_sum_and_count(batch: Batch, smooth
 def test_smoothing_by_hand(batch: Batch) -> None:
     """0.9 on the true class and 0.1 spread over all."""
     model = Linear()
-    smoothed = bound(Classification(label_smoothing=0.1)).losses(model, batch)["loss"].sum
+    smoothed = losses_of(bound(Classification(label_smoothing=0.1)), model, batch)["loss"].sum
     wanted = 0.9 * F.one_hot(batch.targets["label"].long(), len(CLASSES)) + 0.1 / len(CLASSES)
     assert smoothed.item() == pytest.approx(
         -(wanted * model(batch.images["image"]).log_softmax(1)).sum().item(), rel=1e-6
@@ -95,7 +97,7 @@ def test_weights_of_rows_and_classes_weigh_sum_and_count(batch: Batch) -> None:
     task = weighted({"bee": 2.0, "dog": 0.0})
     each = F.cross_entropy(model(batch.images["image"]), batch.targets["label"].long(), reduction="none")
     weights = own * torch.tensor([1, 2, 1, 0, 0, 2])  # labels 0 1 2 3 3 1
-    loss = task.losses(model, batch)["loss"]
+    loss = losses_of(task, model, batch)["loss"]
     torch.testing.assert_close(loss.sum, (weights * each).sum())
     assert loss.count.item() == weights.sum().item() == 8
     torch.testing.assert_close(task.weights(batch), weights)
@@ -111,7 +113,7 @@ def test_balanced_classes_weigh_alike_and_one_in_the_mean(batch: Batch) -> None:
 
 def test_balanced_is_torch_s_weighted_cross_entropy(batch: Batch) -> None:
     task, model = weighted("balanced"), Linear()
-    loss = task.losses(model, batch)["loss"]
+    loss = losses_of(task, model, batch)["loss"]
     theirs = nn.CrossEntropyLoss(weight=task.weight_C)(
         model(batch.images["image"]), batch.targets["label"].long()
     )
@@ -136,7 +138,7 @@ def test_classes_named_by_numbers_and_negative_weights() -> None:
 
 def test_decode_names_the_likeliest_class(task: Classification, batch: Batch) -> None:
     model = Linear()
-    answers = task.decode(task.forward(model, batch), batch)
+    answers = task.decode(task.raw(task.outputs(model, batch), batch), batch)
     expected = model(batch.images["image"]).softmax(1)
     assert [a.id for a in answers] == batch.ids
     assert [a.values["class"] for a in answers] == [CLASSES[i] for i in expected.argmax(1)]
@@ -147,7 +149,7 @@ def test_decode_names_the_likeliest_class(task: Classification, batch: Batch) ->
 
 
 def test_half_precision_logits_give_probabilities_that_sum_to_one(task: Classification, batch: Batch) -> None:
-    raw = task.forward(nn.Sequential(Linear(), Halved()), batch)
+    raw = raw_of(task, nn.Sequential(Linear(), Halved()), batch)
     assert raw["probabilities"].dtype == torch.float32
     assert raw["probabilities"].sum(1).tolist() == pytest.approx([1] * 6, abs=1e-6)
 
@@ -171,13 +173,13 @@ def test_rows_become_samples_with_and_without_a_label(task: Classification) -> N
 
 def test_quality_is_the_probability_of_the_truth(task: Classification) -> None:
     answer = Prediction("a", {"class": "bee", "probabilities": [0.1, 0.6, 0.25, 0.05]})
-    assert task.quality(answer, {"label": 2}) == 0.25
-    assert task.quality(answer, {"label": 1}) == 0.6
+    assert task.answer.quality(answer, {"label": 2}) == 0.25
+    assert task.answer.quality(answer, {"label": 1}) == 0.6
 
 
 def test_captions(task: Classification) -> None:
-    assert task.caption({"class": "bee", "probabilities": [0.1, 0.636, 0.25, 0.014]}) == "bee 64%"
-    assert task.caption({"label": 3}) == "dog"
+    assert task.answer.caption({"class": "bee", "probabilities": [0.1, 0.636, 0.25, 0.014]}) == "bee 64%"
+    assert task.answer.caption({"label": 3}) == "dog"
 
 
 def test_views_are_averaged(task: Classification) -> None:
@@ -255,7 +257,7 @@ def test_predictions_are_kept_only_when_asked_for(job: Job) -> None:
 
 
 def test_the_objective_is_accuracy(job: Job, task: Classification) -> None:
-    assert task.objective(job.recipe) == Objective("accuracy", "max")
+    assert objective_of(task.answer) == Objective("accuracy", "max")
 
 
 def test_measuring_runs_the_network_once_and_says_what_the_two_would(
@@ -263,7 +265,8 @@ def test_measuring_runs_the_network_once_and_says_what_the_two_would(
 ) -> None:
     model, runs = Linear(), []
     model.register_forward_hook(lambda *_: runs.append(1))
-    losses, raw = task.measure(model, batch)
+    outputs = task.outputs(model, batch)
+    losses, raw = task.losses(outputs, batch), task.raw(outputs, batch)
     assert len(runs) == 1
-    assert losses["loss"].sum == task.losses(model, batch)["loss"].sum
-    assert torch.equal(raw["probabilities"], task.forward(model, batch)["probabilities"])
+    assert losses["loss"].sum == losses_of(task, model, batch)["loss"].sum
+    assert torch.equal(raw["probabilities"], task.raw(task.outputs(model, batch), batch)["probabilities"])

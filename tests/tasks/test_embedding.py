@@ -28,6 +28,7 @@ from cvflow.runtime.console import Console
 from cvflow.runtime.local import LocalSession
 from cvflow.tasks.embedding import Embedding
 from cvflow.types import Batch, Prediction
+from tests.fixtures.tasks import losses_of
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_the_embedding_is_a_unit_vector_of_dim_numbers(numbers: PreparedDataset)
     model = task.build(cfg, numbers.info)
     assert [type(layer).__name__ for layer in model.head] == ["Linear", "ReLU", "Linear"]
     batch = first_batch(task, numbers, cfg)
-    answers = task.decode(task.forward(model, batch), batch)
+    answers = task.decode(task.raw(task.outputs(model, batch), batch), batch)
     vectors = np.array([answer.values["embedding"] for answer in answers])
     assert vectors.shape == (12, 7)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(12), abs=1e-5)
@@ -109,7 +110,10 @@ def test_training_and_measuring_count_the_same_losses(numbers: PreparedDataset) 
         torch.manual_seed(0)
         model = task.build(cfg, numbers.info)
         batch = first_batch(task, numbers, cfg)
-        trained, (measured, raw) = task.losses(model, batch), task.measure(model, batch)
+        trained = losses_of(task, model, batch)
+        model.eval()
+        outputs = task.outputs(model.train(), batch)
+        measured, raw = task.losses(outputs, batch), task.raw(outputs, batch)
         assert raw["embedding"].shape == (12, 64)
         assert {n: (v.sum.item(), v.count.item()) for n, v in trained.items()} == {
             n: (v.sum.item(), v.count.item()) for n, v in measured.items()
@@ -139,18 +143,18 @@ def test_a_short_training_tells_unseen_numbers_apart(
 def test_captions(numbers: PreparedDataset) -> None:
     task = Embedding()
     task.bind(numbers.info)
-    assert task.caption({"identity": 1}) == numbers.info.classes[1]
-    assert task.caption(Prediction("a", {"embedding": [0.0] * 4}).values) == "4 numbers"
+    assert task.answer.caption({"identity": 1}) == numbers.info.classes[1]
+    assert task.answer.caption(Prediction("a", {"embedding": [0.0] * 4}).values) == "4 numbers"
 
 
 def test_the_guess_finds_neighbours_by_chance(numbers: PreparedDataset) -> None:
     task, rows = build("task", Component(name="embedding")), numbers.split("test")
     task.bind(numbers.info)
-    answer, metric = task.guess([]), task.metric(numbers.info)
-    samples = [next(iter(task.samples(rows[i]))) for i in range(len(rows))]
+    answer, metric = task.answer.guess([]), task.answer.metric(numbers.info)
+    samples = [rows[i] for i in range(len(rows))]
     assert answer(samples[0]) == answer(samples[0]) != answer(samples[1])
-    targets = [{"identity": int(sample.target["identity"])} for sample in samples]
-    metric.update([Prediction(sample.id, answer(sample)) for sample in samples], targets)
+    targets = [{"identity": row["identity"]} for row in samples]
+    metric.update([Prediction(row["id"], answer(row)) for row in samples], targets)
     each = Counter(target["identity"] for target in targets)
     chance = sum(n * (n - 1) for n in each.values()) / (len(samples) * (len(samples) - 1))
     assert metric.compute()["recall_at_1"] == pytest.approx(chance, abs=4 * (chance / len(samples)) ** 0.5)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from cvflow.annotations.image import encode_png
 from cvflow.config import Recipe
-from cvflow.engine.evaluate import target_rows
 from cvflow.engine.views import View
 from cvflow.errors import RequestError
 from cvflow.tasks.localization import Localization, whole
 from cvflow.types import Batch, DatasetInfo, Prediction, Row
+from tests.fixtures.tasks import losses_of, raw_of, truths_of
 
 INFO = DatasetInfo("localization", ("ant", "bee"), {"train": 3}, (0.5,) * 3, (0.25,) * 3, "")
 
@@ -77,26 +77,29 @@ def batch_of(resize: str = "stretch") -> Batch:
 @pytest.mark.parametrize("resize", ["stretch", "pad"])
 def test_boxes_lie_in_the_original_s_pixels(resize: str) -> None:
     made, batch = task(), batch_of(resize)
-    answers = made.decode(made.forward(Seer(), batch), batch)
+    answers = made.decode(raw_of(made, Seer(), batch), batch)
     for answer, given in zip(answers, ROWS, strict=True):
         np.testing.assert_allclose(answer.values["box"], given["box"], atol=1.5)
-    metric = made.metric(INFO)
-    metric.update(answers, target_rows(batch))
+    metric = made.answer.metric(INFO)
+    metric.update(answers, truths_of(made, ROWS))
     found = metric.compute()
     assert found["box_accuracy"] == 1
     assert found["accuracy"] == found["class_accuracy"]
-    assert [made.quality(a, t) > 0.8 for a, t in zip(answers, target_rows(batch), strict=True)] == [True] * 3
+    assert [made.answer.quality(a, t) > 0.8 for a, t in zip(answers, truths_of(made, ROWS), strict=True)] == [
+        True
+    ] * 3
 
 
 def test_the_loss_is_joint_and_in_fractions_of_what_the_model_sees() -> None:
     batch = batch_of()
-    losses, raw = task(box_weight=3.0).measure(Seer(), batch)
+    heavy = task(box_weight=3.0)
+    losses, raw = losses_of(heavy, Seer(), batch), raw_of(heavy, Seer(), batch)
     assert list(losses) == ["class_loss", "box_loss"]
     assert losses["class_loss"].count == losses["box_loss"].count == 3
     assert 0 <= losses["box_loss"].sum < 0.3
-    once = task().losses(Seer(), batch)["box_loss"].sum
+    once = losses_of(task(), Seer(), batch)["box_loss"].sum
     torch.testing.assert_close(losses["box_loss"].sum, 3 * once)
-    assert torch.equal(raw["boxes"], task().forward(Seer(), batch)["boxes"])
+    assert torch.equal(raw["boxes"], raw_of(task(), Seer(), batch)["boxes"])
 
 
 def test_a_mirrored_view_and_a_crop_are_put_back() -> None:
@@ -122,14 +125,12 @@ def test_right_is_class_and_box() -> None:
     answers = [
         Prediction("a", {"class": name, "probabilities": [0.4, 0.6], "box": box}) for name, box in said
     ]
-    assert [made.right(answer, truth) for answer in answers] == [True, False, False]
-    assert made.caption(answers[0].values) == "bee 60%"
+    assert [made.answer.right(answer, truth) for answer in answers] == [True, False, False]
+    assert made.answer.caption(answers[0].values) == "bee 60%"
 
 
 def test_the_answer_that_looks_at_no_image() -> None:
-    answer = task().guess(ROWS)
-    (sample,) = task().samples(ROWS[1])
-    said = answer(sample)
+    said = task().answer.guess(ROWS)(ROWS[1])
     assert said["class"] == "ant"
     assert said["probabilities"] == [2 / 3, 1 / 3]
     left = np.mean([8 / 64, 30 / 96, 4 / 20])
@@ -137,7 +138,7 @@ def test_the_answer_that_looks_at_no_image() -> None:
 
 
 def test_boxes_are_drawn_with_their_names() -> None:
-    drawn = task().draw(np.zeros((64, 64, 1), np.uint8), ROWS[0])
+    drawn = task().answer.draw(np.zeros((64, 64, 1), np.uint8), ROWS[0])
     assert drawn.shape == (64, 64, 3)
     assert drawn[15, 8].tolist() == drawn[15, 39].tolist() == [255, 64, 48]
     assert drawn[60, 60].max() == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,11 @@ from cvflow.engine.views import View, make_views
 from cvflow.errors import RequestError
 from cvflow.formats.built_in.layered_scenes import LayeredScenes
 from cvflow.ops.placement import Placement
+from cvflow.recipe.refusals import view_faults
 from cvflow.registry import Component, build
 from cvflow.tasks.base import Task
-from cvflow.types import DatasetInfo, Prediction, Sample
+from cvflow.types import DatasetInfo, Prediction, Row, Sample
+from tests.fixtures.tasks import losses_of, raw_of, truths_of
 
 TASKS = {"stereo": ("cost_volume_stereo", "disparity"), "flow": ("correlation_flow", "flow")}
 SMALL = {
@@ -64,13 +66,14 @@ def batch_of(task: str, samples: list[Sample], **more: Any) -> Any:
 @pytest.mark.parametrize("resize", ["stretch", "pad", "crop"])
 def test_a_right_map_comes_back_as_the_truth(task: str, resize: str) -> None:
     """The transformed truth, taken for the network's answer, has a small error at the original size."""
+    truths = truths_of(made(task), rows(task, size=(48, 96)))
     samples = [sample for row in rows(task, size=(48, 96)) for sample in made(task).samples(row)]
     batch = batch_of(task, samples, image={"size": (64, 80), "resize": resize})
     column = TASKS[task][1]
     assert set(batch.targets) == {column}
     answers = made(task).decode({column: batch.targets[column].nan_to_num(0)}, batch)
-    for answer, sample in zip(answers, samples, strict=True):
-        found, truth = KINDS[column].decode(answer.values[column]), sample.truth[column]
+    for answer, expected in zip(answers, truths, strict=True):
+        found, truth = KINDS[column].decode(answer.values[column]), expected[column]
         assert found.shape == truth.shape
         seen = slice(18, 78) if resize == "crop" else slice(None)  # 48 x 60 of 48 x 96
         gap = np.abs(found - truth)[:, seen]
@@ -107,9 +110,9 @@ def seen(true: Tensor, view: View) -> Tensor:
 
 
 def test_a_mirrored_stereo_view_is_refused() -> None:
-    views = make_views([Component(name="horizontal_flip")], recipe("stereo").image)
-    with pytest.raises(RequestError, match="Leave horizontal_flip out"):
-        made("stereo").merge([{"disparity": torch.zeros(1, 1, *SIZE)}] * 2, views)
+    (fault,) = view_faults(made("stereo"), [Component(name="horizontal_flip")], "--view")
+    assert fault.fix == "Leave horizontal_flip out."
+    assert view_faults(made("flow"), [Component(name="horizontal_flip")], "--view") == []
 
 
 def test_images_of_different_sizes_are_a_fault() -> None:
@@ -128,16 +131,16 @@ def test_a_row_without_a_map_is_answered(task: str) -> None:
     batch = batch_of(task, list(made(task).samples(row)))
     net = made(task).build(recipe(task), info(task)).eval()
     with torch.no_grad():
-        (answer,) = made(task).decode(made(task).forward(net, batch), batch)
+        (answer,) = made(task).decode(raw_of(made(task), net, batch), batch)
     assert KINDS[column].decode(answer.values[column]).shape[:2] == SIZE
 
 
 def test_files_are_the_fields() -> None:
     disparity, flow = np.linspace(1, 60, 12, dtype=np.float32).reshape(3, 4), np.ones((3, 4, 2), np.float32)
-    files = made("stereo").files(Prediction("a", {"disparity": KINDS["disparity"].encode(disparity)}))
+    files = made("stereo").answer.files(Prediction("a", {"disparity": KINDS["disparity"].encode(disparity)}))
     assert np.array_equal(pfm.read(files[".pfm"]), disparity)
     assert np.abs(kitti.read_disparity(files[".png"]) - disparity).max() <= 1 / 512
-    files = made("flow").files(Prediction("a", {"flow": KINDS["flow"].encode(flow)}))
+    files = made("flow").answer.files(Prediction("a", {"flow": KINDS["flow"].encode(flow)}))
     assert np.array_equal(flo.read(files[".flo"]), flow)
     assert np.array_equal(kitti.read_flow(files[".png"]), flow)
 
@@ -147,11 +150,12 @@ def test_a_rows_map_and_an_answer_are_drawn_and_put_in_words(task: str) -> None:
     (row, *_), column = rows(task), TASKS[task][1]
     (sample,) = made(task).samples(row)
     image = sample.images[made(task).schema.images[0]].permute(1, 2, 0).numpy()
-    assert made(task).draw(image, row).shape == (2 * SIZE[0], SIZE[1], 3)
-    assert made(task).caption(row).startswith(column)
-    assert made(task).caption(sample.truth) == made(task).caption(row)
-    answer = Prediction(row["id"], {column: KINDS[column].encode(sample.truth[column] + 1)})
-    assert made(task).quality(answer, sample.truth) == pytest.approx(
+    assert made(task).answer.draw(image, row).shape == (2 * SIZE[0], SIZE[1], 3)
+    assert made(task).answer.caption(row).startswith(column)
+    (truth,) = truths_of(made(task), [row])
+    assert made(task).answer.caption(truth) == made(task).answer.caption(row)
+    answer = Prediction(row["id"], {column: KINDS[column].encode(truth[column] + 1)})
+    assert made(task).answer.quality(answer, truth) == pytest.approx(
         -1 if task == "stereo" else -(2**0.5), abs=1e-5
     )
 
@@ -173,7 +177,7 @@ def test_places_are_not_rounded_in_mixed_precision(task: str) -> None:
     batch = batch_of(task, list(made(task).samples(rows(task)[0])))
     with torch.autocast("cpu", torch.bfloat16):
         answers = net(*batch.images.values())
-        (loss,) = made(task).losses(net, batch).values()
+        (loss,) = losses_of(made(task), net, batch).values()
     assert {answer.dtype for answer in answers} == {torch.float32}
     loss.sum.backward()
 
@@ -182,10 +186,9 @@ def test_places_are_not_rounded_in_mixed_precision(task: str) -> None:
 def test_the_best_constant_answer(task: str) -> None:
     """Its error is that of the medians by NumPy, and near the least of all constants."""
     own, column, train = made(task), TASKS[task][1], rows(task)
-    samples = [sample for row in train for sample in own.samples(row)]
-    answer = own.guess(train)(samples[0])
+    answer = own.answer.guess(train)(train[0])
     constant = KINDS[column].decode(answer[column])
-    truths = np.stack([np.atleast_3d(sample.truth[column]) for sample in samples])
+    truths = np.stack([np.atleast_3d(truth[column]) for truth in truths_of(own, train)])
     assert len(np.unique(constant.reshape(-1, truths.shape[-1]), axis=0)) == 1
     assert np.allclose(
         constant.reshape(-1, truths.shape[-1])[0], np.median(np.median(truths, axis=(1, 2)), axis=0)
@@ -212,23 +215,24 @@ def test_the_network_learns_a_handful_of_pairs(task: str) -> None:
     """Error on what it was trained on well below that of the best constant, or of no motion."""
     torch.manual_seed(0)
     own, column = made(task), TASKS[task][1]
-    batch = batch_of(task, [sample for row in rows(task, count=6) for sample in own.samples(row)])
+    few = rows(task, count=6)
+    batch = batch_of(task, [sample for row in few for sample in own.samples(row)])
     net = own.build(recipe(task), info(task))
     optimizer = torch.optim.AdamW(net.parameters(), lr=4e-3)
     for _ in range(60):
-        (loss,) = own.losses(net, batch).values()
+        (loss,) = losses_of(own, net, batch).values()
         optimizer.zero_grad()
         (loss.sum / loss.count).backward()
         optimizer.step()
     net.train()  # batch statistics: sixty steps do not settle the running ones
     with torch.no_grad():
-        error = measured(own, own.forward(net, batch), batch)
+        error = measured(own, raw_of(own, net, batch), batch, few)
     truth = batch.targets[column]
     trivial = truth.median() if task == "stereo" else torch.tensor(0.0)
-    assert error < 0.45 * measured(own, {column: trivial.expand_as(truth)}, batch)
+    assert error < 0.45 * measured(own, {column: trivial.expand_as(truth)}, batch, few)
 
 
-def measured(task: Task, raw: Mapping[str, Tensor], batch: Any) -> float:
-    metric = task.metric(info("any"))
-    metric.update(task.decode(raw, batch), list(batch.truths))
+def measured(task: Task, raw: Mapping[str, Tensor], batch: Any, rows: Sequence[Row]) -> float:
+    metric = task.answer.metric(info("any"))
+    metric.update(task.decode(raw, batch), truths_of(task, rows))
     return metric.compute()["epe"]

@@ -13,11 +13,11 @@ from torchvision.tv_tensors import Mask
 from cvflow.annotations import mask
 from cvflow.annotations.image import encode_png
 from cvflow.config import Recipe
-from cvflow.engine.evaluate import target_rows
 from cvflow.engine.views import View
 from cvflow.errors import RequestError
 from cvflow.tasks.segmentation import Segmentation
 from cvflow.types import Batch, DatasetInfo, Prediction, Row
+from tests.fixtures.tasks import losses_of, raw_of, truths_of
 
 CLASSES = ("ground", "cat", "dog")
 PIXELS = {"train": {"ground": 800, "cat": 150, "dog": 50}}
@@ -73,33 +73,39 @@ def batch_of(
 def test_rows_become_samples_with_and_without_a_mask() -> None:
     (sample,) = task().samples(row(8, 12))
     assert isinstance(sample.target["mask"], Mask)
-    assert np.array_equal(sample.truth["mask"], mask.decode(row(8, 12)["mask"]))
+    assert np.array_equal(sample.target["mask"].numpy(), mask.decode(row(8, 12)["mask"]))
     (bare,) = task().samples({k: v for k, v in row(8, 12).items() if k != "mask"})
-    assert bare.target == bare.truth == {}
+    assert bare.target == {}
 
 
 @pytest.mark.parametrize("resize", ["stretch", "pad", "crop"])
 def test_answers_lie_in_the_original_s_pixels(resize: str) -> None:
     """A model that knows the answer gets nearly every pixel right, at the size of each image; of a crop, only what it saw."""
     made = task()
-    batch = batch_of(made, [row(64, 96), row(40, 40, "b"), row(16, 24, "c")], resize)
+    rows = [row(64, 96), row(40, 40, "b"), row(16, 24, "c")]
+    batch = batch_of(made, rows, resize)
     assert batch.targets["mask"].shape == (3, 32, 32)
-    answers = made.decode(made.forward(Seer(), batch), batch)
-    metric = made.metric(INFO)
-    metric.update(answers, target_rows(batch))
+    answers = made.decode(raw_of(made, Seer(), batch), batch)
+    metric = made.answer.metric(INFO)
+    metric.update(answers, truths_of(made, rows))
     assert [mask.decode(answer.values["mask"]).shape for answer in answers] == [(64, 96), (40, 40), (16, 24)]
     assert metric.compute()["miou"] > 0.85
-    assert [made.quality(a, t) > 0.8 for a, t in zip(answers, target_rows(batch), strict=True)] == [True] * 3
+    assert [made.answer.quality(a, t) > 0.8 for a, t in zip(answers, truths_of(made, rows), strict=True)] == [
+        True
+    ] * 3
 
 
 def test_measuring_is_losses_and_forward_in_one() -> None:
     made, batch = task(dice=2.0), batch_of(task(), [row(32, 32)])
-    losses, raw = made.measure(Seer(), batch)
+    outputs = made.outputs(Seer(), batch)
+    losses, raw = made.losses(outputs, batch), made.raw(outputs, batch)
     assert list(losses) == ["loss", "aux_loss", "dice_loss"]
-    assert {k: v.sum for k, v in losses.items()} == {k: v.sum for k, v in made.losses(Seer(), batch).items()}
+    assert {k: v.sum for k, v in losses.items()} == {
+        k: v.sum for k, v in losses_of(made, Seer(), batch).items()
+    }
     assert losses["aux_loss"].sum.item() == pytest.approx(0.5 * (32 * 32 - 3) * np.log(3), rel=1e-5)
     assert losses["dice_loss"].count == 3
-    assert torch.equal(raw["probabilities"], made.forward(Seer(), batch)["probabilities"])
+    assert torch.equal(raw["probabilities"], raw_of(made, Seer(), batch)["probabilities"])
 
 
 def test_class_weights() -> None:
@@ -115,7 +121,7 @@ def test_class_weights() -> None:
 
 def test_views_are_averaged_where_they_belong() -> None:
     made, batch = task(), batch_of(task(), [row(32, 32)])
-    plain = made.forward(Seer(), batch)
+    plain = raw_of(made, Seer(), batch)
     mirrored = {"probabilities": plain["probabilities"].flip(-1)}
     merged = made.merge([plain, mirrored], [View(), View(mirrored=True)])
     torch.testing.assert_close(merged["probabilities"], plain["probabilities"])
@@ -123,24 +129,23 @@ def test_views_are_averaged_where_they_belong() -> None:
 
 def test_the_answer_that_looks_at_no_image() -> None:
     rows = [row(8, 12), row(6, 6, "b")]
-    answer = task().guess(rows)
-    (sample,) = task().samples(rows[0])
-    labels = mask.decode(answer(sample)["mask"])
+    answer = task().answer.guess(rows)
+    labels = mask.decode(answer(rows[0])["mask"])
     assert labels.shape == (8, 12)
     assert labels.max() == 0
 
 
 def test_captions_drawings_and_files() -> None:
     made, given = task(), row(16, 16)
-    assert made.caption(given) == "ground 87%, cat 6%, dog 6%"
+    assert made.answer.caption(given) == "ground 87%, cat 6%, dog 6%"
     pixels = np.full((16, 16, 1), 128, np.uint8)
-    drawn = made.draw(pixels, given)
+    drawn = made.answer.draw(pixels, given)
     assert drawn.shape == (16, 16, 3)
     assert (drawn[1, 0] != 128).any()
     assert drawn[5, 5].tolist() != drawn[9, 5].tolist() != [128, 128, 128]
     prediction = Prediction("a", {"mask": given["mask"]})
-    assert made.files(prediction) == {".png": given["mask"]}
-    assert made.quality(prediction, {"mask": mask.decode(given["mask"])}) == 1
+    assert made.answer.files(prediction) == {".png": given["mask"]}
+    assert made.answer.quality(prediction, {"mask": mask.decode(given["mask"])}) == 1
 
 
 def test_a_classifier_is_refused() -> None:

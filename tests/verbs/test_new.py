@@ -23,8 +23,9 @@ from cvflow.errors import CvflowError, RequestError
 from cvflow.project.graph import read_runs
 from cvflow.registry import build, names
 from cvflow.tasks.base import Task
-from cvflow.tasks.starter import Seen
 from cvflow.verbs.new import new_recipe
+from cvflow.verbs.starters.base import Seen
+from tests.fixtures.tasks import losses_of
 
 Folder = Callable[..., Path]
 
@@ -255,7 +256,7 @@ def test_the_recipe_of_every_task_trains(
     order = task.sampler(recipe, dataset.info).order(rows, 0, 0)[:8]
     change = task.transforms(recipe, "train")
     batch = task.collate([change(sample) for i in order for sample in task.samples(rows[i])])
-    losses = task.losses(net, batch)
+    losses = losses_of(task, net, batch)
     total = torch.stack([loss.sum / loss.count for loss in losses.values()]).sum()
     total.backward()
     assert torch.isfinite(total)

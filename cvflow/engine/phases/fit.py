@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import zip_longest
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,18 +16,24 @@ from cvflow.config import Phase
 from cvflow.engine.checkpoint import Checkpoint
 from cvflow.engine.distributed import agree, barrier, gather
 from cvflow.engine.job import Job
-from cvflow.engine.linear import Array, Estimator, Labels, Linear, fit_linear
+from cvflow.engine.linear import Array, Estimator, Labels, LinearLayer, fit_linear
 from cvflow.engine.meter import Clock
 from cvflow.engine.phases import Cursor
 from cvflow.engine.phases.score import validate
 from cvflow.engine.session import Point
 from cvflow.errors import CvflowError, InterruptedRunError
-from cvflow.loading.loader import Rows, eval_batches
+from cvflow.loading.loader import RowBatch, Rows, eval_batches
 from cvflow.registry import register
-from cvflow.types import Batch, Row
+from cvflow.tasks.base import Features, Linear
+from cvflow.types import Row
 
-Part = tuple[Array, Labels, Array]
-"""Features N x F, labels and weights of some samples."""
+
+class Problem(NamedTuple):
+    """What one linear layer is fitted to. x: N x F; label: N, classes; weight: N, how much each sample counts."""
+
+    x: Array
+    label: Labels
+    weight: Array
 
 
 @register("phase", "fit")
@@ -42,106 +47,177 @@ class Fit:
     one_pass = True
 
     def __init__(self, *, estimator: Estimator = "linear", c: Annotated[float, Field(gt=0)] = 1.0) -> None:
-        self.estimator, self.c = estimator, c
+        self.estimator = estimator
+        self.c = c
 
     def __call__(self, job: Job, phase: Phase, cursor: Cursor, resumed: Checkpoint | None) -> None:
-        if cursor.epoch == 0:  # where it was broken off it is done again
-            fit_head(job, cursor, self.estimator, self.c)
+        if cursor.epoch == 0:  # if it was broken off, it is done again
+            fit_layers(job, cursor, self.estimator, self.c)
 
 
-def fit_head(job: Job, cursor: Cursor, estimator: Estimator, c: float) -> None:
-    """Fit, put the result into the model, measure it on val, report and save."""
-    clock, started = Clock(job.session.device), time.perf_counter()
-    x, label, weight = collected(job, cursor, clock)
-    speed = len(x) / max(1e-9, time.perf_counter() - started)
-    fitted = on_rank_0(
-        job, lambda: fit_linear(estimator, c, x, label, weight, len(job.info.classes), job.recipe.seed)
-    )
-    for model in models(job):
-        job.task.set_head(model, torch.from_numpy(fitted.weight), torch.from_numpy(fitted.bias))
+def fit_layers(job: Job, cursor: Cursor, estimator: Estimator, c: float) -> None:
+    """Fit each linear layer of the task, put the results into the model, measure it on val, report and save."""
+    clock = Clock(job.session.device)
+    started = time.perf_counter()
+    problems = collected(job, cursor, clock)
+    seconds = max(1e-9, time.perf_counter() - started)
+    summary = {"images_per_second": max(len(problem.x) for problem in problems.values()) / seconds}
+    for name, problem in problems.items():
+        accuracy = fit_layer(job, name, problem, estimator, c)
+        key = "train_accuracy" if len(problems) == 1 else f"train_accuracy_{name}"
+        summary[key] = accuracy
     clock.lap("optimizer")
     scores, improved = validate(job, cursor)
     clock.lap("evaluation")
-    cursor.step, cursor.epoch, cursor.epochs_done = cursor.step + 1, 1, cursor.epochs_done + 1
-    summary = {
-        "epoch": float(cursor.epochs_done),
-        "train_accuracy": fitted.accuracy(x, label),
-        "images_per_second": speed,
-    }
-    points = [Point(cursor.step, time.time(), {**summary, **scores, **clock.seconds()})]
+    cursor.step += 1
+    cursor.epoch = 1
+    cursor.epochs_done += 1
+    metrics = {"epoch": float(cursor.epochs_done), **summary, **scores, **clock.seconds()}
+    report(job, cursor, metrics, improved)
+
+
+def fit_layer(job: Job, name: str, problem: Problem, estimator: Estimator, c: float) -> float:
+    """Fit one layer on rank 0 and put it into the model on every rank; return its accuracy on what it was fitted to."""
+    task = linear_task(job)
+    num_classes, seed = task.num_classes(name), job.recipe.seed
+    layer = on_rank_0(job, lambda: fit_linear(estimator, c, *problem, num_classes, seed))
+    for model in models(job):
+        task.set_linear(model, name, torch.from_numpy(layer.weight), torch.from_numpy(layer.bias))
+    return layer.accuracy(problem.x, problem.label)
+
+
+def report(job: Job, cursor: Cursor, metrics: Mapping[str, float], improved: bool) -> None:
+    """Report the phase's metrics and write its checkpoint."""
+    points = [Point(cursor.step, time.time(), dict(metrics))]
     cursor.points += [asdict(point) for point in points]
     job.session.report(points)
     if job.session.rank == 0:
-        job.session.checkpoints.save(cursor.step, Checkpoint(asdict(cursor), job.weights()), improved)
+        checkpoint = Checkpoint(asdict(cursor), job.weights())
+        job.session.checkpoints.save(cursor.step, checkpoint, improved)
     barrier()
     cursor.saved(job.session.report_seconds)
 
 
+def linear_task(job: Job) -> Linear:
+    """Return the job's task, which has linear layers: the check of the recipe refuses others."""
+    if not isinstance(job.task, Linear):
+        raise CvflowError(f"{job.recipe.task.name} has no linear layer to fit")
+    return job.task
+
+
 def models(job: Job) -> list[nn.Module]:
-    """The one that is measured and kept (the averaged one, where there is one) first."""
+    """Return the models to fit, first the one that is measured and kept (the averaged one, if there is one)."""
     return [*([job.average.module] if job.average is not None else []), job.model]
 
 
 @torch.no_grad()
-def collected(job: Job, cursor: Cursor, clock: Clock) -> Part:
-    """The features of an epoch's rows on every rank, in the order of the split; a row that comes n times weighs n-fold."""
-    session, task, model = job.session, job.task, models(job)[0]
+def collected(job: Job, cursor: Cursor, clock: Clock) -> dict[str, Problem]:
+    """Return the features of an epoch's rows on every rank, in the order of the split.
+
+    The samples of a row that comes n times in the epoch weigh n-fold.
+    """
+    session, task = job.session, job.task
     reader = job.dataset.split("train")
     order = task.sampler(job.recipe, job.info).order(reader, job.recipe.seed, cursor.epochs_done)
     indices, times = np.unique(np.asarray(order), return_counts=True)
-    rows = Chosen(reader, indices.tolist())
+    rows = Chosen(reader, indices.tolist(), times.tolist())
     transform = task.transforms(job.recipe, "test")
-    mine: list[Part] = []
-    model.eval()
+    batches: list[dict[str, Problem]] = []
+    models(job)[0].eval()
     for batch in eval_batches(
-        task, rows, transform, job.recipe.evaluate.batch_size, session.rank, session.world_size, session.loader_workers
-    ):  # fmt: skip
+        task,
+        rows,
+        transform,
+        job.recipe.evaluate.batch_size,
+        session.rank,
+        session.world_size,
+        session.loader_workers,
+    ):
         clock.lap("data")
         if session.world_size == 1 and session.should_stop():
             raise InterruptedRunError(
                 "stopped while features were collected; the same command collects them again"
             )
-        mine.append(features(job, model, batch))
+        batches.append(problems_of(job, batch))
         clock.lap("forward")
     if any(agree(session.should_stop())):
         raise InterruptedRunError(
             "stopped after features were collected; the same command collects them again"
         )
-    rounds = zip_longest(*gather(mine))
-    parts = [part for in_round in rounds for part in in_round if part is not None]
-    x, label, weight = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return x, label, weight * times
+    return concatenated(in_order(gather(batches)))
 
 
-def features(job: Job, model: nn.Module, batch: Batch) -> Part:
-    found = job.task.features(
-        model, batch.to(job.session.device, channels_last=job.recipe.train.channels_last)
-    )
-    return found.x.double().cpu().numpy(), found.label.cpu().numpy(), found.weight.double().cpu().numpy()
+def problems_of(job: Job, batch: RowBatch) -> dict[str, Problem]:
+    """Return what the layers read of a batch; nothing if its rows have no sample."""
+    if batch.batch is None:
+        return {}
+    on_device = batch.batch.to(job.session.device, channels_last=job.recipe.train.channels_last)
+    times = np.array([batch.rows[owner][TIMES] for owner in batch.owners])
+    problems = linear_task(job).problems(models(job)[0], on_device)
+    return {name: as_arrays(features, times) for name, features in problems.items()}
 
 
-def on_rank_0(job: Job, work: Callable[[], Linear]) -> Linear:
-    """Work of rank 0, its result on all; so is its error."""
-    try:
-        mine: Linear | CvflowError | None = work() if job.session.rank == 0 else None
-    except CvflowError as error:
-        mine = error
-    first = gather(mine)[0]
-    if not isinstance(first, Linear):
+def as_arrays(features: Features, times: Labels) -> Problem:
+    """Return features in double precision on the host. times: how often each sample comes."""
+    weight: Array = features.weight.double().cpu().numpy() * times
+    return Problem(features.x.double().cpu().numpy(), features.label.cpu().numpy(), weight)
+
+
+def in_order(ranks: Sequence[Sequence[dict[str, Problem]]]) -> Iterator[dict[str, Problem]]:
+    """Yield the batches in the order of the split: batch i was on rank i mod W."""
+    for number in range(max(map(len, ranks))):
+        for batches in ranks:
+            if number < len(batches):
+                yield batches[number]
+
+
+def concatenated(batches: Iterator[dict[str, Problem]]) -> dict[str, Problem]:
+    """Return one problem for each name out of those of all batches."""
+    parts: dict[str, list[Problem]] = {}
+    for batch in batches:
+        for name, problem in batch.items():
+            parts.setdefault(name, []).append(problem)
+    problems = {}
+    for name, of_batches in parts.items():
+        problems[name] = Problem(*(np.concatenate(column) for column in zip(*of_batches, strict=True)))
+    return problems
+
+
+def on_rank_0(job: Job, work: Callable[[], LinearLayer]) -> LinearLayer:
+    """Do work on rank 0 and return its result on all; raise its error on all."""
+    result: LinearLayer | CvflowError | None = None
+    if job.session.rank == 0:
+        try:
+            result = work()
+        except CvflowError as error:
+            result = error
+    first = gather(result)[0]
+    if not isinstance(first, LinearLayer):
         raise first or CvflowError("the fit gave nothing")
-    for line in first.said if job.session.rank == 0 else ():
+    for line in first.warnings if job.session.rank == 0 else ():
         job.session.say(f"{line} Type a smaller train.kind.c.")
     return first
 
 
-class Chosen:
-    """Some rows of a split."""
+TIMES = "times"
+"""The column that ``Chosen`` adds: how often a row comes in the epoch."""
 
-    def __init__(self, rows: Rows, indices: Sequence[int]) -> None:
-        self._rows, self._indices = rows, indices
+
+class Chosen:
+    """Some rows of a split, each with how often it comes."""
+
+    def __init__(self, rows: Rows, indices: Sequence[int], times: Sequence[int]) -> None:
+        self._rows = rows
+        self._indices = indices
+        self._times = times
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, index: int) -> Row:
-        return self._rows[self._indices[index]]
+        return {**self._rows[self._indices[index]], TIMES: self._times[index]}
+
+    def column(self, name: str) -> list[Any]:
+        """One column of these rows."""
+        values = self._rows.column(name)
+        return [values[index] for index in self._indices]

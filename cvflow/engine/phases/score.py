@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from cvflow.answers.base import objective_of
 from cvflow.engine.distributed import share_buffers
 from cvflow.engine.evaluate import evaluate
 from cvflow.engine.job import Job
@@ -20,7 +21,7 @@ def validate(job: Job, cursor: Cursor) -> tuple[dict[str, float], bool]:
         share_buffers(job.average.module)
         job = replace(job, model=job.average.module)
     scores = evaluate(job, "val", job.recipe.evaluate.batch_size).metrics
-    objective = job.task.objective(job.recipe)
+    objective = objective_of(job.task.answer)
     score = scores[objective.metric]
     better = not math.isnan(score) and (cursor.best is None or objective.better(score, cursor.best))
     improved = better or score == cursor.best

@@ -20,7 +20,7 @@ from cvflow.engine.schedules import with_warmup
 from cvflow.engine.session import Point, Progress
 from cvflow.engine.update import Update
 from cvflow.errors import CvflowError, Fault, InterruptedRunError, RequestError
-from cvflow.loading.loader import seed_of, train_batches
+from cvflow.loading.loader import Item, items_of, seed_of, train_batches
 from cvflow.loading.mixing import Mix
 from cvflow.registry import build, register
 from cvflow.types import Batch, Sample
@@ -50,6 +50,7 @@ class Sgd:
         self.rows = job.dataset.split("train")
         self.sampler = job.task.sampler(recipe, job.info)
         self.transform = job.task.transforms(recipe, "train")
+        self.counts = job.task.count(self.rows)
         self.mix: Mix | None = build("mix", recipe.train.mix) if recipe.train.mix else None
         self.order = self._order()
         self.batch_size = min(recipe.train.batch_size, len(self.order))
@@ -66,7 +67,7 @@ class Sgd:
             check_size(
                 job,
                 phase.image_size,
-                self.transform(next(iter(job.task.samples(self.rows[int(self.order[0])])))),
+                self.transform(next(iter(job.task.samples(self.rows[self.order[0][0]])))),
             )
         self.skipped_in_a_row = 0
         self.saved = self.reported = time.monotonic()
@@ -198,9 +199,10 @@ class Sgd:
         self.meter.restore(checkpoint.state["meter"], self.session.device)
         self.update.scaler.load_state_dict(checkpoint.state["scaler"])
 
-    def _order(self) -> Sequence[int]:
-        """The rows of the present epoch, in the order that (seed, epoch) fixes."""
-        return self.sampler.order(self.rows, self.job.recipe.seed, self.cursor.epochs_done)
+    def _order(self) -> list[Item]:
+        """The samples of the present epoch, in the order that (seed, epoch) fixes."""
+        rows = self.sampler.order(self.rows, self.job.recipe.seed, self.cursor.epochs_done)
+        return items_of(rows, self.counts)
 
     def _batches(self) -> Iterator[Batch]:
         """This rank's part of the epoch's global batches, from the cursor on."""
@@ -214,9 +216,9 @@ class Sgd:
     def _ids(self, step: int) -> str:
         """The ids of the global batch of a step of this epoch."""
         at = (self.cursor.batch - (self.cursor.step - step) - 1) * self.batch_size
-        rows = self.order[at : at + self.batch_size]
-        more = f", ... ({len(rows)} in all)" if len(rows) > NAMED else ""
-        return ", ".join(str(self.rows[int(row)]["id"]) for row in rows[:NAMED]) + more
+        items = self.order[at : at + self.batch_size]
+        more = f", ... ({len(items)} in all)" if len(items) > NAMED else ""
+        return ", ".join(str(self.rows[row]["id"]) for row, _ in items[:NAMED]) + more
 
     def _with_ids(self, error: NotFiniteError) -> CvflowError:
         return CvflowError(
@@ -249,7 +251,7 @@ def check_size(job: Job, size: tuple[int, int], sample: Sample) -> None:
     job.model.eval()
     try:
         with torch.no_grad():
-            job.task.losses(job.model, batch)
+            job.task.losses(job.task.outputs(job.model, batch), batch)
     except RuntimeError as error:
         fix = "Leave image_size out, or choose a backbone that takes any size (one that pools over the whole image)."
         raise RequestError(

@@ -15,21 +15,12 @@ from cvflow.types import Sample
 Transform = Callable[[Sample], Sample]
 
 
-def compose(image: Image, augment: Sequence[Transform], told: bool = True) -> Transform:
-    """Fit, then the others in order; Fit comes last where one of them chooses the size itself (``resizes = True``).
-
-    told: whether the samples keep their truth.
-    """
+def compose(image: Image, augment: Sequence[Transform]) -> Transform:
+    """Return Fit, then the others in order; Fit comes last if one of them chooses the size itself (``resizes = True``)."""
     import_module("torchvision.transforms.v2")  # before the loader has processes, each of which would
     fit = Fit(image)
-    resizes = any(getattr(t, "resizes", False) for t in augment)
-    ordered: list[Transform] = [*augment, fit] if resizes else [fit, *augment]
-    return Compose(ordered if told else [untold, *ordered])
-
-
-def untold(sample: Sample) -> Sample:
-    """Without what only the metric reads: training keeps no second copy of the annotations."""
-    return sample.but(truth={}) if sample.truth else sample
+    resizes = any(getattr(transform, "resizes", False) for transform in augment)
+    return Compose([*augment, fit] if resizes else [fit, *augment])
 
 
 class Compose:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from cvflow.config import Image
+from cvflow.effects import HIDES_ONE_PLACE, states
 from cvflow.loading.transforms.apply import Probability, Range, drawn_alike, ordered
 from cvflow.loading.transforms.lazy_torchvision import transforms
 from cvflow.registry import register
@@ -22,9 +23,8 @@ Box = tuple[int, int, int, int]
 
 
 class Erasing:
-    """one_image: views of one scene would show the same at the same place, a match that the truth knows nothing of."""
+    """A box filled; views of one scene would show the same at the same place, a match that the truth knows nothing of."""
 
-    one_image = True
     fill: Fill
     p: float
     box: Callable[[Tensor], Box]
@@ -43,6 +43,7 @@ class Erasing:
         return result
 
 
+@states(HIDES_ONE_PLACE)
 @register("transform", "random_erasing")
 class RandomErasing(Erasing):
     """A box of random area and aspect (Zhong et al. 2017, arXiv 1708.04896).
@@ -69,6 +70,7 @@ class RandomErasing(Erasing):
         return (top, left, height, width) if (height, width) != tuple(image.shape[1:]) else (0, 0, 0, 0)
 
 
+@states(HIDES_ONE_PLACE)
 @register("transform", "cutout")
 class Cutout(Erasing):
     """A square about any pixel, cut off at the border (DeVries and Taylor 2017, arXiv 1708.04552).

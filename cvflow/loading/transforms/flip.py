@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 
 from cvflow.config import Image
+from cvflow.effects import MIRRORS, states
 from cvflow.loading.transforms.apply import Probability, mirrored, moved
 from cvflow.loading.transforms.lazy_torchvision import F
 from cvflow.registry import register
 from cvflow.types import Sample
 
 
+@states(MIRRORS)
 @register("transform", "horizontal_flip")
 class HorizontalFlip:
     """Left and right exchanged. p: probability."""
-
-    mirrors = True
 
     def __init__(self, image: Image, *, p: Probability = 0.5) -> None:
         self.p = p

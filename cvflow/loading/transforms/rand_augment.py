@@ -7,20 +7,20 @@ from typing import Annotated
 from pydantic import Field
 
 from cvflow.config import Image
+from cvflow.effects import IMAGES_ALONE, states
 from cvflow.loading.transforms.apply import drawn_alike
 from cvflow.loading.transforms.lazy_torchvision import v2
 from cvflow.registry import register
 from cvflow.types import Sample
 
 
+@states(IMAGES_ALONE)
 @register("transform", "rand_augment")
 class RandAugment:
     """operations: how many, one after the other. magnitude: their strength.
 
     It turns and shifts the images alone: not for tasks with boxes or maps.
     """
-
-    images_alone = True
 
     def __init__(
         self,

@@ -7,17 +7,17 @@ from typing import Annotated
 from pydantic import Field
 
 from cvflow.config import Image
+from cvflow.effects import LEAVES_ROWS, states
 from cvflow.loading.transforms.apply import moved, uniform
 from cvflow.loading.transforms.geometry import rotated
 from cvflow.registry import register
 from cvflow.types import Sample
 
 
+@states(LEAVES_ROWS)
 @register("transform", "rotate")
 class Rotate:
     """degrees: the greatest angle, either way. Not for stereo, whose rows have to stay."""
-
-    turns = True
 
     def __init__(self, image: Image, *, degrees: Annotated[float, Field(ge=0, le=180)] = 15.0) -> None:
         self.degrees = degrees

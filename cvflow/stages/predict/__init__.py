@@ -97,7 +97,9 @@ def predict_path(
             answers = _answers(rows, model, compute, batch_size, parts.done, views)
             parts.write(
                 _paced(
-                    filed(answers, trained.task, rows.ids, aside / answer_files.FOLDER), parts.done, len(rows)
+                    filed(answers, trained.task.answer, rows.ids, aside / answer_files.FOLDER),
+                    parts.done,
+                    len(rows),
                 )
             )
             write_overlays(aside / FOLDER, trained, rows, overlays, views)

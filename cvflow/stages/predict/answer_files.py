@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 
 from cvflow.annotations.image import IMAGE_SUFFIXES
+from cvflow.answers.base import Answer, writes_files
 from cvflow.engine.infer import ROW
 from cvflow.errors import CvflowError
-from cvflow.tasks.base import Task, writes_files
 from cvflow.types import Prediction
 
 FOLDER = "_files"
@@ -22,15 +22,15 @@ Name = Callable[[str], PurePosixPath]
 
 
 def filed(
-    tables: Iterable[pa.Table], task: Task, ids: Callable[[], Iterable[str]], folder: Path
+    tables: Iterable[pa.Table], answer: Answer, ids: Callable[[], Iterable[str]], folder: Path
 ) -> Iterator[pa.Table]:
     """The tables; each answer's files are there once its table is given: ``<name><suffix>`` below the folder. ids: of all rows."""
-    wanted = writes_files(task)
+    wanted = writes_files(answer)
     name = naming(ids()) if wanted else safe
     for table in tables:
         for row in table.to_pylist() if wanted else ():
             if row["error"] is None:
-                _write(row, task, folder, name)
+                _write(row, answer, folder, name)
         yield table
 
 
@@ -51,10 +51,10 @@ def stem(id: str) -> str:
     return short if f".{suffix.lower()}" in IMAGE_SUFFIXES and short.rpartition("/")[2] else id
 
 
-def _write(row: dict[str, object], task: Task, folder: Path, name: Name) -> None:
+def _write(row: dict[str, object], answer: Answer, folder: Path, name: Name) -> None:
     values = {column: value for column, value in row.items() if column not in (ROW, "id", "error")}
     prediction = Prediction(str(row["id"]), values)
-    for suffix, content in task.files(prediction).items():
+    for suffix, content in answer.files(prediction).items():
         path = folder / f"{name(prediction.id)}{suffix}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

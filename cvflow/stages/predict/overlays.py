@@ -34,8 +34,8 @@ def write_overlays(
             continue
         pixels = decode(row[task.schema.images[0]], max_megapixels=task.max_megapixels)
         for answer in answers:
-            pixels = task.draw(pixels, answer)
-        text = ", ".join(task.caption(answer) for answer in answers)
+            pixels = task.answer.draw(pixels, answer)
+        text = ", ".join(task.answer.caption(answer) for answer in answers)
         Image.fromarray(captioned(pixels, text)).save(
             folder / f"{number:08d}-{Path(row['id']).stem}.jpg", quality=90
         )

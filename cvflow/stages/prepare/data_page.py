@@ -130,7 +130,9 @@ def _item(record: Record, task: Task, annotated: bool = True) -> Iterator[Item]:
         )
     except (ImageFault, OSError):  # gone since it was counted
         return
-    drawn, caption = (task.draw(pixels, values), task.caption(values)) if annotated else (pixels, "")
+    drawn, caption = (
+        (task.answer.draw(pixels, values), task.answer.caption(values)) if annotated else (pixels, "")
+    )
     yield Item(_shrunk(drawn), caption, note=printable(record.path))
 
 

@@ -38,7 +38,7 @@ def register(run: Run) -> None:
     card = run.path("card.md")
     card.write_text(model_card(run, name, run_id), encoding="utf-8")
     info = PreparedDataset(run.path("data")).info
-    objective = promotion_objective(run.recipe, make_task(run.recipe, info), info, measured["metrics"])
+    objective = promotion_objective(run.recipe, make_task(run.recipe, info), measured["metrics"])
     tags = {
         "cvflow.run": run.name,
         "cvflow.task": run.recipe.task.name,

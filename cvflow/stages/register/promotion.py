@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import Any
 
+from cvflow.answers.base import objective_of
 from cvflow.config import Compute, Promote, Recipe
 from cvflow.dataset.prepared import PreparedDataset
 from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.registry import Component
 from cvflow.runtime import champions, model_registry
 from cvflow.runtime.model_registry import VersionInfo, find_version
-from cvflow.tasks.base import Task, objective_by
-from cvflow.types import DatasetInfo, Objective
+from cvflow.tasks.base import Task
+from cvflow.types import Objective
 
 RULE = "cvflow.promote"
 """Tag of a version: its recipe's promotion rule and objective, as JSON."""
@@ -51,15 +52,13 @@ class Promotion:
     done: bool
 
 
-def promotion_objective(
-    recipe: Recipe, task: Task, info: DatasetInfo, metrics: Mapping[str, float]
-) -> Objective:
+def promotion_objective(recipe: Recipe, task: Task, metrics: Collection[str]) -> Objective:
     """What the rule compares; RequestError where it names a metric that is not among those measured."""
-    metric, own = recipe.register_.promote.metric, task.objective(recipe).metric
+    metric, own = recipe.register_.promote.metric, objective_of(task.answer).metric
     if metric not in (None, own, *metrics):
         fix = did_you_mean(str(metric), metrics) or f"Type register.promote.metric={own}."
         raise RequestError(Fault("register.promote.metric", f"'{metric}'", one_of(metrics), fix))
-    return objective_by(task, recipe, info, metric)
+    return objective_of(task.answer, metric)
 
 
 def decide(

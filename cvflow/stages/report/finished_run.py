@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from cvflow.annotations.image import Pixels, decode
+from cvflow.answers.base import objective_of
 from cvflow.config import Recipe
 from cvflow.dataset.prepared import PreparedDataset
-from cvflow.engine.evaluate import maps_of
 from cvflow.engine.export import read_model
 from cvflow.engine.history import read_history
 from cvflow.engine.infer import Predictor
@@ -65,7 +65,7 @@ class Finished:
 
     @cached_property
     def objective(self) -> Objective:
-        return self.task.objective(self.recipe)
+        return objective_of(self.task.answer)
 
     @cached_property
     def points(self) -> list[Point]:
@@ -116,7 +116,7 @@ class Finished:
         """Whole answers, by their places; only these are unpacked. Their maps, which evaluate keeps none of, the model gives again."""
         wanted = pa.array(list(positions), pa.int64())
         rows: list[dict[str, Any]] = self._answers.read().take(wanted).to_pylist()
-        if not maps_of(self.task):
+        if not self.task.answer.heavy:
             return rows
         found = self.find(row["id"] for row in rows)
         return [{**self._answered(found[row["id"]], row["id"]), **row} for row in rows]
@@ -130,24 +130,20 @@ class Finished:
         return Predictor(read_model(self.run.path("model")), torch.device("cpu"), views=views)
 
     def find(self, ids: Iterable[str]) -> dict[str, Shown]:
-        """The samples of the measured split by id. A row may give several: their ids are looked for where they are not a row's."""
-        reader, wanted, found = self.dataset.split(self.measured["split"]), set(ids), {}
-        likely = [i for i, id in enumerate(reader.column("id")) if id in wanted]
-        for index in likely:
-            found.update(self._in_row(reader[index], wanted))
-        rest = iter(set(range(len(reader))) - set(likely))
-        while len(found) < len(wanted) and (index := next(rest, -1)) >= 0:
-            found.update(self._in_row(reader[index], wanted))
-        return found
-
-    def _in_row(self, row: Row, wanted: set[str]) -> dict[str, Shown]:
-        truth = {name: row[name] for name in self.task.schema.annotations if name in row}
-        return {sample.id: Shown(row, truth) for sample in self.task.samples(row) if sample.id in wanted}
+        """Return rows of the measured split by their ids."""
+        reader = self.dataset.split(self.measured["split"])
+        places = {id: place for place, id in enumerate(reader.column("id"))}
+        rows = {}
+        for id in ids:
+            row = reader[places[id]]
+            truth = {name: row[name] for name in self.task.schema.annotations if name in row}
+            rows[id] = Shown(row, truth)
+        return rows
 
     def draw(self, shown: Shown, answer: Mapping[str, Any]) -> Pixels:
         """The image with an answer, or the truth, on it."""
         pixels = decode(shown.row[self.task.schema.images[0]], max_megapixels=self.task.max_megapixels)
-        return self.task.draw(pixels, answer)
+        return self.task.answer.draw(pixels, answer)
 
 
 def _series(rows: Iterable[tuple[float, Mapping[str, float]]]) -> Series:

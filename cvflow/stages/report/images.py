@@ -14,7 +14,7 @@ from cvflow.config import Recipe
 from cvflow.draw import Gallery, Item, Strips
 from cvflow.draw.images import beside
 from cvflow.engine.phases.sgd import at_size
-from cvflow.loading.loader import BatchSet, Plan, row_alone
+from cvflow.loading.loader import BatchSet, Key, Plan, items_of, row_alone
 from cvflow.loading.mixing import Mix
 from cvflow.registry import build, get
 from cvflow.stages.report.finished_run import Finished, Shown
@@ -43,9 +43,9 @@ def galleries(done: Finished) -> Iterator[Gallery]:
 
 def item(done: Finished, shown: Shown, answer: Mapping[str, Any]) -> Item:
     """One image with truth and answer, beside each other where they are drawn."""
-    caption = f"{done.task.caption(shown.truth)}, answered {done.task.caption(answer)}"
+    caption = f"{done.task.answer.caption(shown.truth)}, answered {done.task.answer.caption(answer)}"
     if not answer.get("right"):
-        caption += f", {done.task.quality_name} {answer['quality']:.2g}"  # what they are sorted by
+        caption += f", {done.task.answer.quality_name} {answer['quality']:.2g}"  # what they are sorted by
     drawn = beside(*(done.draw(shown, values) for values in (shown.truth, answer)))
     return Item(drawn, caption, TONES[answer.get("right")], str(shown.row["path"]))
 
@@ -82,7 +82,8 @@ class Epoch:
 
     def __init__(self, done: Finished, number: int, recipe: Recipe) -> None:
         self.number, self._recipe, rows = number, recipe, done.dataset.split("train")
-        self._order = done.task.sampler(recipe, done.dataset.info).order(rows, recipe.seed, number)
+        order = done.task.sampler(recipe, done.dataset.info).order(rows, recipe.seed, number)
+        self._order = items_of(order, done.task.count(rows))
         self._mix: Mix | None = build("mix", recipe.train.mix) if recipe.train.mix else None
         self._batches = BatchSet(
             done.task, rows, done.task.transforms(recipe, "train"), recipe.seed, self._mix
@@ -92,7 +93,7 @@ class Epoch:
     def taken(self) -> set[int]:
         """The rows in its batches: a last short one is dropped."""
         size = min(self._recipe.train.batch_size, len(self._order))
-        return {int(row) for row in self._order[: len(self._order) // size * size]}
+        return {row for row, _ in self._order[: len(self._order) // size * size]}
 
     def __getitem__(self, row: int) -> Batch:
         train, seed = self._recipe.train, self._recipe.seed
@@ -102,7 +103,9 @@ class Epoch:
 def variants(done: Finished, epochs: Sequence[Epoch], index: int) -> list[Pixels]:
     """A training row's first sample plain, and in each epoch."""
     rows = done.dataset.split("train")
-    plain = BatchSet(done.task, rows, done.task.transforms(done.recipe, "test"), None)[Plan([(0, index, 0)])]
+    plain = BatchSet(done.task, rows, done.task.transforms(done.recipe, "test"), None)[
+        Plan([Key(0, index, 0, 0)])
+    ]
     return [first_of(batch, done.task) for batch in (plain, *(epoch[index] for epoch in epochs))]
 
 
@@ -112,4 +115,4 @@ def first_of(batch: Batch, task: Task) -> Pixels:
     if not task.schema.kinds:
         return pixels
     target = {name: values[0].numpy() for name, values in batch.targets.items()}
-    return task.draw(pixels, encode_target(task.schema.kinds, target))
+    return task.answer.draw(pixels, encode_target(task.schema.kinds, target))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-from math import nan
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from cvflow.answers.base import is_loss
 from cvflow.config import Recipe
 from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.checkpoint import CheckpointStore
@@ -25,7 +25,6 @@ from cvflow.recipe.check import worker_faults
 from cvflow.runtime.launch import launch
 from cvflow.stages.register.promotion import promotion_objective
 from cvflow.stages.train.mlflow_run import tracked
-from cvflow.tasks.base import is_loss
 
 
 def train(run: Run) -> None:
@@ -75,10 +74,9 @@ def check_later_stages(run: Run, dataset: PreparedDataset) -> None:
     for split in (run.recipe.evaluate.split, run.recipe.predict.split):
         dataset.split(split)
     task = make_task(run.recipe, dataset.info)
-    figures, named = task.metric(dataset.info).compute(), run.recipe.register_.promote.metric
-    promotion_objective(
-        run.recipe, task, dataset.info, figures | ({named: nan} if named and is_loss(named) else {})
-    )
+    metric = run.recipe.register_.promote.metric
+    names = {*task.answer.figures, *([metric] if metric and is_loss(metric) else [])}
+    promotion_objective(run.recipe, task, names)
 
 
 def check_workers(recipe: Recipe, dataset: PreparedDataset) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from cvflow.answers.base import Answer, objective_of
 from cvflow.config import Compute, Data, Recipe, Search
 from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.job import make_task
@@ -18,7 +19,6 @@ from cvflow.recipe.layers import leaves
 from cvflow.registry import build
 from cvflow.space import Dimension
 from cvflow.stages.tune.trial_recipe import faults_with, with_params
-from cvflow.tasks.base import ANY_DATA, Task, objective_by
 from cvflow.types import DatasetInfo, Objective
 
 SEARCHED = ("image", "model", "seed", "task", "train")
@@ -29,6 +29,9 @@ INSIDE = 0.382
 """Of a range, a place whose value is whole where all are: a key that takes whole numbers takes the ends of uniform(1, 9) too."""
 COMPARED_BY = "images to compare trials by"
 EXAMPLE = "'train.optimizer.lr=loguniform(1e-4,1e-1)'"
+
+ANY_DATA = DatasetInfo("", tuple(map(str, range(100))), {}, (0.5,) * 3, (0.25,) * 3, "")
+"""Stands for data that are not prepared, where a model is built to see whether it can be."""
 
 
 def check_search(base: Mapping[str, Any], search: Search) -> None:
@@ -221,7 +224,7 @@ def least_epochs(base: Mapping[str, Any], search: Search) -> int:
 def _unknown_metric(base: Mapping[str, Any], search: Search) -> list[Fault]:
     """As far as it can be said of any data."""
     recipe = Recipe.model_validate(with_params(base, {}))
-    return _metric(recipe, search, build("task", recipe.task), ANY_DATA)
+    return _metric(build("task", recipe.task).answer, search)
 
 
 def _without_val(base: Mapping[str, Any]) -> Iterator[Fault]:
@@ -252,18 +255,19 @@ def search_objective(base: Mapping[str, Any], search: Search, dataset: PreparedD
     task = make_task(recipe, dataset.info)
     if not dataset.info.counts.get("val", 0):
         raise RequestError(Fault("data.split.val", "no val split", COMPARED_BY, "Type data.split.val=0.1."))
-    if found := _metric(recipe, search, task, dataset.info):
-        raise RequestError(*found)
-    return objective_by(task, recipe, dataset.info, search.metric)
+    if faults := _metric(task.answer, search):
+        raise RequestError(*faults)
+    return objective_of(task.answer, search.metric)
 
 
-def _metric(recipe: Recipe, search: Search, task: Task, info: DatasetInfo) -> list[Fault]:
+def _metric(answer: Answer, search: Search) -> list[Fault]:
     """A metric that no trial reports."""
-    known, own = sorted({*task.metric(info).compute(), "loss"}), task.objective(recipe).metric
-    if search.metric in (None, own, *known):
+    reported = sorted({*answer.figures, "loss"})
+    if search.metric in (None, *reported):
         return []
-    fix = did_you_mean(str(search.metric), known) or f"Type search.metric={own}."
-    return [Fault("search.metric", f"'{search.metric}'", one_of(known), fix)]
+    objective = objective_of(answer).metric
+    fix = did_you_mean(str(search.metric), reported) or f"Type search.metric={objective}."
+    return [Fault("search.metric", f"'{search.metric}'", one_of(reported), fix)]
 
 
 def check_models(base: Mapping[str, Any], search: Search, dataset: PreparedDataset) -> None:

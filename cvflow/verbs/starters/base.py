@@ -1,4 +1,4 @@
-"""What ``cvflow new`` begins a task's recipe with: sizes by the images, networks that train from nothing."""
+"""What starters read and share: what was seen of the data, and sections that several tasks begin with."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from cvflow.errors import RequestError
 from cvflow.formats.built_in.layered_scenes import LayeredScenes
 from cvflow.project.resolved import resolve_layers
 from cvflow.recipe.layers import load
+from cvflow.recipe.refusals import refusals
 from cvflow.registry import Component, build, forget, get, names, register
 from cvflow.tasks.base import Task
 from cvflow.types import DatasetInfo
@@ -30,7 +31,7 @@ def made(task: str) -> Task:
 def faults(task: str, **sections: Mapping[str, Any]) -> list[str]:
     usual = {"model": made(task).usual_model}
     recipe = Recipe.model_validate({"task": task, "data": {"format": "digits"}, **usual, **sections})
-    return [str(fault) for fault in made(task).faults(recipe)]
+    return [str(fault) for fault in refusals(recipe, made(task))]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -96,7 +97,7 @@ def test_a_last_layer_is_fitted_only_where_there_is_one(task: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_model_that_gives_something_else_is_refused(task: str) -> None:
-    own = made(task).answer
+    own = made(task).answer.name
     for model in names("model"):
         found = faults(task, model={"name": model})
         if get("model", model).answer == own:
