@@ -1,4 +1,4 @@
-"""A self-contained HTML page made of blocks that know no task."""
+"""A self-contained HTML page, made of blocks that know no task."""
 
 from cvflow.draw.blocks import Block, Facts, Link, Numbers, Text, block_of
 from cvflow.draw.curves import Curves
@@ -10,6 +10,23 @@ from cvflow.draw.shares import Shares
 from cvflow.draw.table import Short, Table
 
 __all__ = [
-    "Block", "Curves", "Facts", "Gallery", "Item", "Lineups", "Link", "Matrix", "Numbers", "Reliability", "Section", "Shares",
-    "Short", "Strips", "Table", "Text", "block_of", "page", "thumbnail",
-]  # fmt: skip
+    "Block",
+    "Curves",
+    "Facts",
+    "Gallery",
+    "Item",
+    "Lineups",
+    "Link",
+    "Matrix",
+    "Numbers",
+    "Reliability",
+    "Section",
+    "Shares",
+    "Short",
+    "Strips",
+    "Table",
+    "Text",
+    "block_of",
+    "page",
+    "thumbnail",
+]

@@ -1,4 +1,7 @@
-"""The plain blocks: numbers, facts, text; and any block from plain data. Each is drawn by the macro of its ``kind`` in blocks.html."""
+"""The plain blocks: numbers, facts and text; and any block from plain data.
+
+Each block is drawn by the macro of its ``kind`` in blocks.html.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,12 @@ from cvflow.draw.reliability import Reliability
 from cvflow.draw.scale import number
 from cvflow.draw.table import Table
 
+LEAST_CODE = 16
+"""Characters from which a word, such as a hash or a path, is set in the code font."""
+
 
 class Block(Protocol):
-    """What a page is made of."""
+    """A part of a page."""
 
     @property
     def kind(self) -> str: ...
@@ -23,7 +29,7 @@ class Block(Protocol):
 
 @dataclass(frozen=True)
 class Numbers:
-    """Big figures: caption -> value. The first is the one that matters and wears the accent colour."""
+    """Big figures: caption -> value. The first is the one that matters and has the accent colour."""
 
     values: Mapping[str, float | int | str | None]
     kind: ClassVar[str] = "numbers"
@@ -36,24 +42,39 @@ class Link(NamedTuple):
     href: str
 
 
+class FactLine(NamedTuple):
+    """A drawn fact. code: whether the value is set in the code font. href: where it leads, or ''."""
+
+    label: str
+    text: str
+    code: bool
+    href: str
+
+
 @dataclass(frozen=True)
 class Facts:
-    """label -> value, one a line: what was run on what. Long words (hashes, paths) are set in the code font."""
+    """label -> value, one a line, such as what was run on what."""
 
     values: Mapping[str, Any]
     title: str = ""
     kind: ClassVar[str] = "facts"
 
     @property
-    def lines(self) -> list[tuple[str, str, bool, str]]:
-        """(label, value, whether it is code, where it leads or '')."""
-        return [(label, *self._line(value)) for label, value in self.values.items()]
+    def lines(self) -> list[FactLine]:
+        """The drawn lines."""
+        lines = []
+        for label, value in self.values.items():
+            lines.append(_fact_line(label, value))
+        return lines
 
-    def _line(self, value: Any) -> tuple[str, bool, str]:
-        if isinstance(value, Link):
-            return value.text, False, value.href
-        text = number(value)
-        return text, len(text) >= 16 and not any(map(str.isspace, text)), ""
+
+def _fact_line(label: str, value: Any) -> FactLine:
+    if isinstance(value, Link):
+        return FactLine(label, value.text, code=False, href=value.href)
+    text = number(value)
+    one_word = not any(map(str.isspace, text))
+    code = one_word and len(text) >= LEAST_CODE
+    return FactLine(label, text, code, href="")
 
 
 @dataclass(frozen=True)
@@ -65,21 +86,33 @@ class Text:
 
     @property
     def paragraphs(self) -> list[str]:
-        return [part.strip() for part in self.text.split("\n\n") if part.strip()]
+        """The paragraphs that are not empty."""
+        parts = map(str.strip, self.text.split("\n\n"))
+        return [part for part in parts if part]
 
 
-FIGURES: Mapping[str, type[Numbers | Table | Facts | Text | Curves | Matrix | Reliability | Lineups]] = {
-    block.kind: block for block in (Numbers, Table, Facts, Text, Curves, Matrix, Reliability, Lineups)
+Figure = Numbers | Table | Facts | Text | Curves | Matrix | Reliability | Lineups
+FIGURES: Mapping[str, type[Figure]] = {
+    "numbers": Numbers,
+    "table": Table,
+    "facts": Facts,
+    "text": Text,
+    "curves": Curves,
+    "matrix": Matrix,
+    "reliability": Reliability,
+    "lineups": Lineups,
 }
+"""The blocks that plain data can describe, by their kind."""
 
 
 def block_of(figure: Mapping[str, Any], title: str = "") -> Block:
-    """The block that plain data describe: ``{"figure": "matrix", "classes": [...], "values": [...]}``, as in a metric's details.
+    """Return the block that plain data describe, as in a metric's details.
 
-    title: drawn above the block where the data give none.
+    An example: ``{"figure": "matrix", "classes": [...], "values": [...]}``.
+    title: drawn above the block if the data give none.
     """
-    block = FIGURES[figure["figure"]]
-    options = {key: value for key, value in figure.items() if key != "figure"}
+    options = dict(figure)
+    block = FIGURES[options.pop("figure")]
     if title and "title" in block.__dataclass_fields__:
-        options = {"title": title} | options
+        options.setdefault("title", title)
     return block(**options)

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cvflow.draw.images import Array
+from cvflow.draw.images import Array, rgb
 
-LEAST_WIDTH, TEXT, MARGIN = 192, 15, 6
-"""Pixels: narrower images are enlarged by a whole factor; the text's height; around it."""
+LEAST_WIDTH = 192
+"""Narrower images are enlarged by an integer factor, pixels."""
+TEXT = 15
+"""Height of the text, pixels."""
+MARGIN = 6
+"""Space around the text, pixels."""
+BAR = (28, 30, 34)
 
 
 def captioned(pixels: Array, text: str) -> Array:
-    """HxWxC uint8, C 1 or 3 -> RGB, with a dark bar below that carries the text; what does not fit the width is cut off."""
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
-    factor = -(-LEAST_WIDTH // image.width)
-    image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    page = Image.new("RGB", (image.width, image.height + TEXT + 2 * MARGIN), (28, 30, 34))
+    """Return an RGB image with a dark bar below it that carries the text.
+
+    pixels: HxWxC uint8, C 1 or 3. Text that is wider than the image is cut off.
+    """
+    image = Image.fromarray(rgb(pixels))
+    # An integer factor, so that every pixel stays a square.
+    factor = math.ceil(LEAST_WIDTH / image.width)
+    width = image.width * factor
+    height = image.height * factor
+    image = image.resize((width, height), Image.Resampling.NEAREST)
+    bar_height = TEXT + 2 * MARGIN
+    page = Image.new("RGB", (width, height + bar_height), BAR)
     page.paste(image)
-    ImageDraw.Draw(page).text(
-        (MARGIN, image.height + MARGIN - 1), text, fill="white", font=ImageFont.load_default(TEXT - 1)
-    )
+    font = ImageFont.load_default(TEXT - 1)
+    position = (MARGIN, height + MARGIN - 1)
+    ImageDraw.Draw(page).text(position, text, fill="white", font=font)
     return np.asarray(page)

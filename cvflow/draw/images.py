@@ -1,4 +1,4 @@
-"""Pictures inside the page: each a data URI, none on disk."""
+"""Pictures inside the page: each is a data URI, none a file."""
 
 from __future__ import annotations
 
@@ -19,55 +19,94 @@ WIDE = 1.6
 
 
 def thumbnail(array: Array, side: int = 96) -> str:
-    """A data URI of an image, HxWxC or HxW uint8, C 1, 3 or 4; its longer side is at most ``side`` pixels.
+    """Return a data URI of an image, HxWxC or HxW uint8, C 1, 3 or 4.
 
-    A smaller image is enlarged by a whole factor, pixel by pixel, and stays lossless (PNG); a larger one becomes a JPEG.
+    Its longer side is at most ``side`` pixels. A smaller image is enlarged by an integer factor, pixel
+    by pixel, and stays lossless (PNG); a larger one becomes a JPEG.
     """
-    if (
-        array.dtype != np.uint8
-        or not array.size
-        or array.ndim not in (2, 3)
-        or array.shape[2:] not in ((), (1,), (3,), (4,))
-    ):
-        raise ValueError(f"got an image of shape {array.shape} and type {array.dtype}, expected HxWxC uint8")
-    image = Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
+    _check_image(array)
+    grey = array.ndim == 3 and array.shape[2] == 1
+    image = Image.fromarray(array[:, :, 0] if grey else array)
     longer = max(image.size)
-    if longer > side:
-        size = tuple(max(1, round(length * side / longer)) for length in image.size)
-        image = image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
-    elif factor := side // longer:
-        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    lossless = longer <= side or image.mode == "RGBA"
+    resized = _reduced(image, side) if longer > side else _enlarged(image, side // longer)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG" if lossless else "JPEG", **({"optimize": True} if lossless else {"quality": 85}))
-    return _uri("png" if lossless else "jpeg", buffer.getvalue())
+    # JPEG has no transparency.
+    if longer <= side or image.mode == "RGBA":
+        resized.save(buffer, "PNG", optimize=True)
+        return _uri("png", buffer.getvalue())
+    resized.save(buffer, "JPEG", quality=85)
+    return _uri("jpeg", buffer.getvalue())
+
+
+def rgb(pixels: Array) -> Array:
+    """Return HxWx3. pixels: HxWxC, C 1 or 3."""
+    if pixels.shape[2] == 3:
+        return pixels
+    return pixels.repeat(3, axis=2)
 
 
 def beside(first: Array, *others: Array) -> Array:
-    """Drawings of one image side by side; one alone where all are the same. HxWxC, of one shape."""
-    if all(other is first or np.array_equal(first, other) for other in others):
+    """Return drawings of one image side by side; the first alone if all are the same. HxWxC, of one shape."""
+    if all(drawing is first or np.array_equal(first, drawing) for drawing in others):
         return first
     gap = np.full_like(first[:, :4], 255)
-    return np.concatenate([first, *(part for other in others for part in (gap, other))], axis=1)
+    parts = [first]
+    for drawing in others:
+        parts += [gap, drawing]
+    return np.concatenate(parts, axis=1)
+
+
+def _check_image(array: Array) -> None:
+    channels = array.shape[2:]
+    has_shape = array.ndim in (2, 3) and channels in ((), (1,), (3,), (4,))
+    if has_shape and array.size and array.dtype == np.uint8:
+        return
+    got = f"an image of shape {array.shape} and type {array.dtype}"
+    raise ValueError(f"got {got}, expected HxWxC uint8")
+
+
+def _reduced(image: Image.Image, side: int) -> Image.Image:
+    longer = max(image.size)
+    width = round(image.width * side / longer)
+    height = round(image.height * side / longer)
+    size = (max(1, width), max(1, height))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _enlarged(image: Image.Image, factor: int) -> Image.Image:
+    width = image.width * factor
+    height = image.height * factor
+    return image.resize((width, height), Image.Resampling.NEAREST)
 
 
 def _uri(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    text = base64.b64encode(data).decode()
+    return f"data:image/{kind};base64,{text}"
 
 
 @dataclass(frozen=True)
 class Item:
-    """A picture and what is said of it. image: HxWxC uint8, or encoded bytes (PNG, JPEG, ...); tone: the colour of its edge."""
+    """A picture and its text.
+
+    image: HxWxC uint8, or encoded bytes (PNG, JPEG, ...). tone: the colour of its edge.
+    """
 
     image: Array | bytes
     caption: str = ""
     tone: Literal["good", "bad", ""] = ""
     note: str = ""
 
+    def thumbnail(self, side: int) -> str:
+        """Return a data URI of the picture."""
+        return thumbnail(_pixels(self.image), side)
+
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures in a wrapping grid. side: longest side of each, pixels; twice that where one is wide, as drawings beside each other."""
+    """Pictures in a wrapping grid.
+
+    side: longest side of each, pixels; twice that if one is wide, as drawings beside each other are.
+    """
 
     items: Sequence[Item]
     title: str = ""
@@ -76,16 +115,21 @@ class Gallery:
 
     @property
     def cards(self) -> list[tuple[str, Item]]:
-        """(data URI, item)."""
-        return [
-            (thumbnail(picture, self.width), item)
-            for picture, item in zip(self._pictures, self.items, strict=True)
-        ]
+        """(data URI, item) of each picture."""
+        cards = []
+        for picture, item in zip(self._pictures, self.items, strict=True):
+            uri = thumbnail(picture, self.width)
+            cards.append((uri, item))
+        return cards
 
     @property
     def width(self) -> int:
         """The longest side of each picture, pixels."""
-        return 2 * self.side if any(p.shape[1] > WIDE * p.shape[0] for p in self._pictures) else self.side
+        for picture in self._pictures:
+            height, width = picture.shape[:2]
+            if width > WIDE * height:
+                return 2 * self.side
+        return self.side
 
     @cached_property
     def _pictures(self) -> list[Array]:
@@ -94,7 +138,10 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Strips:
-    """Rows of pictures under common headings, as the variants of an image. images: each row as long as ``columns``, HxWxC uint8."""
+    """Rows of pictures under common headings, such as the variants of an image.
+
+    rows: (name, images), as many images as ``columns``, each HxWxC uint8.
+    """
 
     columns: Sequence[str]
     rows: Sequence[tuple[str, Sequence[Array]]]
@@ -104,29 +151,31 @@ class Strips:
 
     def __post_init__(self) -> None:
         for name, images in self.rows:
-            if len(images) != len(self.columns):
-                raise ValueError(
-                    f"{name}: got {len(images)} images, expected {len(self.columns)}: {list(self.columns)}"
-                )
+            if len(images) == len(self.columns):
+                continue
+            expected = f"{len(self.columns)}: {list(self.columns)}"
+            raise ValueError(f"{name}: got {len(images)} images, expected {expected}")
 
     @property
     def lines(self) -> list[tuple[str, list[tuple[str, str]]]]:
-        """(name of the row, [(data URI, what it shows)])."""
-        return [
-            (
-                name,
-                [
-                    (thumbnail(i, self.side), f"{name}, {c}")
-                    for c, i in zip(self.columns, images, strict=True)
-                ],
-            )
-            for name, images in self.rows
-        ]
+        """(name of the row, [(data URI, text instead of the picture)])."""
+        lines = []
+        for name, images in self.rows:
+            pictures = self._pictures(name, images)
+            lines.append((name, pictures))
+        return lines
+
+    def _pictures(self, name: str, images: Sequence[Array]) -> list[tuple[str, str]]:
+        pictures = []
+        for column, image in zip(self.columns, images, strict=True):
+            uri = thumbnail(image, self.side)
+            pictures.append((uri, f"{name}, {column}"))
+        return pictures
 
 
 @dataclass(frozen=True)
 class Lineups:
-    """Rows of pictures, each with what is said of it, under common headings: an image and those found to be like it."""
+    """Rows of pictures with their texts under common headings: an image and those nearest to it."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Item]]
@@ -136,15 +185,19 @@ class Lineups:
 
     def __post_init__(self) -> None:
         for row in self.rows:
-            if len(row) > len(self.columns):
-                raise ValueError(
-                    f"got a row of {len(row)} images, expected at most {len(self.columns)}: {list(self.columns)}"
-                )
+            if len(row) <= len(self.columns):
+                continue
+            expected = f"at most {len(self.columns)}: {list(self.columns)}"
+            raise ValueError(f"got a row of {len(row)} images, expected {expected}")
 
     @property
     def lines(self) -> list[list[tuple[str, Item]]]:
         """(data URI, item) of each picture."""
-        return [[(thumbnail(_pixels(item.image), self.side), item) for item in row] for row in self.rows]
+        lines = []
+        for row in self.rows:
+            line = [(item.thumbnail(self.side), item) for item in row]
+            lines.append(line)
+        return lines
 
 
 def _pixels(image: Array | bytes) -> Array:

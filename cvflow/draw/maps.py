@@ -1,4 +1,7 @@
-"""Disparity and flow in their usual colours. Maps are HxW or HxWx2, pixels, NaN = unknown, which is black; colours are HxWx3 uint8."""
+"""Disparity and flow in their usual colours.
+
+Maps are HxW or HxWx2, pixels; NaN = unknown, which is drawn black. Colours are HxWx3 uint8.
+"""
 
 from __future__ import annotations
 
@@ -25,42 +28,92 @@ NEAR_AND_FAR = np.array(
         (122, 4, 3),
     ]
 )
-"""From 0 to the greatest disparity: dark blue, blue, green, yellow, red; lightness rises to the middle (after Mikhailov's Turbo, 2019)."""
+"""From 0 to the greatest disparity: dark blue, blue, green, yellow, red.
 
-_ARCS = ((15, 0, 1, 1), (6, 1, 0, -1), (4, 1, 2, 1), (11, 2, 1, -1), (13, 2, 0, 1), (6, 0, 2, -1))
-"""(steps, channel that is full, channel that changes, whether it rises) of the colour wheel: red, yellow, green, cyan, blue, magenta."""
+The lightness rises to the middle (after Mikhailov's Turbo, 2019).
+"""
+
+_ARCS = (
+    (15, 0, 1, 1),
+    (6, 1, 0, -1),
+    (4, 1, 2, 1),
+    (11, 2, 1, -1),
+    (13, 2, 0, 1),
+    (6, 0, 2, -1),
+)
+"""The arcs of the colour wheel: red, yellow, green, cyan, blue, magenta.
+
+(steps, channel that is full, channel that changes, whether it rises).
+"""
 
 
 def disparity_colours(disparity: Array, most: float) -> Colours:
-    """HxW. most: the disparity from which on all have the last colour."""
-    known = np.asarray(~np.isnan(disparity))
-    place = np.clip(np.nan_to_num(disparity) / most, 0, 1) * (len(NEAR_AND_FAR) - 1)
-    channels = [np.interp(place, np.arange(len(NEAR_AND_FAR)), channel) for channel in NEAR_AND_FAR.T]
-    return np.where(known[..., None], np.dstack(channels), 0).round().astype(np.uint8)
+    """Return the colours of HxW disparities. most: the disparity from which all have the last colour."""
+    valid = np.asarray(~np.isnan(disparity))
+    share = np.nan_to_num(disparity) / most
+    share = np.clip(share, 0, 1)
+    steps = np.arange(len(NEAR_AND_FAR))
+    place = share * steps[-1]
+    red, green, blue = NEAR_AND_FAR.T
+    channels = (
+        np.interp(place, steps, red),
+        np.interp(place, steps, green),
+        np.interp(place, steps, blue),
+    )
+    return _on_black(np.dstack(channels), valid)
 
 
 def flow_colours(flow: Array, most: float) -> Colours:
-    """HxWx2: the direction is the hue, the length how far from white (Baker et al. 2011, IJCV 92).
+    """Return the colours of HxWx2 flow: the direction is the hue, the length the distance from white.
 
-    most: the length of full colour; longer vectors are darker.
+    most: the length of full colour; longer vectors are darker. See Baker et al. 2011, IJCV 92.
     """
-    known = np.asarray(~np.isnan(flow).any(axis=2))
-    u, v = np.moveaxis(np.where(known[..., None], flow, 0.0), 2, 0)
-    radius = (np.hypot(u, v) / most)[..., None]
-    place = (np.arctan2(-v, -u) / math.pi + 1) / 2 * (len(WHEEL) - 1)
-    low = place.astype(int) % len(WHEEL)
-    hue = WHEEL[low] + (place % 1)[..., None] * (WHEEL[(low + 1) % len(WHEEL)] - WHEEL[low])
-    colour = np.where(radius <= 1, 1 - radius * (1 - hue), 0.75 * hue)
-    return np.where(known[..., None], 255 * colour, 0).round().astype(np.uint8)
+    valid = np.asarray(~np.isnan(flow).any(axis=2))
+    vectors = np.where(valid[..., None], flow, 0.0)
+    u, v = np.moveaxis(vectors, 2, 0)
+    length = np.hypot(u, v)[..., None]
+    radius = length / most
+    hue = _hue(u, v)
+    inside = 1 - radius * (1 - hue)
+    outside = 0.75 * hue
+    colour = np.where(radius <= 1, inside, outside)
+    return _on_black(255 * colour, valid)
 
 
 def beside(pixels: Colours, colours: Colours) -> Colours:
-    """The image (HxWxC, C 1 or 3) and the map at its size: below it, or to the right of one that is higher than wide."""
+    """Return an image and its map, resized: below it, or to the right of an image that is higher than wide.
+
+    pixels: HxWxC, C 1 or 3.
+    """
     height, width = pixels.shape[:2]
     image = np.broadcast_to(pixels, (height, width, 3))
     if colours.shape != image.shape:
-        colours = np.asarray(Image.fromarray(colours).resize((width, height), Image.Resampling.NEAREST))
-    return np.concatenate([image, colours], axis=0 if width >= height else 1)
+        resized = Image.fromarray(colours).resize((width, height), Image.Resampling.NEAREST)
+        colours = np.asarray(resized)
+    axis = 0 if width >= height else 1
+    return np.concatenate([image, colours], axis=axis)
+
+
+def _on_black(colours: Array, valid: npt.NDArray[np.bool_]) -> Colours:
+    """Return the colours as bytes, black where a pixel is not valid."""
+    drawn = np.where(valid[..., None], colours, 0)
+    return drawn.round().astype(np.uint8)
+
+
+def _hue(u: Array, v: Array) -> Array:
+    """Return HxWx3, the colour of each direction, interpolated on the wheel."""
+    # The turn of the vector, 0..1.
+    angle = np.arctan2(-v, -u)
+    turn = (angle / math.pi + 1) / 2
+    count = len(WHEEL)
+    place = turn * (count - 1)
+    low = place.astype(int) % count
+    high = (low + 1) % count
+    weight = (place % 1)[..., None]
+    first = WHEEL[low]
+    second = WHEEL[high]
+    hue: Array = first + weight * (second - first)
+    return hue
 
 
 def _wheel() -> Array:
@@ -68,7 +121,8 @@ def _wheel() -> Array:
     for steps, full, changing, rises in _ARCS:
         for i in range(steps):
             colour = [0.0, 0.0, 0.0]
-            colour[full], colour[changing] = 1.0, i / steps if rises == 1 else 1 - i / steps
+            colour[full] = 1.0
+            colour[changing] = i / steps if rises == 1 else 1 - i / steps
             colours.append(colour)
     return np.array(colours)
 

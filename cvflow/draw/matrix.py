@@ -1,4 +1,7 @@
-"""Who is taken for whom: counts and shares of the true class side by side; of very many classes those most confused."""
+"""Which class is taken for which: counts and shares of the true class side by side.
+
+Of very many classes only the most confused are drawn.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from typing import ClassVar, NamedTuple
 
 from cvflow.draw.scale import number, short
 
+Rows = Sequence[Sequence[float]]
 LEVELS = 20
+"""Shades of a cell."""
 NUMBERS_UP_TO = 20
 """More classes than this have cells too small for a number."""
 LABELS_UP_TO = 150
@@ -20,12 +25,18 @@ WORST = 100
 LABEL_CHARACTERS = 18
 LETTER = 0.62
 """Width of a letter, generously, in font sizes."""
+MOST_FONT = 12
+"""Largest size of the labels' font, pixels."""
 PANEL = 475
-"""Two panels of this width, in pixels, stand side by side."""
+"""Width of a panel, pixels, at which two stand side by side."""
+MOST_CELL = 54
+"""Largest side of a cell, pixels."""
+MISTAKES = 6
+"""Mistakes listed below the panels."""
 
 
 class Layer(NamedTuple):
-    """The cells of one shade. path: unit squares, in cells; opacity: 0..1; right: on the diagonal."""
+    """The cells of one shade. path: unit squares, in cells. opacity: 0..1. right: on the diagonal."""
 
     path: str
     opacity: float
@@ -33,7 +44,7 @@ class Layer(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A number in a cell. column, row: in cells; dark: the shade below it is strong."""
+    """A number in a cell. column, row: in cells. dark: whether the shade below it is strong."""
 
     column: int
     row: int
@@ -42,68 +53,87 @@ class Cell(NamedTuple):
 
 
 class Panel(NamedTuple):
+    """One drawn matrix. cells: the numbers, none if the cells are too small for them."""
+
     title: str
     layers: list[Layer]
     cells: list[Cell]
 
 
+class Mistake(NamedTuple):
+    """How often a class is taken for another. share: of the true class, percent."""
+
+    actual: str
+    predicted: str
+    times: str
+    share: str
+
+
 @dataclass(frozen=True)
 class Matrix:
-    """values: one row for each true class, one column for each predicted class, >= 0."""
+    """A confusion matrix. values: a row for each true class, a column for each predicted one, >= 0."""
 
     classes: Sequence[str]
-    values: Sequence[Sequence[float]]
+    values: Rows
     title: str = ""
     kind: ClassVar[str] = "matrix"
 
     def __post_init__(self) -> None:
         count = len(self.classes)
-        if len(self.values) != count or any(len(row) != count for row in self.values):
-            raise ValueError(
-                f"got {len(self.values)} rows, expected {count} of {count} values: one for each class"
-            )
+        lengths = set(map(len, self.values))
+        if len(self.values) != count or lengths - {count}:
+            expected = f"expected {count} of {count} values: one for each class"
+            raise ValueError(f"got {len(self.values)} rows, {expected}")
 
     @cached_property
-    def shown(self) -> list[int]:
+    def drawn(self) -> list[int]:
         """The classes drawn, in their order: all, or those with most mistakes."""
-        count = len(self.classes)
-        if count <= ALL_UP_TO:
-            return list(range(count))
-        hits = [self.values[i][i] for i in range(count)]
-        columns = [sum(column) for column in zip(*self.values, strict=True)]
-        mistakes = [
-            sum(row) + column - 2 * hit for row, column, hit in zip(self.values, columns, hits, strict=True)
-        ]
-        return sorted(sorted(range(count), key=lambda i: (-mistakes[i], i))[:WORST])
+        classes = range(len(self.classes))
+        if len(classes) <= ALL_UP_TO:
+            return list(classes)
+        mistakes = self._mistakes()
+        worst_first = sorted(classes, key=lambda i: (-mistakes[i], i))
+        return sorted(worst_first[:WORST])
+
+    def _mistakes(self) -> list[float]:
+        """Return how many mistakes each class takes part in, as the true or the predicted one."""
+        mistakes = []
+        predicted = list(map(sum, zip(*self.values, strict=True)))
+        for i, row in enumerate(self.values):
+            hits = row[i]
+            mistakes.append(sum(row) + predicted[i] - 2 * hits)
+        return mistakes
 
     @property
     def left_out(self) -> str:
-        """What is not drawn, in words; '' where all is."""
-        count = len(self.shown)
-        return (
-            f"The {count} of {number(len(self.classes))} classes with the most mistakes."
-            if count < len(self.classes)
-            else ""
-        )
+        """What is not drawn, in words; '' if all is drawn."""
+        count = len(self.drawn)
+        total = len(self.classes)
+        if count == total:
+            return ""
+        return f"The {count} of {number(total)} classes with the most mistakes."
 
     @property
     def cell(self) -> int:
-        """Side of a cell in pixels: two panels stand side by side, unless their numbers or labels could not be read."""
-        count = max(1, len(self.shown))
-        least = 24 if count <= NUMBERS_UP_TO else 9 if count <= LABELS_UP_TO else 4
-        return max(least, min(54, (PANEL - self._room(12)) // count))
+        """Side of a cell in pixels.
+
+        Two panels fit side by side, unless their numbers or labels would be too small to read.
+        """
+        count = max(1, len(self.drawn))
+        fitting = (PANEL - self._room(MOST_FONT)) // count
+        return max(_least_cell(count), min(MOST_CELL, fitting))
 
     @property
     def font(self) -> int:
-        return min(12, self.cell - 1)
+        """Size of the labels' font, pixels."""
+        return min(MOST_FONT, self.cell - 1)
 
     @property
     def labels(self) -> list[str]:
-        """Class names, shortened; none where no letter fits."""
-        if len(self.shown) > LABELS_UP_TO:
+        """Class names, shortened; none if no letter fits."""
+        if len(self.drawn) > LABELS_UP_TO:
             return []
-        names = [self.classes[i] for i in self.shown]
-        return [c if len(c) <= LABEL_CHARACTERS else c[: LABEL_CHARACTERS - 1] + "\u2026" for c in names]
+        return [_shortened(self.classes[i]) for i in self.drawn]
 
     @property
     def gutter(self) -> int:
@@ -111,57 +141,100 @@ class Matrix:
         return self._room(self.font)
 
     def _room(self, font: int) -> int:
-        return 10 + round(LETTER * font * max((len(label) for label in self.labels), default=0))
+        longest = max(map(len, self.labels), default=0)
+        width = LETTER * font * longest
+        return 10 + round(width)
 
     @property
     def upright(self) -> bool:
-        """Whether every label is narrower than a cell, so that those of the columns need not be turned."""
+        """Whether every label is narrower than a cell, so that those of the columns need no turning."""
         return self.gutter - 6 <= self.cell
 
     @property
     def guides(self) -> str:
-        """SVG path data of a line every 5 cells, in cells, where there are too many to be followed by eye."""
-        count = len(self.shown)
-        return (
-            "".join(f"M0 {i}h{count}M{i} 0v{count}" for i in range(5, count, 5))
-            if count > NUMBERS_UP_TO
-            else ""
-        )
+        """SVG path data of a line every 5 cells, in cells, if there are too many to follow by eye."""
+        count = len(self.drawn)
+        if count <= NUMBERS_UP_TO:
+            return ""
+        path = ""
+        for i in range(5, count, 5):
+            path += f"M0 {i}h{count}M{i} 0v{count}"
+        return path
 
     @property
     def panels(self) -> list[Panel]:
-        totals = [sum(self.values[i]) or 1 for i in self.shown]
-        values = [[self.values[i][j] for j in self.shown] for i in self.shown]
-        shares = [[v / total for v in row] for row, total in zip(values, totals, strict=True)]
-        greatest = max((v for row in values for v in row), default=0) or 1
-        counts = [[v / greatest for v in row] for row in values]
-        return [self._panel("Counts", values, counts), self._panel("Share of the true class", shares, shares)]
+        """The counts, and the shares of the true class."""
+        counts = []
+        shares = []
+        for i in self.drawn:
+            row = [self.values[i][j] for j in self.drawn]
+            counts.append(row)
+            shares.append(_divided(row, sum(self.values[i])))
+        greatest = max(map(max, counts), default=0)
+        weights = [_divided(row, greatest) for row in counts]
+        return [
+            self._panel("Counts", counts, weights),
+            self._panel("Share of the true class", shares, shares),
+        ]
 
-    def _panel(
-        self, title: str, shown: Sequence[Sequence[float]], weights: Sequence[Sequence[float]]
-    ) -> Panel:
-        """weights: 0..1. Shades follow their power 0.4: a few mistakes are seen beside many hits."""
-        squares: dict[tuple[bool, int], list[str]] = defaultdict(list)
+    def _panel(self, title: str, numbers: Rows, weights: Rows) -> Panel:
+        """weights: 0..1, how strong each cell's shade is."""
+        squares: dict[tuple[bool, int], str] = defaultdict(str)
         cells = []
         for i, row in enumerate(weights):
             for j, weight in enumerate(row):
-                if weight > 0:
-                    level = max(1, round(LEVELS * weight**0.4))
-                    squares[i == j, level].append(f"M{j} {i}h1v1h-1z")
-                    cells.append(Cell(j, i, short(shown[i][j]), level >= 0.7 * LEVELS))
-        layers = [
-            Layer("".join(paths), level / LEVELS, right) for (right, level), paths in sorted(squares.items())
-        ]
-        return Panel(title, layers, cells if len(self.shown) <= NUMBERS_UP_TO else [])
+                if weight <= 0:
+                    continue
+                # The power 0.4 makes a few mistakes visible beside many hits.
+                level = max(1, round(LEVELS * weight**0.4))
+                squares[i == j, level] += f"M{j} {i}h1v1h-1z"
+                dark = level >= 0.7 * LEVELS
+                cells.append(Cell(j, i, short(numbers[i][j]), dark))
+        layers = []
+        for (right, level), path in sorted(squares.items()):
+            layers.append(Layer(path, level / LEVELS, right))
+        if len(self.drawn) > NUMBERS_UP_TO:
+            cells = []
+        return Panel(title, layers, cells)
 
     @property
-    def confused(self) -> list[tuple[str, str, str, str]]:
-        """The most frequent mistakes: (true, predicted, count, share of the true class in percent)."""
-        wrong = [
-            (v, i, j) for i, row in enumerate(self.values) for j, v in enumerate(row) if v > 0 and i != j
-        ]
-        worst = sorted(wrong, key=lambda item: (-item[0], item[1], item[2]))[:6]
-        return [
-            (self.classes[i], self.classes[j], number(v), f"{100 * v / sum(self.values[i]):.1f}")
-            for v, i, j in worst
-        ]
+    def confused(self) -> list[Mistake]:
+        """The most frequent mistakes."""
+        pairs = []
+        for i, row in enumerate(self.values):
+            for j, value in enumerate(row):
+                if value > 0 and i != j:
+                    pairs.append((-value, i, j))
+        pairs.sort()
+        return [self._mistake(i, j) for _, i, j in pairs[:MISTAKES]]
+
+    def _mistake(self, i: int, j: int) -> Mistake:
+        value = self.values[i][j]
+        share = 100 * value / sum(self.values[i])
+        return Mistake(
+            actual=self.classes[i],
+            predicted=self.classes[j],
+            times=number(value),
+            share=f"{share:.1f}",
+        )
+
+
+def _least_cell(count: int) -> int:
+    """Return the side, pixels, that a cell's number, label, or shade alone needs."""
+    if count <= NUMBERS_UP_TO:
+        return 24
+    if count <= LABELS_UP_TO:
+        return 9
+    return 4
+
+
+def _divided(row: Sequence[float], total: float) -> list[float]:
+    """Return the values by the total; a total of 0 leaves them 0."""
+    divisor = total or 1
+    return [value / divisor for value in row]
+
+
+def _shortened(name: str) -> str:
+    if len(name) <= LABEL_CHARACTERS:
+        return name
+    return name[: LABEL_CHARACTERS - 1] + "\u2026"

@@ -14,7 +14,7 @@ from cvflow.draw.scale import number
 
 @dataclass(frozen=True)
 class Section:
-    """Blocks under a heading; note: a sentence below the heading."""
+    """Blocks under a heading. note: a sentence below the heading."""
 
     title: str
     blocks: Sequence[Block]
@@ -22,8 +22,12 @@ class Section:
 
 
 def page(title: str, sections: Sequence[Section], subtitle: str = "") -> str:
-    """The whole page as HTML. Everything given is escaped; the same input gives the same text."""
-    return _template().render(title=title, subtitle=subtitle, sections=sections)
+    """Return the page as HTML. All texts are escaped; the same input gives the same HTML."""
+    return _template().render(
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+    )
 
 
 @cache

@@ -1,14 +1,15 @@
-"""Parallel coordinates: an axis a key, a line a setting."""
+"""Parallel coordinates: an axis for each key, a line for each setting."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import ClassVar, NamedTuple
 
 
 class Axis(NamedTuple):
-    """low, high: what stands at its foot and its head."""
+    """An axis. low, high: the texts at its foot and its head."""
 
     name: str
     low: str
@@ -17,7 +18,11 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True)
 class Parallel:
-    """lines: (name, a place in 0..1 on each axis or None for a gap, strength in 0..1). The weakest are drawn first."""
+    """Lines over axes.
+
+    lines: (name, place on each axis, strength). A place is 0..1, or None for a gap; a strength is 0..1.
+    The weakest lines are drawn first, below the others.
+    """
 
     axes: Sequence[Axis]
     lines: Sequence[tuple[str, Sequence[float | None], float]]
@@ -27,26 +32,37 @@ class Parallel:
     @property
     def columns(self) -> list[tuple[float, Axis]]:
         """(% from the left, axis)."""
-        return [(self._x(i), axis) for i, axis in enumerate(self.axes)]
+        columns = []
+        for index, axis in enumerate(self.axes):
+            columns.append((self._x(index), axis))
+        return columns
 
     @property
     def drawn(self) -> list[tuple[str, str, float]]:
         """(name, SVG path data in percent, opacity)."""
-        order = sorted(self.lines, key=lambda line: line[2])
-        return [
-            (name, self._path(places), round(0.12 + 0.88 * strength**3, 3))
-            for name, places, strength in order
-        ]
+        drawn = []
+        weakest_first = sorted(self.lines, key=itemgetter(2))
+        for name, places, strength in weakest_first:
+            # The cube lets the strongest few stand out; the rest stays just visible.
+            opacity = round(0.12 + 0.88 * strength**3, 3)
+            drawn.append((name, self._path(places), opacity))
+        return drawn
 
     def _x(self, index: int) -> float:
-        return round(100 * index / max(1, len(self.axes) - 1), 2)
+        last = len(self.axes) - 1
+        if last == 0:
+            return 0.0
+        return round(100 * index / last, 2)
 
     def _path(self, places: Sequence[float | None]) -> str:
-        path, pen = "", "M"
+        path = ""
+        pen = "M"
         for index, place in enumerate(places):
             if place is None:
                 pen = "M"
                 continue
-            path += f"{pen}{self._x(index):g} {100 - 100 * place:.2f}"
+            x = self._x(index)
+            y = 100 - 100 * place
+            path += f"{pen}{x:g} {y:.2f}"
             pen = "L"
         return path

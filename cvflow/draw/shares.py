@@ -1,17 +1,25 @@
-"""What a whole is made of: one stacked bar."""
+"""The parts of a total as one stacked bar."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from cvflow.draw.scale import number
 
 
+class Segment(NamedTuple):
+    """A drawn part. share: percent of the total. text: the amount in words."""
+
+    name: str
+    share: float
+    text: str
+
+
 @dataclass(frozen=True)
 class Shares:
-    """parts: name -> amount >= 0, drawn in this order; unit: follows the amounts."""
+    """A bar of parts. parts: name -> amount >= 0, drawn in this order. unit: follows the amounts."""
 
     parts: Mapping[str, float]
     title: str = ""
@@ -19,15 +27,17 @@ class Shares:
     kind: ClassVar[str] = "shares"
 
     @property
-    def segments(self) -> list[tuple[str, float, str]]:
-        """(name, percent of the whole, the amount in words) of each part that is not nothing."""
+    def segments(self) -> list[Segment]:
+        """The parts that are not zero."""
+        segments = []
         total = sum(self.parts.values())
-        return [
-            (name, *self._words(amount, 100 * amount / total))
-            for name, amount in self.parts.items()
-            if amount > 0
-        ]
+        for name, amount in self.parts.items():
+            if amount > 0:
+                share = 100 * amount / total
+                text = f"{self._with_unit(amount)}, {share:.1f} %"
+                segments.append(Segment(name, round(share, 2), text))
+        return segments
 
-    def _words(self, amount: float, share: float) -> tuple[float, str]:
-        text = f"{number(amount)} {self.unit}".strip()
-        return round(share, 2), f"{text}, {share:.1f} %"
+    def _with_unit(self, amount: float) -> str:
+        text = f"{number(amount)} {self.unit}"
+        return text.strip()

@@ -1,4 +1,4 @@
-"""A table of plain cells, whose numbers may wear bars."""
+"""A table of plain cells, whose numbers may have bars."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from typing import Any, ClassVar, NamedTuple
 
 from cvflow.draw.scale import number
 
-SHOWN = 300
+MOST_ROWS = 300
 """Rows drawn; a longer table says how many it has."""
 
 
 class Short(NamedTuple):
-    """A value too long to be read; the whole is shown on hover."""
+    """A value too long to be read. full: shown on hover."""
 
     text: str
-    whole: str
+    full: str
 
 
 class Cell(NamedTuple):
-    """bar: percent of the cell's width, None where there is none. whole: shown on hover, '' where the text is all there is."""
+    """A drawn cell. bar: percent of the cell's width, or None. full: shown on hover, or ''."""
 
     text: str
     bar: float | None
-    whole: str = ""
+    full: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A column of numbers is set to the right, its fractions with three decimals; None is a dash.
+    """A table. Columns of numbers are set to the right, with three decimals; None is a dash.
 
     order: the column by which the rows are sorted, least first, gaps last; '' leaves them as they are.
-    bars: columns of numbers >= 0 that are drawn as bars too, of the column's greatest (of 1 where none is above).
+    bars: columns of numbers >= 0 that have bars too. A full bar is the column's greatest value, or 1 if
+    it holds fractions.
     """
 
     columns: Sequence[str]
@@ -44,51 +45,75 @@ class Table:
     kind: ClassVar[str] = "table"
 
     def __post_init__(self) -> None:
+        columns = list(self.columns)
         for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(
-                    f"got a row of {len(row)} cells, expected {len(self.columns)}: {list(self.columns)}"
-                )
-        if missing := {self.order, *self.bars} - {"", *self.columns}:
-            raise ValueError(f"got {sorted(missing)}, expected columns of the table: {list(self.columns)}")
+            if len(row) != len(columns):
+                raise ValueError(f"got a row of {len(row)} cells, expected {len(columns)}: {columns}")
+        named = {self.order, *self.bars}
+        unknown = named - {"", *columns}
+        if unknown:
+            raise ValueError(f"got {sorted(unknown)}, expected columns of the table: {columns}")
 
     @property
     def numeric(self) -> list[bool]:
         """Whether each column holds numbers (and gaps) only."""
-        return [all(_is_number(row[i]) for row in self.rows) for i in range(len(self.columns))]
+        numeric = [True] * len(self.columns)
+        for row in self.rows:
+            for i, value in enumerate(row):
+                numeric[i] &= _is_number(value)
+        return numeric
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """The drawn rows."""
+        scales = [self._scale(i) for i in range(len(self.columns))]
+        lines = []
+        for row in self._sorted[:MOST_ROWS]:
+            lines.append(list(map(_cell, row, scales)))
+        return lines
+
+    @property
+    def left_out(self) -> str:
+        """What is not drawn, in words; '' if all is drawn."""
+        if len(self.rows) <= MOST_ROWS:
+            return ""
+        return f"The first {MOST_ROWS} of {number(len(self.rows))} rows."
 
     @cached_property
     def _sorted(self) -> list[Sequence[Any]]:
         if not self.order:
             return list(self.rows)
-        by = self.columns.index(self.order)
-        return sorted(self.rows, key=lambda row: (row[by] is None, row[by] if row[by] is not None else 0))
+        column = self.columns.index(self.order)
 
-    @property
-    def cells(self) -> list[list[Cell]]:
-        """The drawn rows."""
-        scales = [self._scale(i) if column in self.bars else None for i, column in enumerate(self.columns)]
-        return [
-            [_cell(value, scale) for value, scale in zip(row, scales, strict=True)]
-            for row in self._sorted[:SHOWN]
-        ]
+        def key(row: Sequence[Any]) -> tuple[bool, Any]:
+            value = row[column]
+            return value is None, 0 if value is None else value
 
-    def _scale(self, column: int) -> float:
+        return sorted(self.rows, key=key)
+
+    def _scale(self, column: int) -> float | None:
+        """Return the value of a full bar; None if the column has no bars."""
+        if self.columns[column] not in self.bars:
+            return None
         values = [row[column] for row in self.rows if row[column] is not None]
         greatest = max(values, default=1)
-        return 1.0 if all(isinstance(v, float) for v in values) and greatest <= 1 else greatest or 1
-
-    @property
-    def left_out(self) -> str:
-        """What is not drawn, in words; '' where all is."""
-        return f"The first {SHOWN} of {number(len(self.rows))} rows." if len(self.rows) > SHOWN else ""
+        types = set(map(type, values))
+        if greatest <= 1 and types <= {float}:
+            return 1.0
+        return greatest or 1
 
 
 def _cell(value: Any, scale: float | None) -> Cell:
     if isinstance(value, Short):
-        return Cell(value.text, None, value.whole)
-    return Cell(number(value, 3), None if scale is None or value is None else round(100 * value / scale, 1))
+        return Cell(value.text, None, value.full)
+    bar = None
+    if scale is not None and value is not None:
+        bar = round(100 * value / scale, 1)
+    return Cell(number(value, 3), bar)
 
 
 def _is_number(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, (int, float)) and not isinstance(cell, bool))
+    # To Python a bool is an int; here it is a word.
+    if isinstance(cell, bool):
+        return False
+    return cell is None or isinstance(cell, (int, float))

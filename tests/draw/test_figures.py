@@ -121,7 +121,7 @@ def test_of_a_thousand_classes_the_most_confused_are_drawn():
     matrix = Matrix([f"class {i}" for i in range(1000)], values)
     text = html(matrix)
     assert "The 100 of 1\u2009000 classes with the most mistakes." in text
-    assert matrix.shown == sorted([*range(0, 500, 10), *range(1, 500, 10)])
+    assert matrix.drawn == sorted([*range(0, 500, 10), *range(1, 500, 10)])
     assert ">class 491<" in text
     assert len(text) < 60_000
     assert {layer.opacity for layer in matrix.panels[1].layers if not layer.right} == {0.55}, (
@@ -150,7 +150,7 @@ def test_the_parts_of_a_whole():
 def test_reliability_stands_where_its_values_say():
     plot = Reliability([(0, None, None), (10, 0.3, 0.5), (0, None, None), (30, 0.9, 0.7)], 0.2)
     assert [bar[:5] for bar in plot.bars] == [(25, 25, 50, 30, 33.33), (75, 25, 70, 90, 100)]
-    assert plot.bars[0].said == "confidence 30.0%: 50.0% right of 10"
+    assert plot.bars[0].text == "confidence 30.0%: 50.0% right of 10"
     assert "surer than it is right, by 10.0%" in plot.verdict
     assert "more often right than it is sure, by 20.0%" in Reliability([(10, 0.3, 0.5)], 0.2).verdict
     assert "Nothing was measured" in html(Reliability([(0, None, None)] * 15, None))
