@@ -38,7 +38,7 @@ def clear(drawn: np.typing.NDArray[np.uint8]) -> list[list[bool]]:
 def test_only_background_and_void_are_left_clear(
     classes: tuple[str, ...], expected: list[list[bool]]
 ) -> None:
-    drawn = task(*classes).draw(GREY, {"mask": mask.encode(LABELS)})
+    drawn = task(*classes).answer.draw(GREY, {"mask": mask.encode(LABELS)})
     assert drawn.shape == (2, 3, 3)
     assert clear(drawn) == expected
 
