@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-pytest_plugins = ["tests.fixtures.folders", "tests.fixtures.projects"]
+pytest_plugins = ["tests.fixtures.folders", "tests.fixtures.projects", "tests.fixtures.tiles"]
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",  # two threads beside another busy process are many times slower than one
     "DVC_NO_ANALYTICS": "1",
