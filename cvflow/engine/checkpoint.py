@@ -1,6 +1,6 @@
 """Checkpoints: tensors in safetensors, the rest JSON; written aside, checksummed, renamed.
 
-The last two and the best are kept. Nothing is unpickled, ever.
+The last two and the best are kept. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -25,14 +25,20 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """state: plain JSON data (phase, epoch, step, scores). tensors: file stem -> name -> tensor."""
+    """The state of a training at one step.
+
+    state: plain JSON data (phase, epoch, step, scores). tensors: file stem -> name -> tensor.
+    """
 
     state: dict[str, Any]
     tensors: dict[str, dict[str, Tensor]]
 
 
 class CheckpointStore:
-    """A folder of checkpoints, one directory a global step."""
+    """A folder of checkpoints, one directory for each global step.
+
+    keep: how many of the latest are kept, besides the best.
+    """
 
     def __init__(self, root: Path, keep: int = 2) -> None:
         self.root = root
@@ -41,61 +47,67 @@ class CheckpointStore:
     def save(self, step: int, checkpoint: Checkpoint, best: bool = False) -> Path:
         """Write the checkpoint of a step; ``best`` marks it to be kept until a better one comes.
 
-        Raises CvflowError where it cannot be written (a full disk); those before are as they were.
+        Raises CvflowError if it cannot be written (a full disk); earlier ones are left as they were.
         """
-        aside = self.root / f".step-{step:09d}.{os.getpid()}"
+        unfinished = self.root / f".step-{step:09d}.{os.getpid()}"
         try:
-            self._drop_asides()
-            return self._write(step, aside, checkpoint, best)
+            self._remove_unfinished()
+            return self._write(step, unfinished, checkpoint, best)
         except (OSError, SafetensorError) as error:
-            shutil.rmtree(aside, ignore_errors=True)
-            kept = f"{self._steps()[-1].name} is whole" if self._steps() else "there is none before"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            earlier = self._directories()
+            fallback = f"{earlier[-1].name} is whole" if earlier else "there is none before"
             raise CvflowError(
-                f"The checkpoint of step {step} could not be written to {self.root}: {error}. {kept[0].upper()}{kept[1:]}. "
+                f"The checkpoint of step {step} could not be written to {self.root}: {error}. "
+                f"{fallback[0].upper()}{fallback[1:]}. "
                 "Make room ('df -h' says where), then type the same command: it goes on from there."
             ) from error
 
-    def _write(self, step: int, aside: Path, checkpoint: Checkpoint, best: bool) -> Path:
+    def _write(self, step: int, unfinished: Path, checkpoint: Checkpoint, best: bool) -> Path:
+        """Write everything into ``unfinished``, then rename it to its final name."""
         final = self.root / f"step-{step:09d}"
-        aside.mkdir(parents=True)
+        unfinished.mkdir(parents=True)
         for stem, tensors in checkpoint.tensors.items():
-            save_file(
-                {k: v.detach().contiguous().cpu() for k, v in tensors.items()}, aside / f"{stem}.safetensors"
-            )
-        (aside / "state.json").write_text(json.dumps(checkpoint.state))
-        digests = {file.name: _sha256(file) for file in sorted(aside.iterdir())}
-        (aside / MANIFEST).write_text(json.dumps(digests))
-        for file in aside.iterdir():
+            on_cpu = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+            save_file(on_cpu, unfinished / f"{stem}.safetensors")
+        (unfinished / "state.json").write_text(json.dumps(checkpoint.state))
+        digests = {file.name: _sha256(file) for file in sorted(unfinished.iterdir())}
+        (unfinished / MANIFEST).write_text(json.dumps(digests))
+        for file in unfinished.iterdir():
             _sync(file)
         if best:
-            self._mark_best(final.name)  # first: a kill between the two must not leave a best one unmarked
+            # before the rename: a kill between the two must not leave a best one unmarked
+            self._mark_best(final.name)
         shutil.rmtree(final, ignore_errors=True)
-        aside.rename(final)
+        unfinished.rename(final)
         self._prune()
         return final
 
     def latest(self) -> Checkpoint | None:
-        """The newest whole checkpoint; damaged ones are passed over (see ``damaged``)."""
-        for path in reversed(self._steps()):
-            if _whole(path):
-                return read_checkpoint(path)
+        """Return the newest intact checkpoint; damaged ones are skipped (see ``damaged``)."""
+        for directory in reversed(self._directories()):
+            if _is_intact(directory):
+                return read_checkpoint(directory)
         return None
 
     def damaged(self) -> list[str]:
-        """The names of the checkpoints that are not as they were written."""
-        return [path.name for path in self._steps() if not _whole(path)]
+        """Return the names of the checkpoints whose files differ from what was written."""
+        return [directory.name for directory in self._directories() if not _is_intact(directory)]
 
     def best(self) -> Checkpoint | None:
-        """The checkpoint marked best, or the latest where none is."""
+        """Return the checkpoint marked best, or the latest if none is."""
         name = self._best_name()
-        return read_checkpoint(self.root / name) if name and _whole(self.root / name) else self.latest()
+        if name and _is_intact(self.root / name):
+            return read_checkpoint(self.root / name)
+        return self.latest()
 
-    def _drop_asides(self) -> None:
-        """What a killed process left half written; a training has one writer at a time."""
-        for left in self.root.glob(".step-*"):
-            shutil.rmtree(left, ignore_errors=True)
+    def _remove_unfinished(self) -> None:
+        """Remove what a killed process left half written; a training has one writer at a time."""
+        for directory in self.root.glob(".step-*"):
+            shutil.rmtree(directory, ignore_errors=True)
 
-    def _steps(self) -> list[Path]:
+    def _directories(self) -> list[Path]:
+        """Return the directories of all checkpoints, oldest first."""
         return sorted(self.root.glob("step-*"))
 
     def _best_name(self) -> str | None:
@@ -103,50 +115,58 @@ class CheckpointStore:
         return marker.read_text() if marker.exists() else None
 
     def _mark_best(self, name: str) -> None:
-        aside = self.root / f".best.{os.getpid()}"
-        aside.write_text(name)
-        aside.replace(self.root / "best")
+        unfinished = self.root / f".best.{os.getpid()}"
+        unfinished.write_text(name)
+        unfinished.replace(self.root / "best")
 
     def _prune(self) -> None:
-        for old in self._steps()[: -self.keep]:
+        for old in self._directories()[: -self.keep]:
             if old.name != self._best_name():
                 shutil.rmtree(old)
 
 
 def flatten_optimizer(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimiser's state_dict as (tensors named ``<parameter>.<slot>``, JSON data); a slot may be a list of tensors."""
+    """Return an optimiser's state_dict as (tensors named ``<parameter>.<slot>``, JSON data).
+
+    A slot may also be a list of tensors.
+    """
     tensors: dict[str, Tensor] = {}
-    slots = {
-        str(index): {slot: _flat(v, f"{index}.{slot}", tensors) for slot, v in of.items()}
-        for index, of in state["state"].items()
-    }
+    slots: dict[str, dict[str, Any]] = {}
+    for index, values in state["state"].items():
+        parameter_slots = slots[str(index)] = {}
+        for slot, value in values.items():
+            parameter_slots[slot] = _move_tensors_out(value, f"{index}.{slot}", tensors)
     return tensors, {"slots": slots, "param_groups": state["param_groups"]}
 
 
 def unflatten_optimizer(tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of flatten_optimizer."""
-    state = {
-        int(index): {slot: _unflat(value, tensors) for slot, value in of.items()}
-        for index, of in data["slots"].items()
-    }
+    """Return the state_dict that ``flatten_optimizer`` was given."""
+    state: dict[int, dict[str, Any]] = {}
+    for index, values in data["slots"].items():
+        parameter_slots = state[int(index)] = {}
+        for slot, value in values.items():
+            parameter_slots[slot] = _put_tensors_back(value, tensors)
     return {"state": state, "param_groups": data["param_groups"]}
 
 
-def _flat(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """Tensors are put into ``tensors``; in their place stands ``{"tensor": name}``."""
+def _move_tensors_out(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Move the tensors of a slot into ``tensors``; ``{"tensor": name}`` takes the place of each."""
     if isinstance(value, list):
-        return [_flat(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
+        return [_move_tensors_out(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
     if isinstance(value, Tensor):
         tensors[name] = value
         return {"tensor": name}
     return value
 
 
-def _unflat(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _put_tensors_back(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Undo ``_move_tensors_out``."""
     if isinstance(value, list):
-        return [_unflat(item, tensors) for item in value]
-    # cloned, since memory of a file is aligned to nothing, and the bits of a dot product depend on the alignment
-    return tensors[value["tensor"]].clone() if isinstance(value, dict) else value
+        return [_put_tensors_back(item, tensors) for item in value]
+    if isinstance(value, dict):
+        # cloned: the memory of a file is not aligned, and the bits of a dot product depend on that
+        return tensors[value["tensor"]].clone()
+    return value
 
 
 def _sha256(path: Path) -> str:
@@ -159,14 +179,17 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _whole(path: Path) -> bool:
+def _is_intact(directory: Path) -> bool:
+    """Whether all files of the checkpoint are there with the checksums in its manifest."""
     try:
-        digests = json.loads((path / MANIFEST).read_text())
-        return all(_sha256(path / name) == digest for name, digest in digests.items())
+        digests = json.loads((directory / MANIFEST).read_text())
+        return all(_sha256(directory / name) == digest for name, digest in digests.items())
     except (OSError, ValueError):
         return False
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    state = json.loads((path / "state.json").read_text())
-    return Checkpoint(state, {file.stem: load_file(file) for file in path.glob("*.safetensors")})
+def read_checkpoint(directory: Path) -> Checkpoint:
+    """Read the checkpoint in the directory, without comparing its checksums."""
+    state = json.loads((directory / "state.json").read_text())
+    tensors = {file.stem: load_file(file) for file in directory.glob("*.safetensors")}
+    return Checkpoint(state, tensors)

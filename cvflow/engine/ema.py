@@ -5,11 +5,14 @@ from __future__ import annotations
 from copy import deepcopy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Average:
-    """``module``: the averaged model. The decay rises with the updates, so that the start is soon forgotten."""
+    """A running average of a model, in ``module``.
+
+    The decay rises with the number of updates, so that the first weights are soon forgotten.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.module = deepcopy(model).requires_grad_(False)
@@ -17,10 +20,19 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """After the step: averaged = d * averaged + (1 - d) * present, d = min(decay, (1 + step) / (10 + step))."""
+        """Take in the model after a step.
+
+        average = d * average + (1 - d) * model, where d = min(decay, (1 + step) / (10 + step)).
+        """
         decay = min(self.decay, (1 + step) / (10 + step))
-        averaged, present = self.module.state_dict(), model.state_dict()
-        floats = [name for name, tensor in present.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([averaged[n] for n in floats], [present[n] for n in floats], 1 - decay)
-        for name in present.keys() - set(floats):
-            averaged[name].copy_(present[name])
+        averages: list[Tensor] = []
+        values: list[Tensor] = []
+        state = model.state_dict()
+        for name, average in self.module.state_dict().items():
+            if average.is_floating_point():
+                averages.append(average)
+                values.append(state[name])
+            else:
+                average.copy_(state[name])
+        # all at once: one kernel instead of one for each parameter
+        torch._foreach_lerp_(averages, values, 1 - decay)

@@ -1,4 +1,7 @@
-"""A trained model as files: ``model.safetensors`` and ``model.json``. Loading reads those and executes nothing."""
+"""A trained model as files: ``model.safetensors`` and ``model.json``.
+
+Loading reads these two and executes nothing.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,12 @@ from cvflow.types import DatasetInfo
 FORMAT = 1
 FILES = ("model.safetensors", "model.json")
 SECTIONS = ("task", "image", "model", "train", "seed")
-"""The recipe sections that a model was made by, and is rebuilt from."""
+"""The recipe sections that determine a model, and from which it is built again."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model with all that is needed to use it; ``fingerprint`` is its training's."""
+    """A model with all that is needed to use it. fingerprint: of its training."""
 
     recipe: Recipe
     task: Task
@@ -48,7 +51,8 @@ def write_model(
 ) -> None:
     """Write the two files. The same training writes the same bytes: no times, no paths of a machine."""
     directory.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in sorted(tensors.items())}, directory / "model.safetensors")
+    contiguous = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
+    save_file(contiguous, directory / "model.safetensors")
     content = {
         "format": FORMAT,
         "recipe": {section: recipe[section] for section in SECTIONS},
@@ -60,47 +64,55 @@ def write_model(
 
 
 def read_model(directory: Path, device: torch.device | None = None) -> TrainedModel:
-    """The model in evaluation mode on the device (CPU by default). Raises RequestError where it is not one of ours."""
+    """Read a model in evaluation mode on the device (CPU by default).
+
+    Raises RequestError if the directory holds no model that cvflow wrote.
+    """
     content = _read_json(directory / "model.json")
-    recipe = Recipe.model_validate({**without_downloads(content["recipe"]), "data": {"format": "prepared"}})
+    # a recipe must name data; a model that is only used reads none
+    sections = {**without_downloads(content["recipe"]), "data": {"format": "prepared"}}
+    recipe = Recipe.model_validate(sections)
     info = read_info(content["dataset"])
     task = make_task(recipe, info)
     model = task.build(recipe, info)
-    try:
-        model.load_state_dict(load_file(directory / "model.safetensors"))
-    except (SafetensorError, OSError, RuntimeError) as error:
-        fault = Fault(
-            str(directory / "model.safetensors"),
-            str(error).splitlines()[0],
-            "the weights that model.json describes",
-        )
-        raise RequestError(fault) from error
+    _load_weights(model, directory / "model.safetensors")
     model.to(device or torch.device("cpu")).eval()
     return TrainedModel(recipe, task, info, model, content["fingerprint"], content["data_digest"])
 
 
+def _load_weights(model: nn.Module, file: Path) -> None:
+    """Load the file's tensors into the model; RequestError if it cannot be read or does not fit."""
+    try:
+        model.load_state_dict(load_file(file))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        fault = Fault(str(file), reason, "the weights that model.json describes")
+        raise RequestError(fault) from error
+
+
 def _read_json(path: Path) -> dict[str, Any]:
+    """Read model.json; RequestError if it is damaged or of another format."""
     try:
         content: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise RequestError(
-            Fault(str(path), str(error), "a model.json written by cvflow", "Type 'cvflow models'.")
-        ) from error
-    if content.get("format") != FORMAT:
-        raise RequestError(
-            Fault(
-                str(path),
-                f"format {content.get('format')}",
-                f"format {FORMAT}",
-                "Type 'pip install -U cvflow'.",
-            )
-        )
+        expected = "a model.json written by cvflow"
+        raise RequestError(Fault(str(path), str(error), expected, "Type 'cvflow models'.")) from error
+    written = content.get("format")
+    if written != FORMAT:
+        fix = "Type 'pip install -U cvflow'."
+        raise RequestError(Fault(str(path), f"format {written}", f"format {FORMAT}", fix))
     return content
 
 
 def without_downloads(recipe: Any) -> Any:
-    """The recipe with starting weights left out: the trained ones replace them."""
-    if isinstance(recipe, dict):
-        dropped = {"pretrained": False, "weights": None}
-        return {k: dropped.get(k, without_downloads(v)) for k, v in recipe.items()}
-    return [without_downloads(v) for v in recipe] if isinstance(recipe, list) else recipe
+    """Return the recipe without starting weights: the trained ones replace them."""
+    if isinstance(recipe, list):
+        return [without_downloads(value) for value in recipe]
+    if not isinstance(recipe, dict):
+        return recipe
+    result = {key: without_downloads(value) for key, value in recipe.items()}
+    if "pretrained" in result:
+        result["pretrained"] = False
+    if "weights" in result:
+        result["weights"] = None
+    return result

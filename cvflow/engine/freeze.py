@@ -1,4 +1,4 @@
-"""What a phase trains: everything, or only what comes after a named part of the model."""
+"""Which parameters a phase trains: all, or only those after a named part of the model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 
 
 def trainable(model: nn.Module, phase: Phase) -> list[nn.Parameter]:
-    """The parameters that the phase trains; the others are frozen."""
+    """Freeze what the phase does not train, and return the parameters that it trains."""
     model.requires_grad_(True)
     for part in frozen(model, phase):
         part.requires_grad_(False)
@@ -19,7 +19,7 @@ def trainable(model: nn.Module, phase: Phase) -> list[nn.Parameter]:
 
 
 def set_mode(model: nn.Module, phase: Phase) -> None:
-    """Training mode, frozen parts left in evaluation mode (batch norms keep their averages, dropout rests)."""
+    """Set training mode, except in frozen parts (so batch norms keep their averages, dropout rests)."""
     model.train()
     for part in frozen(model, phase):
         part.eval()
@@ -27,52 +27,50 @@ def set_mode(model: nn.Module, phase: Phase) -> None:
 
 def check_freezes(model: nn.Module, plan: Iterable[Phase]) -> None:
     """Raise RequestError for every phase whose ``freeze`` names no part, or leaves nothing to train."""
-    faults = []
+    faults: list[Fault] = []
     for phase in plan:
         try:
-            if not any(p.requires_grad for p in trainable(model, phase)):
-                fix = "Name an earlier part, or type train.freeze=none."
-                faults.append(
-                    Fault(
-                        "train.freeze",
-                        f"'{phase.freeze}', after which nothing is trained",
-                        "an earlier part",
-                        fix,
-                    )
-                )
+            parameters = trainable(model, phase)
         except RequestError as error:
             faults += error.faults
+            continue
+        if not parameters:
+            got = f"'{phase.freeze}', after which nothing is trained"
+            fix = "Name an earlier part, or type train.freeze=none."
+            faults.append(Fault("train.freeze", got, "an earlier part", fix))
     model.requires_grad_(True)
     if faults:
+        # several phases may share one fault
         raise RequestError(*dict.fromkeys(faults))
 
 
 def frozen(model: nn.Module, phase: Phase) -> Iterator[nn.Module]:
-    """The modules up to and including the part that ``freeze`` names, in the order of their definition."""
+    """Yield the modules up to and including the part that ``freeze`` names, as they are defined."""
     if phase.freeze == "none":
         return
     check_part(model, phase.freeze)
-    at = model
+    module = model
     for name in phase.freeze.split("."):
-        children = dict(at.named_children())
-        yield from list(children.values())[: list(children).index(name)]
-        at = children[name]
-    yield at
+        for child_name, child in module.named_children():
+            if child_name == name:
+                break
+            yield child
+        module = module.get_submodule(name)
+    yield module
 
 
 def check_part(model: nn.Module, name: str) -> None:
-    """Raise RequestError, with the names there are at the first level that is wrong, where the model has no such part."""
+    """Raise RequestError if the model has no part of this name; it lists the parts at the wrong level."""
     parts = [
         part for part, module in model.named_modules() if part and any(True for _ in module.parameters())
     ]
     if name in parts:
         return
-    above = name
-    while above and above not in parts:
-        above = above.rpartition(".")[0]
-    here = [part for part in parts if part.rpartition(".")[0] == above]
-    meant = next((part for part in parts if part.endswith(f".{name}")), None)
-    hint = f"Did you mean '{meant}'?" if meant else did_you_mean(name, parts)
-    raise RequestError(
-        Fault("train.freeze", f"'{name}'", f"none, or a part of {type(model).__name__}: {one_of(here)}", hint)
-    )
+    parent = name
+    while parent and parent not in parts:
+        parent = parent.rpartition(".")[0]
+    siblings = [part for part in parts if part.rpartition(".")[0] == parent]
+    deeper = next((part for part in parts if part.endswith(f".{name}")), None)
+    hint = f"Did you mean '{deeper}'?" if deeper else did_you_mean(name, parts)
+    expected = f"none, or a part of {type(model).__name__}: {one_of(siblings)}"
+    raise RequestError(Fault("train.freeze", f"'{name}'", expected, hint))

@@ -1,4 +1,4 @@
-"""``history.jsonl``: the points of a training, one JSON object a line, each step once."""
+"""``history.jsonl``: the points of a training, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -12,39 +12,52 @@ from cvflow.engine.session import Point
 
 
 class History:
-    """Appends points to a file. Training is reproducible, so a step seen again brings nothing new and is skipped."""
+    """Appends points to a file, each step once.
+
+    Training is reproducible, so a step that comes again brings nothing new and is skipped.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        _drop_cut_line(path)
-        self.last = max(((p.step, "epoch" in p.metrics) for _, p in read_history(path)), default=(-1, True))
+        _remove_cut_line(path)
+        keys = [_order_key(point) for _, point in read_history(path)]
+        self.last = max(keys, default=(-1, True))
 
     def append(self, points: Iterable[Point]) -> None:
+        """Write those of the points that come after the last one in the file."""
         with self.path.open("a") as file:
             for point in points:
-                key = (point.step, "epoch" in point.metrics)  # an epoch's summary comes after its last step
+                key = _order_key(point)
                 if key > self.last:
                     file.write(json.dumps(asdict(point)) + "\n")
                     self.last = key
 
 
-def _drop_cut_line(path: Path) -> None:
-    """A kill, or a full disk, can leave half a last line: what follows must not be glued to it."""
-    if path.exists():
-        data = path.read_bytes()
-        if not data.endswith(b"\n"):
-            os.truncate(path, data.rfind(b"\n") + 1)  # in place: a full disk has no room to write it anew
+def _order_key(point: Point) -> tuple[int, bool]:
+    """Return what points are ordered by: an epoch's summary comes after its last step."""
+    return point.step, "epoch" in point.metrics
+
+
+def _remove_cut_line(path: Path) -> None:
+    """Remove half a last line, as a kill or a full disk leaves it: no line may be glued to it."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    if not data.endswith(b"\n"):
+        # in place: a full disk has no room to write the file anew
+        os.truncate(path, data.rfind(b"\n") + 1)
 
 
 def read_history(path: Path, offset: int = 0) -> Iterator[tuple[int, Point]]:
-    """(byte offset after it, point) from ``offset`` on; a last line cut short is passed over."""
+    """Yield (byte offset after the point, point) from ``offset`` on; a cut last line is skipped."""
     if not path.exists():
         return
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:
+            # a line without an end is still being written
             if not line.endswith(b"\n"):
-                return  # still being written
+                return
             offset += len(line)
             yield offset, Point(**json.loads(line))

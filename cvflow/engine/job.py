@@ -1,4 +1,4 @@
-"""One training or evaluation at hand: recipe, task, data, model and what surrounds it."""
+"""A training or evaluation: its recipe, task, data, model and session."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ from cvflow.types import DatasetInfo
 
 @dataclass
 class Job:
+    """All that a training or evaluation works on.
+
+    average: the running average of the model's weights, if the recipe asks for one (``train.ema``).
+    Only the methods here look at it; everything else asks for ``modules`` and ``measured``.
+    """
+
     recipe: Recipe
     task: Task
     dataset: PreparedDataset
@@ -30,22 +36,44 @@ class Job:
 
     @property
     def info(self) -> DatasetInfo:
+        """What the prepared dataset says of itself."""
         return self.dataset.info
 
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The model that is trained as ``model``, and as ``ema`` its average, if there is one."""
+        modules = {"model": self.model}
+        if self.average is not None:
+            modules["ema"] = self.average.module
+        return modules
+
+    @property
+    def measured(self) -> nn.Module:
+        """The model that is measured and exported: the average if there is one."""
+        return self.modules.get("ema", self.model)
+
+    def update_average(self, step: int) -> None:
+        """Take the weights after an optimiser step into the average, if there is one."""
+        if self.average is not None:
+            self.average.update(self.model, step)
+
     def weights(self) -> dict[str, dict[str, Tensor]]:
-        """What a checkpoint keeps of the model: ``model``, and ``ema`` where the weights are averaged."""
-        averaged = {"ema": self.average.module.state_dict()} if self.average is not None else {}
-        return {"model": self.model.state_dict(), **averaged}
+        """Return the tensors that a checkpoint keeps, by the names of ``modules``."""
+        return {name: module.state_dict() for name, module in self.modules.items()}
 
     def load(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """The inverse of ``weights``."""
-        self.model.load_state_dict(tensors["model"])
-        if self.average is not None:
-            self.average.module.load_state_dict(tensors["ema"])
+        """Load the tensors that ``weights`` returned."""
+        for name, module in self.modules.items():
+            module.load_state_dict(tensors[name])
+
+
+def measured_weights(tensors: Mapping[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the weights of ``Job.measured`` among the tensors of a checkpoint."""
+    return tensors.get("ema", tensors["model"])
 
 
 def make_job(recipe: Recipe, dataset: PreparedDataset, session: Session) -> Job:
-    """The task bound to the data, and its model as initialised by the recipe's seed and weights file."""
+    """Bind the task to the data, and build its model from the recipe's seed and weights file."""
     if recipe.train.deterministic:
         make_deterministic(recipe.train.compile)
     task = make_task(recipe, dataset.info)
@@ -62,7 +90,7 @@ def make_job(recipe: Recipe, dataset: PreparedDataset, session: Session) -> Job:
 
 
 def channels_last(model: nn.Module) -> nn.Module:
-    """The same model; its parameters of four dimensions, the weights of convolutions over images, lie in the memory order NHWC."""
+    """Lay the weights of convolutions over images out in the order NHWC, and return the model."""
     for weight in model.parameters():
         if weight.ndim == 4:
             weight.data = weight.data.to(memory_format=torch.channels_last)
@@ -70,18 +98,21 @@ def channels_last(model: nn.Module) -> nn.Module:
 
 
 def make_task(recipe: Recipe, info: DatasetInfo) -> Task:
-    """The recipe's task, told what the dataset is."""
+    """Make the recipe's task and bind it to the dataset."""
     task: Task = build("task", recipe.task)
     task.bind(info)
     return task
 
 
 def make_deterministic(compiled: bool = False) -> None:
-    """Only reproducible operations; one that has no such kernel raises. cuBLAS reads its variable when it starts."""
+    """Allow only reproducible operations; one that has no such kernel raises an error."""
+    # cuBLAS reads its variable when it starts
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if compiled:
         torch.use_deterministic_algorithms(True)
-    else:  # the same, but for the compiler, whose import takes a second and more
+    else:
+        # the same except for the compiler, whose import takes more than a second
         torch.set_deterministic_debug_mode("error")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would write every new tensor twice
+    # filling would write every new tensor twice
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

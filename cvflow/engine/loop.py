@@ -1,6 +1,8 @@
-"""A whole training: the phases in turn, from the newest checkpoint on."""
+"""A whole training: one phase after the other, from the newest checkpoint on."""
 
 from __future__ import annotations
+
+from dataclasses import fields
 
 from cvflow.config import Recipe
 from cvflow.dataset.prepared import PreparedDataset
@@ -16,12 +18,15 @@ from cvflow.registry import build
 def train(recipe: Recipe, dataset: PreparedDataset, session: Session) -> Job:
     """Train to the end of the recipe's plan; the weights are in ``session.checkpoints``.
 
-    Raises InterruptedRunError where the session asks to stop: what was trained is kept, the next call goes on from there.
+    Raises InterruptedRunError if the session asks to stop: what was trained is kept, and the next
+    call goes on from there.
     """
-    job, plan = make_job(recipe, dataset, session), recipe.train.plan()
+    job = make_job(recipe, dataset, session)
+    plan = recipe.train.plan()
     check_freezes(job.model, plan)
     checkpoint = session.checkpoints.latest()
-    barrier()  # all ranks have looked before rank 0 writes
+    # all ranks must have looked before rank 0 writes
+    barrier()
     cursor = Cursor()
     if checkpoint is not None:
         cursor = restore(job, checkpoint)
@@ -29,19 +34,21 @@ def train(recipe: Recipe, dataset: PreparedDataset, session: Session) -> Job:
         session.checkpoints.save(0, Checkpoint(vars(cursor), job.weights()))
     barrier()
     if checkpoint is not None and "optimizer" not in checkpoint.state:
-        checkpoint = None  # the starting weights: no phase was begun
-    for index in range(cursor.phase, len(plan)):
-        run: Run = build("phase", plan[index].kind)
-        run(job, plan[index], cursor, checkpoint)
+        # the starting weights, or those of a phase without an optimiser: nothing to go on with
+        checkpoint = None
+    for phase in plan[cursor.phase :]:
+        run: Run = build("phase", phase.kind)
+        run(job, phase, cursor, checkpoint)
         cursor.next_phase()
         checkpoint = None
     return job
 
 
 def restore(job: Job, checkpoint: Checkpoint) -> Cursor:
-    """Put the checkpoint's weights into the model; its points are reported again, in case they were lost."""
+    """Load the checkpoint's weights and report its points again, in case they were lost."""
     job.load(checkpoint.tensors)
-    cursor = Cursor(**{k: v for k, v in checkpoint.state.items() if k in Cursor.__dataclass_fields__})
+    names = [field.name for field in fields(Cursor)]
+    cursor = Cursor(**{name: checkpoint.state[name] for name in names if name in checkpoint.state})
     job.session.report([Point(**point) for point in cursor.points])
     cursor.saved(job.session.report_seconds)
     return cursor

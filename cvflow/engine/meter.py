@@ -15,7 +15,7 @@ from cvflow.errors import CvflowError
 
 
 class NotFiniteError(CvflowError):
-    """A loss that is NaN or infinite. step: the first with one."""
+    """A loss that is NaN or infinite. step: the first step with such a loss."""
 
     def __init__(self, step: int, losses: Mapping[str, float]) -> None:
         self.step = step
@@ -23,10 +23,15 @@ class NotFiniteError(CvflowError):
 
 
 class Meter:
-    """Keeps the losses on the device and reads them once a window: the steps up to a multiple of ``every``."""
+    """Averages the losses over windows of steps, each of which ends at a multiple of ``every``.
+
+    The losses stay on the device until their window ends, so that no step waits for the host.
+    batch_size: images a step, over all ranks.
+    """
 
     def __init__(self, every: int, batch_size: int) -> None:
-        self.every, self.batch_size = every, batch_size
+        self.every = every
+        self.batch_size = batch_size
         self.window: list[tuple[int, Tensor]] = []
         self.points: list[Point] = []
         self.names: tuple[str, ...] = ()
@@ -35,12 +40,14 @@ class Meter:
         self.restart()
 
     def restart(self) -> None:
-        """Measure the speed from here (evaluation and checkpoints are not training)."""
-        self.started, self.images = time.perf_counter(), 0
+        """Begin to measure the speed anew (evaluation and checkpoints are not training)."""
+        self.started = time.perf_counter()
+        self.images = 0
 
     def add(self, step: int, names: tuple[str, ...], means: Tensor, lr: float) -> bool:
-        """Take one step's mean losses; True when a window closed, so that there is something to show."""
-        self.names, self.lr = names, lr
+        """Add one step's mean losses; return True if it closed a window, so there is news to show."""
+        self.names = names
+        self.lr = lr
         self.window.append((step, means))
         self.images += self.batch_size
         if step % self.every == 0:
@@ -49,13 +56,17 @@ class Meter:
         return False
 
     def take(self) -> list[Point]:
-        """The points of the windows closed since they were last taken. Raises NotFiniteError for an open window too."""
-        self._read()
-        points, self.points = self.points, []
+        """Return the points of the windows closed since the last call.
+
+        Raises NotFiniteError if a loss is not finite, in the open window too.
+        """
+        self._read_window()
+        points = self.points
+        self.points = []
         return points
 
     def flush(self) -> list[Point]:
-        """``take``, an open window closed before."""
+        """Close an open window, then do the same as ``take``."""
         if self.window:
             self._close()
         return self.take()
@@ -66,75 +77,91 @@ class Meter:
         return self.images / max(1e-9, time.perf_counter() - self.started)
 
     def state(self) -> dict[str, Any]:
-        """The open window, as plain data: floats are kept exactly."""
-        return {
-            "names": self.names,
-            "lr": self.lr,
-            "window": [[step, means.tolist()] for step, means in self.window],
-        }
+        """Return the open window as plain data; floats are kept exactly."""
+        window = [[step, means.tolist()] for step, means in self.window]
+        return {"names": self.names, "lr": self.lr, "window": window}
 
     def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
-        self.names, self.lr = tuple(state["names"]), state["lr"]
+        """Open the window that ``state`` returned; its losses lie on the device again."""
+        self.names = tuple(state["names"])
+        self.lr = state["lr"]
         self.window = [(step, torch.tensor(means, device=device)) for step, means in state["window"]]
 
-    def _read(self) -> list[list[float]]:
-        """The open window's losses. Raises NotFiniteError at the first step where one is not finite."""
-        rows: list[list[float]] = (
-            torch.stack([means for _, means in self.window]).tolist() if self.window else []
-        )
-        for (step, _), row in zip(self.window, rows, strict=True):
-            if not all(map(math.isfinite, row)):
-                raise NotFiniteError(step, dict(zip(self.names, row, strict=True)))
-        return rows
+    def _read_window(self) -> list[list[float]]:
+        """Return the losses of each step of the open window.
+
+        Raises NotFiniteError at the first step where one is not finite.
+        """
+        if not self.window:
+            return []
+        # one transfer for the whole window
+        losses: list[list[float]] = torch.stack([means for _, means in self.window]).tolist()
+        for (step, _), step_losses in zip(self.window, losses, strict=True):
+            if not all(map(math.isfinite, step_losses)):
+                raise NotFiniteError(step, dict(zip(self.names, step_losses, strict=True)))
+        return losses
 
     def _close(self) -> None:
-        means = [math.fsum(column) / len(column) for column in zip(*self._read(), strict=True)]
-        self.last = {**dict(zip(self.names, means, strict=True)), "lr": self.lr}
-        self.points.append(Point(self.window[-1][0], time.time(), self.last))
+        """Average the open window into a point."""
+        metrics: dict[str, float] = {}
+        by_name = zip(*self._read_window(), strict=True)
+        for name, losses in zip(self.names, by_name, strict=True):
+            metrics[name] = math.fsum(losses) / len(losses)
+        metrics["lr"] = self.lr
+        last_step, _ = self.window[-1]
+        self.last = metrics
+        self.points.append(Point(last_step, time.time(), metrics))
         self.window.clear()
 
 
 class Clock:
-    """Seconds by part of the work. On a GPU, whose work is queued, the laps are events, read by ``seconds``."""
+    """Measures the seconds that each part of the work takes.
+
+    A GPU's work is queued, so its laps are events, which ``seconds`` waits for and reads.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.cuda = device.type == "cuda"
         self.restart()
 
     def restart(self) -> None:
-        """Forget all laps and begin one."""
+        """Forget all laps and begin a new one."""
         self._seconds: dict[str, float] = {}
         self._laps: list[tuple[str, Any]] = []
         self._last = self._now()
 
     def lap(self, name: str) -> None:
-        """What was done since the last lap was ``name``."""
+        """End a lap: the time since the last one was spent on ``name``."""
         now = self._now()
         if self.cuda:
             self._laps.append((name, now))
         else:
-            self._count(name, now - self._last)
+            self._add(name, now - self._last)
             self._last = now
 
     def seconds(self) -> dict[str, float]:
-        """``seconds_<name>`` of all laps since the restart."""
-        self._settle()
+        """Return ``seconds_<name>`` -> seconds, over all laps since the restart."""
+        self._read_events()
         return {f"seconds_{name}": value for name, value in self._seconds.items()}
 
     def _now(self) -> Any:
+        """Return the time in seconds, or on a GPU an event at this point of its queue."""
         if not self.cuda:
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
 
-    def _settle(self) -> None:
+    def _read_events(self) -> None:
+        """Wait for the events of a GPU's laps and add up their times."""
         if self._laps:
-            self._laps[-1][1].synchronize()
+            _, last_event = self._laps[-1]
+            last_event.synchronize()
         for name, event in self._laps:
-            self._count(name, self._last.elapsed_time(event) / 1000)
+            milliseconds = self._last.elapsed_time(event)
+            self._add(name, milliseconds / 1000)
             self._last = event
         self._laps.clear()
 
-    def _count(self, name: str, seconds: float) -> None:
+    def _add(self, name: str, seconds: float) -> None:
         self._seconds[name] = self._seconds.get(name, 0.0) + seconds

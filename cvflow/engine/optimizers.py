@@ -1,7 +1,8 @@
 """Optimisers by name. Units: lr per step, weight_decay per unit of lr.
 
-decay: what weight_decay holds for, all parameters, or the weights alone: not biases and norms (one dimension), as in
-He et al. 2018, arXiv 1812.01187. Fused kernels where torch has them: two to five times faster on the CPU, the same step.
+decay: which parameters weight_decay applies to: all, or only the weights, which leaves out biases
+and norms (one dimension), as in He et al. 2018, arXiv 1812.01187.
+Fused kernels are used where torch has them: two to five times faster on the CPU, the same step.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ def sgd(
 ) -> optim.Optimizer:
     """Stochastic gradient descent with momentum (Sutskever et al. 2013)."""
     if nesterov and not momentum:
-        raise RequestError(
-            Fault(
-                "train.optimizer.nesterov",
-                "true with momentum 0",
-                "a momentum above 0",
-                "Type train.optimizer.momentum=0.9.",
-            )
-        )
-    groups = grouped(parameters, decay)
-    return restorable(
-        optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True)
+        fix = "Type train.optimizer.momentum=0.9."
+        fault = Fault("train.optimizer.nesterov", "true with momentum 0", "a momentum above 0", fix)
+        raise RequestError(fault)
+    optimizer = optim.SGD(
+        parameter_groups(parameters, decay),
+        lr=lr,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        fused=True,
     )
+    return restorable(optimizer)
 
 
 @register("optimizer", "adagrad")
@@ -58,9 +59,8 @@ def adagrad(
     decay: Decay = "all",
 ) -> optim.Optimizer:
     """A step divided by the root of the sum of all squared gradients so far (Duchi et al. 2011, JMLR 12)."""
-    return restorable(
-        optim.Adagrad(grouped(parameters, decay), lr=lr, eps=eps, weight_decay=weight_decay, fused=True)
-    )
+    groups = parameter_groups(parameters, decay)
+    return restorable(optim.Adagrad(groups, lr=lr, eps=eps, weight_decay=weight_decay, fused=True))
 
 
 @register("optimizer", "rmsprop")
@@ -75,10 +75,19 @@ def rmsprop(
     weight_decay: NonNegative = 0.0,
     decay: Decay = "all",
 ) -> optim.Optimizer:
-    """A step divided by a running root mean square of the gradients (Tieleman and Hinton 2012). alpha: of the running mean."""
-    groups = grouped(parameters, decay)
+    """A step divided by a running root mean square of the gradients (Tieleman and Hinton 2012).
+
+    alpha: weight of the past in the running mean.
+    """
+    # torch has no fused kernel for it, so its state needs no care when it is loaded
     return optim.RMSprop(
-        groups, lr=lr, alpha=alpha, momentum=momentum, centered=centered, eps=eps, weight_decay=weight_decay
+        parameter_groups(parameters, decay),
+        lr=lr,
+        alpha=alpha,
+        momentum=momentum,
+        centered=centered,
+        eps=eps,
+        weight_decay=weight_decay,
     )
 
 
@@ -93,11 +102,19 @@ def adam(
     weight_decay: NonNegative = 0.0,
     decay: Decay = "all",
 ) -> optim.Optimizer:
-    """Running means of gradient and squared gradient (Kingma and Ba 2014, arXiv 1412.6980); its decay is part of the gradient."""
-    groups = grouped(parameters, decay)
-    return restorable(
-        optim.Adam(groups, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=True)
+    """Running means of the gradient and its square (Kingma and Ba 2014, arXiv 1412.6980).
+
+    The weight decay is added to the gradient.
+    """
+    optimizer = optim.Adam(
+        parameter_groups(parameters, decay),
+        lr=lr,
+        betas=(beta1, beta2),
+        eps=eps,
+        weight_decay=weight_decay,
+        fused=True,
     )
+    return restorable(optimizer)
 
 
 @register("optimizer", "adamw")
@@ -112,28 +129,38 @@ def adamw(
     decay: Decay = "all",
 ) -> optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2017, arXiv 1711.05101)."""
-    groups = grouped(parameters, decay)
-    return restorable(
-        optim.AdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=True)
+    optimizer = optim.AdamW(
+        parameter_groups(parameters, decay),
+        lr=lr,
+        betas=(beta1, beta2),
+        eps=eps,
+        weight_decay=weight_decay,
+        fused=True,
     )
+    return restorable(optimizer)
 
 
 class LBFGS(optim.LBFGS):
-    """Its step evaluates the loss several times: it must be given a closure that does so and returns the loss over all ranks."""
+    """An optimiser whose step evaluates the loss several times.
+
+    It must be given a closure that computes loss and gradients, and returns the loss over all ranks.
+    """
 
     needs_closure = True
 
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-        def evaluated() -> Tensor:
+        """Take one step; return the loss before it."""
+
+        def with_contiguous_gradients() -> Tensor:
             loss = closure()
             for group in self.param_groups:
-                for p in group[
-                    "params"
-                ]:  # torch's views the gradients as one vector, which those of channels_last do not allow
-                    p.grad = None if p.grad is None else p.grad.contiguous()
+                for p in group["params"]:
+                    # torch's LBFGS views the gradients as one vector, which channels_last does not allow
+                    if p.grad is not None:
+                        p.grad = p.grad.contiguous()
             return loss
 
-        loss: Tensor = super().step(evaluated)  # type: ignore[no-untyped-call]
+        loss: Tensor = super().step(with_contiguous_gradients)  # type: ignore[no-untyped-call]
         return loss
 
 
@@ -146,32 +173,47 @@ def lbfgs(
     history: Annotated[int, Field(gt=0)] = 10,
     line_search: Literal["strong_wolfe", "none"] = "strong_wolfe",
 ) -> LBFGS:
-    """Limited-memory quasi-Newton steps (Liu and Nocedal 1989): for small models and batches of the whole train split.
+    """Limited-memory quasi-Newton steps (Liu and Nocedal 1989).
 
-    max_iter: iterations a step, each an evaluation of the batch or (line_search) several. history: past steps that model the curvature.
+    Made for small models and batches of the whole train split. max_iter: iterations a step, each of
+    which evaluates the batch once, or several times with a line search. history: how many past steps
+    the estimate of the curvature uses.
     """
-    search = None if line_search == "none" else line_search
-    return LBFGS(parameters, lr=lr, max_iter=max_iter, history_size=history, line_search_fn=search)
+    return LBFGS(
+        parameters,
+        lr=lr,
+        max_iter=max_iter,
+        history_size=history,
+        line_search_fn=None if line_search == "none" else line_search,
+    )
 
 
-def grouped(parameters: Iterable[nn.Parameter], decay: Decay) -> list[dict[str, Any]]:
-    """One group, or with ``weights`` two: those of several dimensions, and the others without decay."""
-    listed = list(parameters)
+def parameter_groups(parameters: Iterable[nn.Parameter], decay: Decay) -> list[dict[str, Any]]:
+    """Return one group, or with decay ``weights`` one of weights and one of the rest without decay."""
+    parameters = list(parameters)
     if decay == "all":
-        return [{"params": listed}]
-    weights, others = [p for p in listed if p.ndim > 1], [p for p in listed if p.ndim <= 1]
-    return [
-        group for group in ({"params": weights}, {"params": others, "weight_decay": 0.0}) if group["params"]
-    ]
+        return [{"params": parameters}]
+    weights = [p for p in parameters if p.ndim > 1]
+    biases_and_norms = [p for p in parameters if p.ndim <= 1]
+    groups: list[dict[str, Any]] = []
+    if weights:
+        groups.append({"params": weights})
+    if biases_and_norms:
+        groups.append({"params": biases_and_norms, "weight_decay": 0.0})
+    return groups
 
 
 def restorable(optimizer: optim.Optimizer) -> optim.Optimizer:
-    """Lay a loaded state out in memory as its parameters: fused kernels take that for granted, and a checkpoint has it contiguous."""
-    optimizer.register_load_state_dict_post_hook(_as_the_parameters)
+    """Make the optimiser lay a loaded state out in memory like its parameters, and return it.
+
+    Fused kernels take that layout for granted, and a checkpoint holds contiguous tensors.
+    """
+    optimizer.register_load_state_dict_post_hook(_match_strides)
     return optimizer
 
 
-def _as_the_parameters(optimizer: optim.Optimizer) -> None:
+def _match_strides(optimizer: optim.Optimizer) -> None:
+    """Give each state tensor the strides of its parameter."""
     for parameter, slots in optimizer.state.items():
         for name, value in slots.items():
             if value.shape == parameter.shape and value.stride() != parameter.stride():

@@ -1,4 +1,4 @@
-"""What surrounds a training: asked by the loop, answered by the runtime (this process, Ray Train, Ray Tune)."""
+"""What the loop asks of its surroundings, which are this process, Ray Train or Ray Tune."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-if (
-    TYPE_CHECKING
-):  # Ray's helpers read these classes: the import of torch would slow a start on several workers
+if TYPE_CHECKING:
+    # Ray's helper processes import this file: importing torch would slow a start on several workers
     import torch
 
     from cvflow.engine.checkpoint import CheckpointStore
@@ -25,7 +24,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands. eta: seconds; speed: images a second over all ranks."""
+    """How far a training has come. eta: seconds; speed: images a second over all ranks."""
 
     epoch: int
     epochs: int
@@ -37,9 +36,10 @@ class Progress:
 
 
 class Session(Protocol):
-    """rank and world size, the device, where checkpoints live, and the ways out.
+    """A training's rank, device and checkpoints, and its ways to report.
 
-    checkpoint_seconds: longest time between two checkpoints. report_seconds: the longest that a report takes to where it is kept.
+    checkpoint_seconds: longest time between two checkpoints. report_seconds: the longest that a
+    report takes until it is stored.
     """
 
     rank: int
@@ -51,11 +51,11 @@ class Session(Protocol):
     checkpoints: CheckpointStore
 
     def report(self, points: Sequence[Point]) -> None:
-        """Hand over new points; a barrier: every rank calls it equally often, rank 0's points count."""
+        """Hand over new points; those of rank 0 count. A barrier: every rank calls it equally often."""
         ...
 
     def progress(self, at: Progress) -> None:
-        """Show where the training stands; called on rank 0, often; cheap."""
+        """Show how far the training has come; called on rank 0, often; cheap."""
         ...
 
     def say(self, text: str) -> None:
@@ -63,5 +63,8 @@ class Session(Protocol):
         ...
 
     def should_stop(self) -> bool:
-        """Whether the user asked to stop: write a checkpoint and end. Asked after every step; ranks may differ."""
+        """Whether the user asked to stop: then write a checkpoint and end.
+
+        Asked after every step; the answers of ranks may differ.
+        """
         ...

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn.parallel import DistributedDataParallel
 
-from cvflow.engine.closures import passed_over
+from cvflow.engine.closures import closure_faults
 from cvflow.engine.distributed import least, summing
 from cvflow.engine.job import Job
 from cvflow.engine.meter import Clock
@@ -35,7 +35,7 @@ class Update:
         self.optimizer, self.clock = optimizer, clock
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.needs_closure = getattr(optimizer, "needs_closure", False)
-        if self.needs_closure and (faults := passed_over(self.train)):
+        if self.needs_closure and (faults := closure_faults(self.train)):
             raise RequestError(*faults)
         if self.train.compile:
             check_compiler()

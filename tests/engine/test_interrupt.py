@@ -149,7 +149,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(
     unbroken = train(plan, digits, session("whole")).model.state_dict()
     with pytest.raises(InterruptedRunError):
         train(plan, digits, stopping(tmp_path / "broken", 4))
-    newest = CheckpointStore(tmp_path / "broken/checkpoints")._steps()[-1]
+    newest = max((tmp_path / "broken/checkpoints").glob("step-*"))
     shutil.copytree(newest, newest.with_name("step-000000099"))
     file = newest.with_name("step-000000099") / "optimizer.safetensors"
     file.write_bytes(file.read_bytes()[:-7])

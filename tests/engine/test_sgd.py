@@ -79,9 +79,9 @@ def test_small_images_first(digits: PreparedDataset, recipe: Make, session: Sess
     seen: list[tuple[int, ...]] = []
 
     class Watching(Sgd):
-        def _step(self, host_batch: Batch) -> bool:
+        def take_step(self, host_batch: Batch) -> tuple[Tensor, bool]:
             seen.append(tuple(host_batch.images["image"].shape[2:]))
-            return super()._step(host_batch)
+            return super().take_step(host_batch)
 
     pooled = {"name": "classifier", "backbone": {"name": "cifar_resnet", "depth": 20}}
     chosen = recipe(pooled, batch_size=160, phases=[{"epochs": 1, "image_size": [6, 4]}, {"epochs": 1}])
@@ -133,7 +133,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, when: Callable[[Batch], bool], grad_
 def a_batch(digits: PreparedDataset, recipe: Recipe, session: Session, number: int) -> list[str]:
     """The ids of the number-th batch of the first epoch."""
     phase = Sgd(make_job(recipe, digits, session), recipe.train.plan()[0], Cursor(), None)
-    return next(batch.ids for i, batch in enumerate(phase._batches()) if i == number)
+    return next(batch.ids for i, batch in enumerate(phase.batches()) if i == number)
 
 
 @pytest.mark.parametrize("every", [1, 4, 1000])

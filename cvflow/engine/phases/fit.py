@@ -10,7 +10,6 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import torch
 from pydantic import Field
-from torch import nn
 
 from cvflow.config import Phase
 from cvflow.engine.checkpoint import Checkpoint
@@ -81,7 +80,7 @@ def fit_layer(job: Job, name: str, problem: Problem, estimator: Estimator, c: fl
     task = linear_task(job)
     num_classes, seed = task.num_classes(name), job.recipe.seed
     layer = on_rank_0(job, lambda: fit_linear(estimator, c, *problem, num_classes, seed))
-    for model in models(job):
+    for model in job.modules.values():
         task.set_linear(model, name, torch.from_numpy(layer.weight), torch.from_numpy(layer.bias))
     return layer.accuracy(problem.x, problem.label)
 
@@ -105,11 +104,6 @@ def linear_task(job: Job) -> Linear:
     return job.task
 
 
-def models(job: Job) -> list[nn.Module]:
-    """Return the models to fit, first the one that is measured and kept (the averaged one, if there is one)."""
-    return [*([job.average.module] if job.average is not None else []), job.model]
-
-
 @torch.no_grad()
 def collected(job: Job, cursor: Cursor, clock: Clock) -> dict[str, Problem]:
     """Return the features of an epoch's rows on every rank, in the order of the split.
@@ -123,7 +117,7 @@ def collected(job: Job, cursor: Cursor, clock: Clock) -> dict[str, Problem]:
     rows = Chosen(reader, indices.tolist(), times.tolist())
     transform = task.transforms(job.recipe, "test")
     batches: list[dict[str, Problem]] = []
-    models(job)[0].eval()
+    job.measured.eval()
     for batch in eval_batches(
         task,
         rows,
@@ -153,7 +147,7 @@ def problems_of(job: Job, batch: RowBatch) -> dict[str, Problem]:
         return {}
     on_device = batch.batch.to(job.session.device, channels_last=job.recipe.train.channels_last)
     times = np.array([batch.rows[owner][TIMES] for owner in batch.owners])
-    problems = linear_task(job).problems(models(job)[0], on_device)
+    problems = linear_task(job).problems(job.measured, on_device)
     return {name: as_arrays(features, times) for name, features in problems.items()}
 
 

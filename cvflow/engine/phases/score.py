@@ -17,9 +17,9 @@ def validate(job: Job, cursor: Cursor) -> tuple[dict[str, float], bool]:
     share_buffers(job.model)
     if not job.info.counts.get("val", 0):
         return {}, False
-    if job.average is not None:
-        share_buffers(job.average.module)
-        job = replace(job, model=job.average.module)
+    if job.measured is not job.model:
+        share_buffers(job.measured)
+        job = replace(job, model=job.measured)
     scores = evaluate(job, "val", job.recipe.evaluate.batch_size).metrics
     objective = objective_of(job.task.answer)
     score = scores[objective.metric]

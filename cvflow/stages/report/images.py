@@ -13,7 +13,7 @@ from cvflow.annotations.image import Pixels
 from cvflow.config import Recipe
 from cvflow.draw import Gallery, Item, Strips
 from cvflow.draw.images import beside
-from cvflow.engine.phases.sgd import at_size
+from cvflow.engine.phases.steps import at_size
 from cvflow.loading.loader import BatchSet, Key, Plan, items_of, row_alone
 from cvflow.loading.mixing import Mix
 from cvflow.registry import build, get

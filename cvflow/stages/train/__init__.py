@@ -14,7 +14,7 @@ from cvflow.config import Recipe
 from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.checkpoint import CheckpointStore
 from cvflow.engine.export import write_model
-from cvflow.engine.job import make_task
+from cvflow.engine.job import make_task, measured_weights
 from cvflow.engine.loop import train as train_loop
 from cvflow.engine.session import Session
 from cvflow.errors import CvflowError, RequestError
@@ -103,4 +103,4 @@ def exported(store: CheckpointStore, recipe: Recipe) -> dict[str, Tensor]:
     checkpoint = store.best() if recipe.train.keep == "best" else store.latest()
     if checkpoint is None:
         raise CvflowError(f"{store.root}: no whole checkpoint was written")
-    return checkpoint.tensors.get("ema", checkpoint.tensors["model"])
+    return measured_weights(checkpoint.tensors)
