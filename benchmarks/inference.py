@@ -26,7 +26,7 @@ from measure import in_pairs, table, write_results
 
 from cvflow.annotations.image import decode, encode_png
 from cvflow.config import Compute, Recipe
-from cvflow.dataset.row_sources import ParquetSource
+from cvflow.dataset.row_sources.parquet import ParquetSource
 from cvflow.engine.export import read_model, write_model
 from cvflow.engine.job import make_task
 from cvflow.runtime.cores import compute_on

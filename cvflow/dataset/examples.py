@@ -1,4 +1,4 @@
-"""Records kept to be shown: of each class a few, drawn by a hash of their ids, so that they are spread over the data."""
+"""Records to show: a few of each class, drawn by a hash of their ids and so spread over the data."""
 
 from __future__ import annotations
 
@@ -7,32 +7,54 @@ import heapq
 
 from cvflow.formats.record import Record
 
-SHOWN = 120
+MOST_EXAMPLES = 120
 """Over all classes."""
-EACH = 8
-"""Of one class, where rows have one; else three times as many in all."""
+MOST_OF_A_CLASS = 8
+"""Of one class; three times as many in all if rows have no class."""
 
 
 class Examples:
-    """The same ones each time, whatever the order. classes: how many there are, 0 where rows have none."""
+    """Draws the same records every time, whatever their order. num_classes: 0 if rows have no class."""
 
-    def __init__(self, classes: int) -> None:
-        self._each = max(1, min(EACH, SHOWN // classes)) if classes else 3 * EACH
-        self._kept: dict[int, list[tuple[int, int, Record]]] = {}
-        self._seen = 0
+    def __init__(self, num_classes: int) -> None:
+        self._limit = _limit(num_classes)
+        self._heaps: dict[int, list[tuple[int, int, Record]]] = {}
+        self._position = 0
 
     def add(self, record: Record, label: int) -> None:
-        self._seen += 1
-        if label not in self._kept and len(self._kept) >= SHOWN:
+        """Take the record if its hash is among the smallest of its class so far."""
+        self._position += 1
+        if label not in self._heaps and len(self._heaps) >= MOST_EXAMPLES:
             return
-        kept = self._kept.setdefault(label, [])
-        key = int.from_bytes(hashlib.blake2b(record.id.encode(), digest_size=8).digest(), "big")
-        (heapq.heappush if len(kept) < self._each else heapq.heappushpop)(kept, (-key, self._seen, record))
+        heap = self._heaps.setdefault(label, [])
+        # Negative, because heapq keeps the smallest on top, and the largest hash has to go first.
+        entry = (-_hash(record.id), self._position, record)
+        if len(heap) < self._limit:
+            heapq.heappush(heap, entry)
+        else:
+            heapq.heappushpop(heap, entry)
 
     def records(self) -> list[Record]:
-        """Class by class, each in the order of the data."""
-        return [
-            record
-            for _, kept in sorted(self._kept.items())
-            for _, _, record in sorted(kept, key=lambda item: item[1])
-        ]
+        """Return the records class by class, each class in the order of the data."""
+        records = []
+        for label in sorted(self._heaps):
+            entries = sorted(self._heaps[label], key=_position)
+            records += [record for _, _, record in entries]
+        return records
+
+
+def _limit(num_classes: int) -> int:
+    """Return how many records of one class are drawn."""
+    if not num_classes:
+        return 3 * MOST_OF_A_CLASS
+    share = MOST_EXAMPLES // num_classes
+    return max(1, min(MOST_OF_A_CLASS, share))
+
+
+def _hash(id: str) -> int:
+    digest = hashlib.blake2b(id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def _position(entry: tuple[int, int, Record]) -> int:
+    return entry[1]

@@ -1,4 +1,4 @@
-"""A look at the images of one record and the annotations in them: can they be used, and what is counted of them.
+"""The inspection of one record's images and the annotations in them: can they be used, and what is counted.
 
 Worker processes import this file: it must not bring in torch.
 """
@@ -11,7 +11,7 @@ import signal
 import threading
 import warnings
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from typing import Any, NamedTuple
@@ -27,16 +27,21 @@ Histogram = NDArray[np.int64]
 """3 x 256: per channel (RGB), how many pixels have each value."""
 
 THUMBNAIL = 8
-"""Side of the thumbnails by which images are compared, pixels. 8 x 8 x 3 products of bytes add up exactly in float32."""
+"""Side in pixels of the thumbnails by which images are compared.
+
+The products of bytes of 8 x 8 x 3 values add up exactly in float32.
+"""
+
+UNREADABLE = "unreadable"
+"""The topic of faults of images."""
+MISANNOTATED = "wrong annotation"
+"""The topic of faults of annotations."""
 
 
-UNREADABLE, MISANNOTATED = "unreadable", "wrong annotation"
-"""The topics of faults."""
+class Encoded(NamedTuple):
+    """One record's encoded images and annotations, and what to do with them.
 
-
-class Asked(NamedTuple):
-    """One record's encoded images, and what is wanted. fault: why they could not be read; topic: of it; column: the one at fault.
-
+    fault: why they could not be read, if so; topic: of the fault; column: the one at fault.
     values: of the annotations that lie in the pixels.
     """
 
@@ -49,8 +54,8 @@ class Asked(NamedTuple):
     values: Mapping[str, Any] = {}
 
 
-class Terms(NamedTuple):
-    """By what records are judged. kinds: annotation -> its kind. classes: their names."""
+class Rules(NamedTuple):
+    """The rules by which records are judged. kinds: annotation -> its kind. classes: their names."""
 
     max_megapixels: float
     kinds: Mapping[str, str] = {}
@@ -58,12 +63,13 @@ class Terms(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Look:
-    """content: hash of the images' bytes. fault: why they cannot be used, if so; topic: of it; column: the image or annotation at fault.
+class Inspection:
+    """The result for one record.
 
-    size: width and height of the first image.
-    thumbnail: RGB bytes, where one was asked for. maps: hash of the annotations' bytes, where there are any. counts: of the
-    first annotation with classes in its pixels, how many pixels have each value (256).
+    content: hash of the images' bytes. fault: why they cannot be used, if so; topic: of the fault;
+    column: the image or annotation at fault. size: width and height of the first image.
+    thumbnail: RGB bytes, if one was requested. maps: hash of the annotations' bytes, if there are any.
+    counts: of the first annotation with classes in its pixels, how many pixels have each value (256).
     """
 
     content: bytes
@@ -77,65 +83,100 @@ class Look:
 
 
 def begin() -> None:
-    """First of all in a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    """Set up a worker process; the pool calls this before anything else."""
+    # Ctrl-C is for the parent to answer.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    watcher = threading.Thread(target=_end_with_parent, daemon=True)
+    watcher.start()
 
 
 def _end_with_parent() -> None:
-    """A parent killed outright tells its workers nothing: they would wait for ever."""
+    """End this process with its parent.
+
+    A parent that is killed outright cannot tell its workers: they would wait for ever.
+    """
     parent = parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def look_at(asked: Sequence[Asked], terms: Terms) -> tuple[list[Look], Histogram]:
-    """A look at each, and the sum of the histograms that were asked for, of first images."""
+def inspect_all(records: Sequence[Encoded], rules: Rules) -> tuple[list[Inspection], Histogram]:
+    """Return an inspection of each record, and the sum of the requested histograms of first images."""
     total = np.zeros((3, 256), dtype=np.int64)
-    looks = [_look(one, terms, total) for one in asked]
-    return looks, total
+    inspections = [_inspect(record, rules, total) for record in records]
+    return inspections, total
 
 
-def _look(asked: Asked, terms: Terms, total: Histogram) -> Look:
-    content = hashlib.blake2b(b"".join(asked.images.values()), digest_size=16).digest()
-    encoded = [value for value in asked.values.values() if isinstance(value, bytes)]
-    maps = hashlib.blake2b(b"".join(encoded), digest_size=16).digest() if encoded else b""
-    if asked.fault:
-        return Look(content, asked.fault, asked.topic, asked.column, maps=maps)
+def _inspect(record: Encoded, rules: Rules, total: Histogram) -> Inspection:
+    """Return the inspection of one record; its histogram is added to ``total``."""
+    content = _hash(record.images.values())
+    encoded = [value for value in record.values.values() if isinstance(value, bytes)]
+    maps = _hash(encoded) if encoded else b""
+    if record.fault:
+        return Inspection(content, record.fault, record.topic, record.column, maps=maps)
     images: list[Image.Image] = []
     counts: NDArray[np.int64] | None = None
-    column, topic = "", UNREADABLE
+    # A fault is reported with the column and topic that were being worked on.
+    column = ""
+    topic = UNREADABLE
     try:
-        for column in asked.images:
-            images.append(read(asked.images[column], "RGB", terms.max_megapixels))
+        for column in record.images:
+            images.append(read(record.images[column], "RGB", rules.max_megapixels))
         _check_sizes(images)
         topic = MISANNOTATED
-        for column in asked.values:
-            found = _counted(asked.values[column], terms.kinds[column], images[0], terms.classes)
-            counts = found if counts is None else counts
+        for column in record.values:
+            column_counts = _counts(record.values[column], rules.kinds[column], images[0], rules.classes)
+            if counts is None:
+                counts = column_counts
     except ImageFault as error:
-        return Look(content, str(error), topic, column, maps=maps)
+        return Inspection(content, str(error), topic, column, maps=maps)
     first = images[0]
-    if asked.count_pixels:
-        total += np.frombuffer(array("q", first.histogram()), dtype=np.int64).reshape(3, 256)
-    thumbnail = (
-        first.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX).tobytes() if asked.thumbnail else None
-    )
-    return Look(content, size=first.size, thumbnail=thumbnail, maps=maps, counts=counts)
+    if record.count_pixels:
+        total += _histogram(first)
+    thumbnail = _thumbnail(first) if record.thumbnail else None
+    return Inspection(content, size=first.size, thumbnail=thumbnail, maps=maps, counts=counts)
+
+
+def _hash(contents: Iterable[bytes]) -> bytes:
+    """Return the hash of the joined contents, 16 bytes."""
+    joined = b"".join(contents)
+    return hashlib.blake2b(joined, digest_size=16).digest()
+
+
+def _histogram(image: Image.Image) -> Histogram:
+    counts = array("q", image.histogram())
+    return np.frombuffer(counts, dtype=np.int64).reshape(3, 256)
+
+
+def _thumbnail(image: Image.Image) -> bytes:
+    small = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    return small.tobytes()
 
 
 def _check_sizes(images: Sequence[Image.Image]) -> None:
-    sizes = dict.fromkeys(f"{image.width}x{image.height}" for image in images)
+    """Raise ImageFault if the images differ in size."""
+    sizes: list[str] = []
+    for image in images:
+        size = f"{image.width}x{image.height}"
+        if size not in sizes:
+            sizes.append(size)
     if len(sizes) > 1:
         raise ImageFault(f"images of different sizes: {' and '.join(sizes)} pixels")
 
 
-def _counted(value: Any, name: str, image: Image.Image, classes: Sequence[str]) -> NDArray[np.int64] | None:
-    """The pixels of each class, where an annotation of this kind has them. Raises ImageFault where it cannot be used."""
-    kind = KINDS[name]
+def _counts(
+    value: Any, kind_name: str, image: Image.Image, classes: Sequence[str]
+) -> NDArray[np.int64] | None:
+    """Return the pixels of each value of an annotation; None if it is no map.
+
+    Raises ImageFault if the annotation cannot be used.
+    """
+    kind = KINDS[kind_name]
     decoded = kind.decode(value)
-    if fault := kind.fault(decoded, (image.height, image.width), classes):
+    size = (image.height, image.width)
+    fault = kind.fault(decoded, size, classes)
+    if fault:
         raise ImageFault(fault)
     return kind.count(decoded) if kind.count else None

@@ -32,48 +32,65 @@ def prepare(
     shard_mb: int,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Validation:
-    """Write the prepared dataset at ``out``, which appears once it is whole.
+    """Write the prepared dataset to ``out``, which appears only once it is complete.
 
-    Records with an unreadable image or a wrong annotation are left out and named. RequestError where too little is left to train on.
+    Records with an unreadable image or a wrong annotation are left out and named in the report that is
+    returned. Raises RequestError if too little is left to train on.
     """
     with _aside(out) as directory:
         plan = SplitPlan(reader, rule, schema.stratify)
         tally = Tally(reader.classes, schema.stratify, schema.identity)
         writers = {split: ShardWriter(directory, split, schema, shard_mb * 1_000_000) for split in SPLITS}
         for record, split, data in examine(reader, plan, tally, schema, max_megapixels):
-            writers[split].add(
-                {"id": record.id, "path": record.path, **schema.defaults, **record.annotation, **data}
-            )
+            row = {"id": record.id, "path": record.path, **schema.defaults, **record.annotation, **data}
+            writers[split].add(row)
         shards: dict[str, list[Shard]] = {split: writer.close() for split, writer in writers.items()}
         tally.require_usable(plan.base)
         validation = tally.validation(reader)
-        mean, std = tally.mean_std()
-        pixels = {"pixel_counts": tally.pixel_counts} if tally.pixel_counts else {}
-        extra = {"class_counts": tally.class_counts, **pixels, "max_megapixels": max_megapixels}
-        info = DatasetInfo(task, tuple(reader.classes), tally.counts, mean, std, tally.source_digest, extra)
+        info = _info(tally, task, reader.classes, max_megapixels)
         write_description(directory, Description(info, shards))
     return validation
 
 
 def inspect(reader: Format, schema: Schema, max_megapixels: float = MAX_MEGAPIXELS) -> Validation:
-    """What prepare would find, with nothing written. Records without a given split count for train."""
+    """Return the report of prepare without writing anything.
+
+    Records without a given split count for train.
+    """
+    all_train = SplitRule(val=0, test=0)
+    plan = SplitPlan(reader, all_train, schema.stratify)
     tally = Tally(reader.classes, schema.stratify, schema.identity)
-    plan = SplitPlan(reader, SplitRule(val=0, test=0), schema.stratify)
     for _ in examine(reader, plan, tally, schema, max_megapixels):
+        # The tally counts each record as it passes; the rows themselves are not needed.
         pass
     return tally.validation(reader)
 
 
+def _info(tally: Tally, task: str, classes: tuple[str, ...], max_megapixels: float) -> DatasetInfo:
+    mean, std = tally.mean_std()
+    # The order of these keys is the order in dataset.json, which is part of the dataset's digest.
+    extra: dict[str, object] = {"class_counts": tally.class_counts}
+    if tally.pixel_counts:
+        extra["pixel_counts"] = tally.pixel_counts
+    extra["max_megapixels"] = max_megapixels
+    return DatasetInfo(
+        task=task,
+        classes=tuple(classes),
+        counts=tally.counts,
+        mean=mean,
+        std=std,
+        source_digest=tally.source_digest,
+        extra=extra,
+    )
+
+
 @contextmanager
 def _aside(out: Path) -> Iterator[Path]:
-    """A new directory beside ``out`` that takes its place at the end, or goes where the work fails."""
-    if out.exists() and not (out / FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
-        fix = "Remove it, or name another."
-        raise RequestError(
-            Fault(str(out), "something else than a prepared dataset", "a new or empty folder", fix)
-        )
+    """Provide a new directory beside ``out`` that takes its place at the end, or is removed on failure."""
+    _check_replaceable(out)
     directory = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(directory, ignore_errors=True)  # of a prepare that was killed
+    # One may be left of a prepare that was killed.
+    shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     try:
         yield directory
@@ -82,3 +99,14 @@ def _aside(out: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
         raise
+
+
+def _check_replaceable(out: Path) -> None:
+    """Raise RequestError if ``out`` is something of the user's that must not be overwritten."""
+    if not out.exists() or (out / FILE).is_file():
+        return
+    is_empty_folder = out.is_dir() and not any(out.iterdir())
+    if not is_empty_folder:
+        fix = "Remove it, or name another."
+        got = "something else than a prepared dataset"
+        raise RequestError(Fault(str(out), got, "a new or empty folder", fix))

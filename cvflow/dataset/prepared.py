@@ -22,20 +22,31 @@ _AGAIN = "Run prepare again: dvc repro -f prepare@<run>."
 
 @dataclass(frozen=True)
 class Description:
-    """All that dataset.json says. shards: split -> its shards, in order."""
+    """Everything in dataset.json. shards: split -> its shards, in order."""
 
     info: DatasetInfo
     shards: Mapping[str, Sequence[Shard]]
 
 
 def write_description(directory: Path, description: Description) -> None:
-    shards = {split: [asdict(s) for s in shards] for split, shards in description.shards.items()}
-    content = {"schema_version": SCHEMA_VERSION, **asdict(description.info), "shards": shards}
-    (directory / FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write dataset.json into the directory."""
+    shards = {}
+    for split, split_shards in description.shards.items():
+        shards[split] = list(map(asdict, split_shards))
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        **asdict(description.info),
+        "shards": shards,
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    (directory / FILE).write_text(f"{text}\n", encoding="utf-8")
 
 
 def read_description(directory: Path) -> Description:
-    """Raises RequestError where there is none, or one that this cvflow cannot read."""
+    """Return what dataset.json says.
+
+    Raises RequestError if there is none, or one that this version of cvflow cannot read.
+    """
     path = directory / FILE
     if not path.is_file():
         raise RequestError(Fault(str(path), "no such file", "a prepared dataset", _AGAIN))
@@ -43,20 +54,22 @@ def read_description(directory: Path) -> Description:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("schema_version")
         if version != SCHEMA_VERSION:
-            raise RequestError(
-                Fault(str(path), f"schema version {version}", f"version {SCHEMA_VERSION}", _AGAIN)
-            )
-        shards = {split: [Shard(**s) for s in entries] for split, entries in content.pop("shards").items()}
+            expected = f"version {SCHEMA_VERSION}"
+            raise RequestError(Fault(str(path), f"schema version {version}", expected, _AGAIN))
+        shards = {}
+        for split, entries in content.pop("shards").items():
+            shards[split] = [Shard(**entry) for entry in entries]
         return Description(read_info(content), shards)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RequestError(
-            Fault(str(path), f"unreadable content ({error})", "what prepare writes", _AGAIN)
-        ) from error
+        # JSON of another shape raises any of these, depending on what is missing.
+        got = f"unreadable content ({error})"
+        raise RequestError(Fault(str(path), got, "what prepare writes", _AGAIN)) from error
 
 
 def read_info(content: Mapping[str, Any]) -> DatasetInfo:
-    """A DatasetInfo from the JSON data that ``asdict`` of it gave."""
-    tuples = {k: tuple(content[k]) for k in ("classes", "mean", "std")}
+    """Return the DatasetInfo whose ``asdict`` gave this JSON data."""
+    # JSON has lists where the dataclass has tuples.
+    tuples = {name: tuple(content[name]) for name in ("classes", "mean", "std")}
     return DatasetInfo(**{**content, **tuples})
 
 
@@ -69,15 +82,18 @@ class PreparedDataset:
         self.info = self._description.info
 
     def split(self, name: str) -> ShardReader:
-        """The rows of a split; RequestError where it has none."""
+        """Return the rows of a split. Raises RequestError if it has none."""
         shards = self._description.shards.get(name, ())
-        if not shards:
-            filled = ", ".join(k for k, v in self._description.shards.items() if v)
-            fix = "Type data.split.val or data.split.test above 0, or add records of that split."
-            raise RequestError(
-                Fault(f"{self.path / FILE} split '{name}'", "no rows", f"a filled split: {filled}", fix)
-            )
-        return ShardReader(self.path, shards)
+        if shards:
+            return ShardReader(self.path, shards)
+        filled = [split for split, shards in self._description.shards.items() if shards]
+        fault = Fault(
+            f"{self.path / FILE} split '{name}'",
+            "no rows",
+            f"a filled split: {', '.join(filled)}",
+            "Type data.split.val or data.split.test above 0, or add records of that split.",
+        )
+        raise RequestError(fault)
 
     @cached_property
     def digest(self) -> str:
@@ -86,13 +102,19 @@ class PreparedDataset:
 
 
 def directory_digest(path: str | os.PathLike[str]) -> str:
-    """``<md5>.dir`` as DVC 3 computes it: over the JSON list of each file's md5 and relative path."""
+    """Return ``<md5>.dir`` as DVC 3 computes it: over the JSON list of each file's md5 and relative path."""
     root = Path(path)
-    files = sorted((p.relative_to(root).as_posix(), p) for p in root.rglob("*") if p.is_file())
-    listing = [{"md5": _md5(file), "relpath": name} for name, file in files]
-    return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    files: dict[str, Path] = {}
+    for file in root.rglob("*"):
+        if file.is_file():
+            name = file.relative_to(root).as_posix()
+            files[name] = file
+    listing = [{"md5": _md5(files[name]), "relpath": name} for name in sorted(files)]
+    content = json.dumps(listing).encode()
+    return hashlib.md5(content, usedforsecurity=False).hexdigest() + ".dir"
 
 
 def _md5(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+    return digest.hexdigest()

@@ -1,7 +1,8 @@
 """Rows in Arrow IPC files: written as a stream, read at random through a memory map.
 
-Columns: ``id``, ``path``, one binary column per image name, the annotation columns of the schema. A shard's record
-batches hold BATCH_ROWS rows each (the last fewer), so a row is found by division and nothing else is touched.
+Columns: ``id``, ``path``, one binary column per image name, the annotation columns of the schema. A shard's
+record batches hold BATCH_ROWS rows each (the last fewer), so the batch of a row follows by division and
+nothing else is read.
 """
 
 from __future__ import annotations
@@ -35,15 +36,20 @@ class Shard:
 
 
 def arrow_schema(schema: Schema) -> pa.Schema:
-    """The columns of a shard. Raises ValueError on an unknown type name."""
-    columns = {"id": pa.string(), "path": pa.string(), **dict.fromkeys(schema.images, pa.binary())}
-    return pa.schema({**columns, **{k: arrow_type(v) for k, v in schema.annotations.items()}})
+    """Return the columns of a shard. Raises ValueError on an unknown type name."""
+    columns = {"id": pa.string(), "path": pa.string()}
+    for image in schema.images:
+        columns[image] = pa.binary()
+    for name, type_name in schema.annotations.items():
+        columns[name] = arrow_type(type_name)
+    return pa.schema(columns)
 
 
 def arrow_type(name: str) -> pa.DataType:
-    """``int32``, ``list<float>``, ... as Arrow has them. Raises ValueError on an unknown name."""
+    """Return the Arrow type of ``int32``, ``list<float>``, ... Raises ValueError on an unknown name."""
     if name.startswith("list<") and name.endswith(">"):
-        return pa.list_(arrow_type(name[5:-1]))
+        element = name.removeprefix("list<").removesuffix(">")
+        return pa.list_(arrow_type(element))
     return pa.type_for_alias(name)
 
 
@@ -55,14 +61,18 @@ class ShardWriter:
 
     def __init__(self, directory: Path, split: str, schema: Schema, shard_bytes: int) -> None:
         self.shards: list[Shard] = []
-        self._directory, self._split, self._limit = directory, split, shard_bytes
+        self._directory = directory
+        self._split = split
+        self._limit = shard_bytes
         self._schema = arrow_schema(schema)
+        # A shard gets its name once its content is complete.
         self._aside = directory / f".{split}.arrow.tmp"
         self._rows: list[Row] = []
         self._written = 0  # rows in the open shard
         self._file: pa.OSFile | None = None
 
     def add(self, row: Row) -> None:
+        """Write a row; a record batch goes to the file once it is full."""
         self._rows.append(row)
         if len(self._rows) == BATCH_ROWS:
             self._flush()
@@ -70,7 +80,7 @@ class ShardWriter:
                 self._end_shard()
 
     def close(self) -> list[Shard]:
-        """Finish the last shard; the list of all."""
+        """Finish the last shard and return the list of all."""
         self._flush()
         self._end_shard()
         return self.shards
@@ -81,7 +91,8 @@ class ShardWriter:
         if self._file is None:
             self._file = pa.OSFile(str(self._aside), "wb")
             self._stream = pa.ipc.new_file(self._file, self._schema)
-        self._stream.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
+        batch = pa.RecordBatch.from_pylist(self._rows, schema=self._schema)
+        self._stream.write_batch(batch)
         self._written += len(self._rows)
         self._rows = []
 
@@ -92,18 +103,24 @@ class ShardWriter:
         self._file.close()
         with self._aside.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = self._aside.stat().st_size
         name = f"{self._split}-{len(self.shards):05d}-{digest[:16]}.arrow"
-        self.shards.append(Shard(name, self._written, digest, self._aside.stat().st_size))
+        self.shards.append(Shard(name, self._written, digest, size))
         self._aside.rename(self._directory / name)
-        self._file, self._written = None, 0
+        self._file = None
+        self._written = 0
 
 
 class ShardReader:
-    """The rows of one split as a sequence. Opens files on first use, so it crosses to other processes cheaply."""
+    """The rows of one split as a sequence.
+
+    Files are opened on first use, so it crosses to other processes cheaply.
+    """
 
     def __init__(self, directory: Path, shards: Sequence[Shard]) -> None:
-        self._directory, self._shards = directory, tuple(shards)
-        self._ends = list(accumulate(s.rows for s in shards))
+        self._directory = directory
+        self._shards = tuple(shards)
+        self._ends = list(accumulate(shard.rows for shard in shards))
         self._open: dict[int, pa.ipc.RecordBatchFileReader] = {}
 
     def __len__(self) -> int:
@@ -114,58 +131,66 @@ class ShardReader:
             raise IndexError(f"row {index} of {len(self)}")
         number = bisect_right(self._ends, index)
         start = self._ends[number] - self._shards[number].rows
-        batch_index, row = divmod(index - start, BATCH_ROWS)
-        batch = self._reader(number).get_batch(batch_index)
-        return {
-            name: column[row].as_py() for name, column in zip(batch.schema.names, batch.columns, strict=True)
-        }
+        batch_number, position = divmod(index - start, BATCH_ROWS)
+        batch = self._reader(number).get_batch(batch_number)
+        # Training reads its rows here: only the one element of each column is converted.
+        row = {}
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            row[name] = column[position].as_py()
+        return row
+
+    def __getstate__(self) -> Mapping[str, Any]:
+        return {**vars(self), "_open": {}}
 
     def column(self, name: str) -> list[Any]:
-        """One annotation column of every row; RequestError where there is no such column."""
-        return [value for batch in self._batches() for value in _column(batch, name)]
+        """Return one annotation column of every row. Raises RequestError if there is no such column."""
+        values = []
+        for batch in self._batches():
+            values += _column(batch, name)
+        return values
 
     def rows(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[Row]:
-        """Some columns of consecutive rows, read a record batch at a time."""
-        for number, end in enumerate(self._ends):
-            first = end - self._shards[number].rows
-            low, high = max(start, first) - first, min(stop, end) - first
-            for at in range(low - low % BATCH_ROWS, high, BATCH_ROWS):
-                batch = self._reader(number).get_batch(at // BATCH_ROWS).select(columns)
-                yield from batch[max(0, low - at) : high - at].to_pylist()
+        """Yield some columns of consecutive rows, read a record batch at a time."""
+        for number, shard_end in enumerate(self._ends):
+            shard_start = shard_end - self._shards[number].rows
+            # Positions within the shard from here on.
+            low = max(start, shard_start) - shard_start
+            high = min(stop, shard_end) - shard_start
+            first_batch = low - low % BATCH_ROWS
+            for batch_start in range(first_batch, high, BATCH_ROWS):
+                batch = self._reader(number).get_batch(batch_start // BATCH_ROWS)
+                first = max(0, low - batch_start)
+                last = high - batch_start
+                yield from batch.select(columns)[first:last].to_pylist()
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         for number in range(len(self._shards)):
             reader = self._reader(number)
             yield from map(reader.get_batch, range(reader.num_record_batches))
 
-    def __getstate__(self) -> Mapping[str, Any]:
-        return {**vars(self), "_open": {}}
-
     def _reader(self, number: int) -> pa.ipc.RecordBatchFileReader:
+        """Return the open file of a shard, closing the one opened longest ago if there are too many."""
         if number not in self._open:
             if len(self._open) >= MAX_OPEN:
-                del self._open[next(iter(self._open))]
-            self._open[number] = self._opened(self._shards[number])
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+            self._open[number] = self._open_shard(self._shards[number])
         return self._open[number]
 
-    def _opened(self, shard: Shard) -> pa.ipc.RecordBatchFileReader:
+    def _open_shard(self, shard: Shard) -> pa.ipc.RecordBatchFileReader:
         path = self._directory / shard.file
         size = path.stat().st_size if path.is_file() else None
         if size != shard.bytes:
             got = "no file" if size is None else f"{size} bytes"
-            raise RequestError(
-                Fault(
-                    str(path),
-                    got,
-                    f"{shard.bytes} bytes",
-                    "Restore it with 'dvc checkout', or run prepare again.",
-                )
-            )
-        return pa.ipc.open_file(pa.memory_map(str(path)), options=pa.ipc.IpcReadOptions(use_threads=False))
+            fix = "Restore it with 'dvc checkout', or run prepare again."
+            raise RequestError(Fault(str(path), got, f"{shard.bytes} bytes", fix))
+        options = pa.ipc.IpcReadOptions(use_threads=False)
+        return pa.ipc.open_file(pa.memory_map(str(path)), options=options)
 
 
 def _column(batch: pa.RecordBatch, name: str) -> list[Any]:
-    if name not in batch.schema.names:
-        raise RequestError(Fault("the prepared dataset", f"no column '{name}'", one_of(batch.schema.names)))
+    names = batch.schema.names
+    if name not in names:
+        raise RequestError(Fault("the prepared dataset", f"no column '{name}'", one_of(names)))
     values: list[Any] = batch.column(name).to_pylist()
     return values

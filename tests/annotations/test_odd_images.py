@@ -30,7 +30,7 @@ def near(pixels: np.ndarray, colour: tuple[int, ...]) -> bool:
 
 
 def turned(orientation: int) -> bytes:
-    """A JPEG of red left and blue right halves as seen upright, stored as a camera held otherwise stores it."""
+    """A JPEG of red left and blue right halves when upright, stored as a camera held otherwise stores it."""
     upright = flat(RED)
     upright.paste(BLUE, (8, 0, 16, 12))
     turn = Image.Transpose
@@ -132,7 +132,10 @@ def test_sixteen_bit_colour():
 
 
 def test_a_picture_that_ends_early():
-    """All pixels of a PNG are there without its end mark; a JPEG that ends early is named, as Pillow cannot tell how much is gone."""
+    """A PNG without its end mark has all its pixels; a JPEG that ends early is named.
+
+    Pillow cannot tell how much of it is gone.
+    """
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))
     png, jpeg = encoded(noise, "PNG"), encoded(noise, "JPEG")
     assert np.array_equal(decode(png[:-12]), decode(png))

@@ -1,4 +1,4 @@
-"""Many records by processes: the same as few by threads; planted wrong labels are found where thumbnails can tell."""
+"""Many records by processes: the same as few by threads; planted wrong labels are found by thumbnails."""
 
 import json
 import subprocess
@@ -35,7 +35,10 @@ def test_processes_give_the_same_bytes_as_threads(make_folder, labelled, tmp_pat
 
 
 def test_worker_processes_do_without_torch():
-    code = "import sys, cvflow.dataset.inspect_record; sys.exit('torch' in sys.modules or 'pyarrow' in sys.modules)"
+    code = (
+        "import sys, cvflow.dataset.inspect_record; "
+        "sys.exit('torch' in sys.modules or 'pyarrow' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -10,8 +10,7 @@ from PIL import Image
 
 from cvflow.annotations.image import ImageFault, Pixels, decode
 from cvflow.dataset.label_suspects import LEAST_ACCURACY, NEIGHBOURS
-from cvflow.dataset.statistics import printable
-from cvflow.dataset.validation import Finding, Validation
+from cvflow.dataset.validation import Finding, Validation, printable
 from cvflow.draw import Block, Facts, Gallery, Item, Numbers, Section, Table, Text, page
 from cvflow.formats.record import Record
 from cvflow.tasks.base import Task
