@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -53,16 +53,21 @@ def evaluate(
     batch_size: int,
     keep_predictions: bool = False,
     views: Sequence[View] = (View(),),
+    keep: Callable[[int, Sequence[Prediction]], None] | None = None,
 ) -> Evaluation:
     """Measure the job's model on a split; every rank gets the whole result.
 
+    keep: called with the number of each batch in the split and all of its answers, heavy columns included.
     views: looks at each image, whose raw results are merged; losses are of the first view.
     """
     answer = job.task.answer
     metric = answer.metric(job.info)
     losses: list[Sums] = []
     batches: list[list[Measured]] = []
-    for rows, predictions, sums in _predicted(job, split, batch_size, views):
+    predicted = _predicted(job, split, batch_size, views)
+    for turn, (rows, predictions, sums) in enumerate(predicted):
+        if keep is not None:
+            keep(turn * job.session.world_size + job.session.rank, predictions)
         truths = [Truth(row, job.task.schema.kinds) for row in rows]
         metric.update(predictions, truths)
         losses.append(sums)

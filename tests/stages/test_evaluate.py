@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from cvflow.annotations import mask
+from cvflow.engine.infer import Predictor
 from cvflow.project.graph import Run
+from cvflow.project.pipeline import run_stage
 from cvflow.project.project import make_entry, write_entry
 from cvflow.stages.evaluate import evaluate, measured_on, read_metrics
+from cvflow.stages.predict import evaluated_folder
+from cvflow.stages.predict.evaluated import (
+    AnswerKeeper,
+    complete,
+    emptied,
+    evaluated_answers,
+    numbered_tables,
+    request_key,
+)
 from cvflow.stages.prepare import prepare
 from cvflow.stages.report.finished_run import Finished
 from cvflow.stages.resolve import resolve
@@ -68,3 +81,54 @@ def test_maps_are_not_kept_and_come_again_from_the_model(project: Path, reposito
         assert done.task.answer.quality(Prediction(answer["id"], answer), truth) == pytest.approx(
             answer["quality"], abs=0.02
         )
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's
+def test_predict_writes_the_answers_of_evaluate(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The split is answered once; without what evaluate kept, or for another request, the model is run: the same answers."""
+    project = shutil.copytree(finished, tmp_path / "project")
+    monkeypatch.chdir(project)
+    run = Run("good")
+    run_stage("evaluate", "good")
+    kept = evaluated_folder(run)
+    files = sorted(kept.glob("batch-*.parquet"))
+    assert files
+    ran: list[int] = []
+    model = Predictor._predictions
+    monkeypatch.setattr(
+        Predictor, "_predictions", lambda self, decoded: ran.append(1) or model(self, decoded)
+    )
+    run_stage("predict", "good")
+    once = pq.read_table(run.path("predictions"))
+    assert ran == []
+    assert not kept.exists()
+    run_stage("predict", "good")
+    assert ran
+    again = pq.read_table(run.path("predictions"))
+    assert again.schema == once.schema
+    assert again["id"] == once["id"]
+    for left, right in zip(
+        once["probabilities"].to_pylist(), again["probabilities"].to_pylist(), strict=True
+    ):
+        assert left == pytest.approx(right, abs=1e-5)
+
+
+def test_answers_are_taken_only_if_all_are_there(tmp_path: Path) -> None:
+    schema = pa.schema({"row": pa.int64(), "id": pa.string(), "error": pa.string(), "class": pa.string()})
+    folder = emptied(tmp_path / "evaluated")
+    keep = AnswerKeeper(folder, schema)
+    for batch, ids in enumerate(("ab", "cde", "f")):
+        keep(batch, [Prediction(id, {"class": "x"}) for id in ids])
+    key = request_key("m", "d", "test", ())
+    assert evaluated_answers(folder, key, 6) == [], "not said to be complete"
+    complete(folder, key)
+    files = evaluated_answers(folder, key, 6)
+    assert len(files) == 3
+    assert evaluated_answers(folder, key, 7) == []
+    assert evaluated_answers(folder, request_key("other", "d", "test", ()), 6) == []
+    rows = [row for table in numbered_tables(files, 3) for row in table.to_pylist()]
+    assert [(row["row"], row["id"]) for row in rows] == [(3, "d"), (4, "e"), (5, "f")]
+    assert [len(table) for table in numbered_tables(files, 0)] == [2, 3, 1]
+    assert list(numbered_tables(files, 6)) == []

@@ -11,21 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import torch
 
 import cvflow
 from cvflow.config import Compute
 from cvflow.dataset.prepared import PreparedDataset
 from cvflow.dataset.row_sources import RowSource, open_source
-from cvflow.engine.export import FILES, read_model
+from cvflow.engine.export import FILES, TrainedModel, read_model
 from cvflow.engine.infer import Predictor, answer_schema
 from cvflow.errors import Fault, InterruptedRunError, RequestError
 from cvflow.project.graph import Run
 from cvflow.project.writable import check_folder
+from cvflow.recipe.refusals import view_faults
 from cvflow.registry import Component
 from cvflow.runtime.console import Pace
-from cvflow.runtime.local import here_if_few
+from cvflow.runtime.local import here_if_few, pick_device
 from cvflow.stages.predict import answer_files
 from cvflow.stages.predict.answer_files import filed
+from cvflow.stages.predict.evaluated import evaluated_answers, numbered_tables, request_key
 from cvflow.stages.predict.overlays import FOLDER, write_overlays
 from cvflow.stages.predict.parts import JOURNAL, Parts, count, resumable
 
@@ -35,7 +38,7 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class Written:
-    """What a prediction left: its folder, answers in all, and those whose image could not be read."""
+    """What a prediction left: its folder, how many answers, and how many of them are of an image that could not be read."""
 
     path: Path
     rows: int
@@ -46,12 +49,30 @@ def predict(run: Run) -> None:
     """Write ``runs/<name>/predictions``: the registered version's answers to the recipe's split."""
     rule = run.recipe.predict
     registered = json.loads(run.path("registered.json").read_text())
-    compute = here_if_few(run.recipe.compute, PreparedDataset(run.path("data")).info.counts[rule.split])
+    dataset = PreparedDataset(run.path("data"))
+    num_rows = dataset.info.counts[rule.split]
+    model = run.path("model")
+    key = request_key(model_digest(model), dataset.digest, rule.split, rule.views)
+    evaluated = evaluated_folder(run)
     written = predict_path(
-        run.path("model"), f"{registered['model']}/{registered['version']}", run.path("data"), run.path("predictions"),
-        compute, rule.batch_size, rule.split, rule.overlays, rule.views,
-    )  # fmt: skip
+        model,
+        f"{registered['model']}/{registered['version']}",
+        run.path("data"),
+        run.path("predictions"),
+        here_if_few(run.recipe.compute, num_rows),
+        rule.batch_size,
+        rule.split,
+        rule.overlays,
+        rule.views,
+        evaluated_answers(evaluated, key, num_rows),
+    )
+    shutil.rmtree(evaluated, ignore_errors=True)
     sys.stderr.write(f"{written.rows} predictions in {written.path}\n")
+
+
+def evaluated_folder(run: Run) -> Path:
+    """Return where evaluate keeps its answers for predict."""
+    return run.state / "evaluated"
 
 
 def predict_path(
@@ -64,117 +85,144 @@ def predict_path(
     split: str = "test",
     overlays: int = 0,
     views: Sequence[Component] = (),
+    evaluated: Sequence[Path] = (),
 ) -> Written:
     """Answer everything at ``source`` with a model directory; ``out`` appears whole or not at all.
 
-    Killed, it leaves its whole parts in ``.<out>.partial``; the same request goes on after them. The same request: the same
-    model, version, data by content, and split. The task's own files of its answers go to
-    ``out/_files``. overlays: how many images are drawn, with their answers, to ``out/_overlays``.
-    views: looks at each image, whose answers are merged.
+    Killed, it leaves its whole parts in ``.<out>.partial``; the same request goes on after them. The same request: the
+    same model, version, data by content, and split. The answer's own files go to ``out/_files``.
+
+    overlays: how many images are drawn, with their answers, to ``out/_overlays``.
+    views: looks at each image, whose raw results are merged.
+    evaluated: files with the answers to all rows, which evaluate gave; without them the model is run.
     """
     check_out(out)
-    trained = read_model(model)
+    device = torch.device("cpu") if compute.workers else pick_device(compute)
+    trained = read_model(model, device)
+    if faults := view_faults(trained.task, views, "--view"):
+        raise RequestError(*faults)
     # Ray's workers run in directories of their own
-    rows = open_source(source.absolute() if compute.workers else source, trained.task.schema.images, split)
+    place = source.absolute() if compute.workers else source
+    rows = open_source(place, trained.task.schema.images, split)
     say_passed_over(rows.passed_over)
-    out, digest = out.absolute(), rows.digest
+    out = out.absolute()
     aside = out.with_name(f".{out.name}.partial")
-    key = {
-        "model": model_digest(model),
-        "model version": version,
-        "data": digest,
-        "split": split,
-        "cvflow version": cvflow.__version__,
-    }
-    key["views"] = json.dumps([view.model_dump(mode="json") for view in views])
-    with resumable(aside, key) as news:
-        parts = Parts(
-            aside, answer_schema(trained), len(rows), {"model_version": version, "data_hash": digest}
-        )
-        found = f"{parts.done:,} of {len(rows):,} rows were answered before; going on" if parts.done else ""
-        sys.stderr.write("".join(f"{line}\n" for line in (news, found) if line))
+    stamp = {"model_version": version, "data_hash": rows.digest}
+    with resumable(aside, request(model, version, rows.digest, split, views)) as news:
+        parts = Parts(aside, answer_schema(trained), len(rows), stamp)
+        say_resumed(news, parts.done, len(rows))
         try:
-            answers = _answers(rows, model, compute, batch_size, parts.done, views)
-            parts.write(
-                _paced(
-                    filed(answers, trained.task.answer, rows.ids, aside / answer_files.FOLDER),
-                    parts.done,
-                    len(rows),
-                )
-            )
-            write_overlays(aside / FOLDER, trained, rows, overlays, views)
+            if evaluated:
+                tables = numbered_tables(evaluated, parts.done)
+            else:
+                tables = _run_model(trained, device, rows, model, compute, batch_size, parts.done, views)
+            files = filed(tables, trained.task.answer, rows.ids, aside / answer_files.FOLDER)
+            parts.write(_paced(files, parts.done, len(rows)))
+            write_overlays(aside / FOLDER, trained, device, rows, overlays, views)
         except KeyboardInterrupt as error:
-            raise InterruptedRunError(
-                f"interrupted after {parts.done:,} rows; the same command goes on from there"
-            ) from error
-        answered, faults = count(aside)
+            message = f"interrupted after {parts.done:,} rows; the same command goes on from there"
+            raise InterruptedRunError(message) from error
+        num_answers, num_faults = count(aside)
         (aside / JOURNAL).unlink()
         shutil.rmtree(out, ignore_errors=True)
         aside.rename(out)
-    return Written(out, answered, faults)
+    return Written(out, num_answers, num_faults)
+
+
+def request(
+    model: Path, version: str, data_digest: str, split: str, views: Sequence[Component]
+) -> dict[str, str]:
+    """Return what the parts of an interrupted prediction must agree in to be gone on from."""
+    return {
+        "model": model_digest(model),
+        "model version": version,
+        "data": data_digest,
+        "split": split,
+        "cvflow version": cvflow.__version__,
+        "views": json.dumps([view.model_dump(mode="json") for view in views]),
+    }
 
 
 def say_passed_over(names: Sequence[str]) -> None:
+    """Say on the terminal what lies at the source and is not read."""
     if names:
         more = ", ..." if len(names) > NAMED else ""
         sys.stderr.write(f"{len(names):,} passed over: {', '.join(names[:NAMED])}{more}\n")
 
 
+def say_resumed(news: str, done: int, total: int) -> None:
+    """Say on the terminal what was found of an earlier try. news: why its parts are not used, if so."""
+    if news:
+        sys.stderr.write(f"{news}\n")
+    if done:
+        sys.stderr.write(f"{done:,} of {total:,} rows were answered before; going on\n")
+
+
 def check_out(out: Path) -> None:
-    """Only an earlier prediction is ever replaced; and what cannot be written is refused before the work."""
+    """Raise RequestError if ``out`` holds something else than an earlier prediction, or cannot be written."""
     ours = ("part-*.parquet", FOLDER, answer_files.FOLDER)
-    others = (
-        [p for p in out.iterdir() if not any(map(p.match, ours))]
-        if out.is_dir()
-        else [out]
-        if out.exists()
-        else []
-    )
-    if others:
-        got = f"{out}, which holds {others[0].name}"
-        raise RequestError(
-            Fault("--out", got, "a new folder, or one of earlier predictions", "Type --out predictions.")
-        )
+    foreign: list[Path] = []
+    if out.is_dir():
+        foreign = [path for path in out.iterdir() if not any(map(path.match, ours))]
+    elif out.exists():
+        foreign = [out]
+    if foreign:
+        got = f"{out}, which holds {foreign[0].name}"
+        expected = "a new folder, or one of earlier predictions"
+        raise RequestError(Fault("--out", got, expected, "Type --out predictions."))
     check_folder(out.absolute().parent, out)
 
 
 def model_digest(model: Path) -> str:
-    """md5 over a model directory's two files."""
+    """Return the md5 over a model directory's two files."""
     total = hashlib.md5(usedforsecurity=False)
     for name in FILES:
         total.update((model / name).read_bytes())
     return total.hexdigest()
 
 
-def _answers(
-    rows: RowSource, model: Path, compute: Compute, batch_size: int, first: int, views: Sequence[Component]
+def _run_model(
+    trained: TrainedModel,
+    device: torch.device,
+    rows: RowSource,
+    model: Path,
+    compute: Compute,
+    batch_size: int,
+    first: int,
+    views: Sequence[Component],
 ) -> Iterator[pa.Table]:
-    """The answers to the rows from ``first`` on, in their order."""
+    """Return the model's answers to the rows from ``first`` on, in their order."""
     if first == len(rows):
         return iter(())
     if compute.workers:
-        from cvflow.runtime.ray_data import predict as predict_on_ray  # ray is imported only where it runs
+        # Ray is imported only where it runs
+        from cvflow.runtime.ray_data import predict as predict_on_ray
 
         return predict_on_ray(rows, model, compute, batch_size, first, views)
-    return _here(rows, model, compute, batch_size, first, views)
+    return _here(trained, device, rows, compute, batch_size, first, views)
 
 
 def _here(
-    rows: RowSource, model: Path, compute: Compute, batch_size: int, first: int, views: Sequence[Component]
+    trained: TrainedModel,
+    device: torch.device,
+    rows: RowSource,
+    compute: Compute,
+    batch_size: int,
+    first: int,
+    views: Sequence[Component],
 ) -> Iterator[pa.Table]:
-
+    """Return the answers that this process gives."""
     from cvflow.runtime.cores import compute_on, cores, threads
-    from cvflow.runtime.local import pick_device
 
     compute_on(threads(compute))
-    device = pick_device(compute)
-    decoders = cores() if device.type == "cuda" else 1  # on the CPU the model needs the cores itself
-    predictor = Predictor(read_model(model, device), device, decoders, views)
+    # on the CPU the model needs the cores itself
+    decoders = cores() if device.type == "cuda" else 1
+    predictor = Predictor(trained, device, decoders, views)
     return predictor.tables(rows.rows(first, len(rows)), batch_size, first)
 
 
 def _paced(tables: Iterable[pa.Table], done: int, total: int) -> Iterator[pa.Table]:
-    """The tables; the terminal sees how fast they come."""
+    """Yield the tables; the terminal sees how fast they come."""
     pace = Pace(done, total)
     for table in tables:
         yield table

@@ -1,4 +1,4 @@
-"""The answers in the field's own files, beside Parquet: index PNGs, .flo, whatever the task makes of them."""
+"""The answers in the field's own files, beside Parquet: index PNGs, .flo, whatever an answer is written as."""
 
 from __future__ import annotations
 
@@ -17,38 +17,49 @@ from cvflow.types import Prediction
 FOLDER = "_files"
 """Readers of Parquet folders pass over what begins with _."""
 
-
 Name = Callable[[str], PurePosixPath]
+"""An id -> the path of its files, without a suffix."""
 
 
 def filed(
     tables: Iterable[pa.Table], answer: Answer, ids: Callable[[], Iterable[str]], folder: Path
 ) -> Iterator[pa.Table]:
-    """The tables; each answer's files are there once its table is given: ``<name><suffix>`` below the folder. ids: of all rows."""
-    wanted = writes_files(answer)
-    name = naming(ids()) if wanted else safe
+    """Yield the tables; once a table is yielded, its answers' files ``<name><suffix>`` are in the folder.
+
+    ids: returns the ids of all rows.
+    """
+    if not writes_files(answer):
+        yield from tables
+        return
+    name = naming(ids())
     for table in tables:
-        for row in table.to_pylist() if wanted else ():
+        for row in table.to_pylist():
             if row["error"] is None:
                 _write(row, answer, folder, name)
         yield table
 
 
 def naming(ids: Iterable[str]) -> Name:
-    """Id -> path: less the suffix of an image, as the field's tools look for answers, but where another would have the same then."""
-    known = Counter(ids)
-    stems = Counter(map(stem, known))
+    """Return the naming of files: an id less the suffix of an image, as the field's tools look for answers.
+
+    The suffix stays if another id would have the same name without it.
+    """
+    id_counts = Counter(ids)
+    stem_counts = Counter(map(stem, id_counts))
 
     def name(id: str) -> PurePosixPath:
         short = stem(id)
-        return safe(short if stems[short] <= 1 and short not in known else id)
+        is_unique = stem_counts[short] <= 1 and short not in id_counts
+        return safe(short if is_unique else id)
 
     return name
 
 
 def stem(id: str) -> str:
+    """Return the id without the suffix of an image."""
     short, _, suffix = id.rpartition(".")
-    return short if f".{suffix.lower()}" in IMAGE_SUFFIXES and short.rpartition("/")[2] else id
+    is_image = f".{suffix.lower()}" in IMAGE_SUFFIXES
+    return short if is_image and short.rpartition("/")[2] else id
 
 
 def _write(row: dict[str, object], answer: Answer, folder: Path, name: Name) -> None:
@@ -64,6 +75,8 @@ def _write(row: dict[str, object], answer: Answer, folder: Path, name: Name) -> 
 
 
 def safe(id: str) -> PurePosixPath:
-    """An id as a relative path: its '/' are folders, and none of it leads out of where it is put."""
-    parts = (part if part not in ("", ".", "..") else "_" for part in id.replace("\0", "_").split("/"))
+    """Return an id as a relative path: its '/' are folders, and none of it leads out of where it is put."""
+    parts = []
+    for part in id.replace("\0", "_").split("/"):
+        parts.append("_" if part in ("", ".", "..") else part)
     return PurePosixPath(*parts)

@@ -20,22 +20,29 @@ FOLDER = "_overlays"
 
 
 def write_overlays(
-    folder: Path, trained: TrainedModel, rows: RowSource, wanted: int, views: Sequence[Component] = ()
+    folder: Path,
+    trained: TrainedModel,
+    device: torch.device,
+    rows: RowSource,
+    most: int,
+    views: Sequence[Component] = (),
 ) -> None:
-    """Write up to ``wanted`` images, evenly spread over the rows, to ``<row>-<name>.jpg``; unreadable ones are left out."""
-    if not wanted:
+    """Write up to ``most`` images, evenly spread over the rows, to ``<row>-<name>.jpg``.
+
+    An image that cannot be read is left out.
+    """
+    if not most:
         return
     folder.mkdir(exist_ok=True)
-    predictor, wanted = Predictor(trained, torch.device("cpu"), views=views), min(wanted, len(rows))
-    for number in sorted({i * len(rows) // wanted for i in range(wanted)}):
+    predictor = Predictor(trained, device, views=views)
+    task = trained.task
+    count = min(most, len(rows))
+    for number in sorted({index * len(rows) // count for index in range(count)}):
         (row,) = rows.rows(number, number + 1)
-        task, answers = trained.task, predictor.batch([row])
-        if any(answer["error"] is not None for answer in answers):
+        (answer,) = predictor.batch([row])
+        if answer["error"] is not None:
             continue
         pixels = decode(row[task.schema.images[0]], max_megapixels=task.max_megapixels)
-        for answer in answers:
-            pixels = task.answer.draw(pixels, answer)
-        text = ", ".join(task.answer.caption(answer) for answer in answers)
-        Image.fromarray(captioned(pixels, text)).save(
-            folder / f"{number:08d}-{Path(row['id']).stem}.jpg", quality=90
-        )
+        drawn = captioned(task.answer.draw(pixels, answer), task.answer.caption(answer))
+        file = folder / f"{number:08d}-{Path(row['id']).stem}.jpg"
+        Image.fromarray(drawn).save(file, quality=90)
