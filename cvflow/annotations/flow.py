@@ -27,7 +27,8 @@ def decode(data: bytes) -> Map:
     """Return the flow, HxWx2. Raises ImageFault if the data is not a map of vectors."""
     flow = arrays.read(data, "flow")
     if flow.ndim != 3 or flow.shape[2] != 2:
-        shape = "x".join(map(str, flow.shape))
+        numbers = map(str, flow.shape)
+        shape = "x".join(numbers)
         raise ImageFault(f"a flow of {shape} numbers, not of HxWx2")
     return flow.astype(np.float32)
 

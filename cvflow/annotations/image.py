@@ -185,7 +185,8 @@ def _on_white(image: Image.Image) -> Image.Image:
 def _from_16_bit(image: Image.Image) -> Image.Image:
     """Return the high byte of each pixel, as Pillow itself does for 16-bit colour."""
     pixels = np.asarray(image).astype(np.int64)
-    least, greatest = pixels.min(), pixels.max()
+    least = pixels.min()
+    greatest = pixels.max()
     if least < 0 or greatest > 65535:
         raise ImageFault(f"integer pixels from {least} to {greatest}, outside 16 bits")
     high_byte = (pixels >> 8).astype(np.uint8)

@@ -52,6 +52,7 @@ def fault(labels: Labels, size: tuple[int, int], classes: Sequence[str]) -> str 
     if not len(wrong):
         return None
     listed = ", ".join(f"{value} ({counts[value]:,} pixels)" for value in wrong[:MOST_LISTED])
-    more = f" and {len(wrong) - MOST_LISTED} more" if len(wrong) > MOST_LISTED else ""
+    unlisted = len(wrong) - MOST_LISTED
+    more = f" and {unlisted} more" if unlisted > 0 else ""
     last = len(classes) - 1
     return f"labels out of range in the mask: {listed}{more}; 0 to {last} are classes, {VOID} is void"

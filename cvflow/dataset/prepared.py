@@ -69,8 +69,10 @@ def read_description(directory: Path) -> Description:
 def read_info(content: Mapping[str, Any]) -> DatasetInfo:
     """Return the DatasetInfo whose ``asdict`` gave this JSON data."""
     # JSON has lists where the dataclass has tuples.
-    tuples = {name: tuple(content[name]) for name in ("classes", "mean", "std")}
-    return DatasetInfo(**{**content, **tuples})
+    fields = dict(content)
+    for name in ("classes", "mean", "std"):
+        fields[name] = tuple(content[name])
+    return DatasetInfo(**fields)
 
 
 class PreparedDataset:

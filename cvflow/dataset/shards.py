@@ -140,6 +140,7 @@ class ShardReader:
         return row
 
     def __getstate__(self) -> Mapping[str, Any]:
+        # A memory map cannot be pickled; the other process opens its own.
         return {**vars(self), "_open": {}}
 
     def column(self, name: str) -> list[Any]:

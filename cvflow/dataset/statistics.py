@@ -74,8 +74,10 @@ class Tally:
         """Count a record with the result of the inspection of its images."""
         self._add_to_digest(record, inspection)
         label = record.annotation[self._label] if self._label else 0
+        # Equal images of different identities are reported, as those of different classes are.
         compared_label = record.annotation[self._identity] if self._identity else label
-        self._contents.append(int.from_bytes(inspection.content[:8], "big"))
+        content = int.from_bytes(inspection.content[:8], "big")
+        self._contents.append(content)
         self._labels.append(compared_label)
         if inspection.fault:
             self._splits.append(_LEFT_OUT)
@@ -112,7 +114,8 @@ class Tally:
         values = np.arange(256) / 255
         count = self._pixels.sum(axis=1)
         mean = self._pixels @ values / count
-        squared_deviations = (values - mean[:, None]) ** 2
+        deviations = values - mean[:, None]
+        squared_deviations = deviations**2
         variance = (self._pixels * squared_deviations).sum(axis=1) / count
         std = np.sqrt(variance)
         return tuple(mean.tolist()), tuple(std.tolist())
@@ -181,8 +184,8 @@ class Tally:
             self.class_counts[split][self._classes[label]] += 1
         if self._identity:
             identity = record.annotation[self._identity]
-            position = len(self._contents) - 1
-            self._images_of.setdefault(identity, []).append(position)
+            images = self._images_of.setdefault(identity, [])
+            images.append(len(self._contents) - 1)
         if inspection.size:
             self._sizes.add(*inspection.size)
         if inspection.thumbnail:

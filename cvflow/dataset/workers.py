@@ -34,7 +34,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 PROCESSES_FROM = 2000
 """Records from which processes are worth their start.
 
-Below it threads do the work, though Python's lock lets them use little more than one core on small images.
+Below that, threads do the work, though Python's lock lets them use only one core on small images.
 """
 COMPARED = 5000
 """Images that are compared with each other by their thumbnails."""
@@ -110,6 +110,7 @@ class Chunks:
 
     def was_read(self, records: int, size: int) -> None:
         """Choose the length of the next runs. size: bytes of a run of ``records`` items."""
+        # One byte more, because an empty run would divide by zero.
         fitting = CHUNK_BYTES * records // (size + 1)
         self._length = max(1, min(CHUNK_RECORDS, fitting))
 

@@ -67,13 +67,9 @@ def _choose_member(file: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
 
 
 def _from_npy(data: bytes) -> NDArray[Any]:
+    """Return the array of a .npy. Raises ImageFault."""
     file = BytesIO(data)
-    try:
-        read_header = _HEADER_READERS[npy.read_magic(file)]
-        shape, fortran_order, dtype = read_header(file)
-    except Exception as error:
-        # ValueError, KeyError for an unknown version, SyntaxError, those of tokenize, ...
-        raise ImageFault("no .npy or .npz, or a damaged header") from error
+    shape, fortran_order, dtype = _read_header(file)
     if dtype.kind not in "fiu":
         raise ImageFault(f"an array of {dtype}, expected numbers")
     header_bytes = file.tell()
@@ -85,3 +81,13 @@ def _from_npy(data: bytes) -> NDArray[Any]:
     order: Literal["C", "F"] = "F" if fortran_order else "C"
     flat = np.frombuffer(body[:expected], dtype)
     return flat.reshape(shape, order=order)
+
+
+def _read_header(file: BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, whether the order is Fortran's, and dtype; the file then stands at the numbers."""
+    try:
+        version = npy.read_magic(file)
+        return _HEADER_READERS[version](file)
+    except Exception as error:
+        # ValueError, KeyError for an unknown version, SyntaxError, those of tokenize, ...
+        raise ImageFault("no .npy or .npz, or a damaged header") from error

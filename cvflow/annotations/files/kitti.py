@@ -40,7 +40,8 @@ def write_disparity(disparity: NDArray[np.floating]) -> bytes:
 def read_flow(data: bytes) -> NDArray[np.float32]:
     """Return the flow, HxWx2, in pixels, NaN where the third channel is 0. Raises ImageFault."""
     pixels = _channels(data, 3)
-    steps = pixels[..., :2].astype(np.float32) - np.float32(FLOW_ZERO)
+    vectors = pixels[..., :2].astype(np.float32)
+    steps = vectors - np.float32(FLOW_ZERO)
     flow = steps / np.float32(FLOW_STEPS)
     unknown = pixels[..., 2] == 0
     flow[unknown] = np.nan
@@ -50,7 +51,9 @@ def read_flow(data: bytes) -> NDArray[np.float32]:
 def write_flow(flow: NDArray[np.floating]) -> bytes:
     """Return the bytes of a PNG, rounded to 1/64 px. Known components are clipped to -512 .. 511.98 px."""
     valid = ~np.isnan(flow).any(axis=2)
-    steps = np.rint(np.nan_to_num(flow) * FLOW_STEPS) + FLOW_ZERO
+    # Unknown vectors become 0 below; NaN could not be cast to integers.
+    vectors = np.nan_to_num(flow)
+    steps = np.rint(vectors * FLOW_STEPS) + FLOW_ZERO
     steps = np.clip(steps, 0, 65535)
     steps = np.where(valid[..., None], steps, 0)
     pixels = np.dstack([steps, valid])

@@ -38,8 +38,9 @@ def write(array: NDArray[np.floating]) -> bytes:
     """Return a little-endian PFM, scale 1. array: HxW or HxWx3."""
     height, width = array.shape[:2]
     kind = "PF" if array.ndim == 3 else "Pf"
-    header = f"{kind}\n{width} {height}\n-1\n".encode()
-    return header + array[::-1].astype("<f4").tobytes()
+    header = f"{kind}\n{width} {height}\n-1\n"
+    rows = array[::-1].astype("<f4")
+    return header.encode() + rows.tobytes()
 
 
 def _scale(text: bytes) -> float:

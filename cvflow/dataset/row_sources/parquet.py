@@ -100,9 +100,11 @@ class ParquetSource:
             batch_start += len(batch)
 
     def _row(self, columns: dict[str, Any], number: int) -> Row:
-        row = {"id": str(columns.get("id", number))}
-        images = {name: _bytes(columns[name]) for name in self.images}
-        return {**row, **images}
+        id = columns.get("id", number)
+        row: dict[str, Any] = {"id": str(id)}
+        for name in self.images:
+            row[name] = _bytes(columns[name])
+        return row
 
 
 def _bytes(value: Any) -> bytes:
@@ -116,7 +118,8 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        # Arrow's messages go on with lines of its own source.
-        got = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # Arrow's messages can have several lines; the first one says what is wrong.
+        message = str(error)
+        got = message.splitlines()[0] if message else type(error).__name__
         fault = Fault(str(path), f"damaged content ({got})", "a Parquet file that is whole")
         raise RequestError(fault) from error
