@@ -59,11 +59,19 @@ def frozen(model: nn.Module, phase: Phase) -> Iterator[nn.Module]:
     yield module
 
 
+def parts_with_parameters(model: nn.Module) -> list[str]:
+    """Return the dotted names of the modules inside the model that have parameters."""
+    parts = []
+    for name, module in model.named_modules():
+        has_parameters = next(module.parameters(), None) is not None
+        if name and has_parameters:
+            parts.append(name)
+    return parts
+
+
 def check_part(model: nn.Module, name: str) -> None:
     """Raise RequestError if the model has no part of this name; it lists the parts at the wrong level."""
-    parts = [
-        part for part, module in model.named_modules() if part and any(True for _ in module.parameters())
-    ]
+    parts = parts_with_parameters(model)
     if name in parts:
         return
     parent = name

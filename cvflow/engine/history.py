@@ -21,8 +21,9 @@ class History:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_cut_line(path)
-        keys = [_order_key(point) for _, point in read_history(path)]
-        self.last = max(keys, default=(-1, True))
+        self.last = (-1, True)
+        for _, point in read_history(path):
+            self.last = max(self.last, _order_key(point))
 
     def append(self, points: Iterable[Point]) -> None:
         """Write those of the points that come after the last one in the file."""

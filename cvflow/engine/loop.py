@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from cvflow.config import Recipe
 from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.checkpoint import Checkpoint
@@ -47,8 +45,11 @@ def train(recipe: Recipe, dataset: PreparedDataset, session: Session) -> Job:
 def restore(job: Job, checkpoint: Checkpoint) -> Cursor:
     """Load the checkpoint's weights and report its points again, in case they were lost."""
     job.load(checkpoint.tensors)
-    names = [field.name for field in fields(Cursor)]
-    cursor = Cursor(**{name: checkpoint.state[name] for name in names if name in checkpoint.state})
+    cursor = Cursor()
+    # the state of a checkpoint holds more than the cursor, and an older one may lack a field
+    for name in vars(cursor):
+        if name in checkpoint.state:
+            setattr(cursor, name, checkpoint.state[name])
     job.session.report([Point(**point) for point in cursor.points])
     cursor.saved(job.session.report_seconds)
     return cursor

@@ -91,7 +91,9 @@ def check_steps_by_lr(training: GradientSteps) -> None:
 
 def log_spaced(low: float, high: float, count: int) -> list[float]:
     """Return numbers from ``low`` to ``high``, equally far apart on a log scale."""
-    return [low * (high / low) ** (i / (count - 1)) for i in range(count)]
+    ratio = high / low
+    last = count - 1
+    return [low * ratio ** (i / last) for i in range(count)]
 
 
 def raised_steps(training: GradientSteps, lrs: Sequence[float]) -> Iterator[tuple[float, float]]:
@@ -142,7 +144,10 @@ def falls_clearly(losses: Sequence[float], smooth: Sequence[float], least: int) 
 
 def deviation(losses: Sequence[float], smooth: Sequence[float]) -> float:
     """Return the root mean square of the losses' distances from the smoothed curve."""
-    squares = [(loss - mean) ** 2 for loss, mean in zip(losses, smooth, strict=False)]
+    squares = []
+    # the curve may go on where the losses end
+    for loss, mean in zip(losses, smooth, strict=False):
+        squares.append((loss - mean) ** 2)
     return math.sqrt(math.fsum(squares) / len(losses))
 
 

@@ -74,7 +74,8 @@ class Meter:
     @property
     def speed(self) -> float:
         """Images a second over all ranks."""
-        return self.images / max(1e-9, time.perf_counter() - self.started)
+        seconds = time.perf_counter() - self.started
+        return self.images / max(1e-9, seconds)
 
     def state(self) -> dict[str, Any]:
         """Return the open window as plain data; floats are kept exactly."""

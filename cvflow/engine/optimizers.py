@@ -193,8 +193,11 @@ def parameter_groups(parameters: Iterable[nn.Parameter], decay: Decay) -> list[d
     parameters = list(parameters)
     if decay == "all":
         return [{"params": parameters}]
-    weights = [p for p in parameters if p.ndim > 1]
-    biases_and_norms = [p for p in parameters if p.ndim <= 1]
+    weights: list[nn.Parameter] = []
+    biases_and_norms: list[nn.Parameter] = []
+    for p in parameters:
+        kind = weights if p.ndim > 1 else biases_and_norms
+        kind.append(p)
     groups: list[dict[str, Any]] = []
     if weights:
         groups.append({"params": weights})

@@ -142,7 +142,8 @@ def plateau(
 
 def half_cosine(first: float, last: float, part: float) -> float:
     """Return the value on half a cosine from ``first`` to ``last``; part: 0..1."""
-    return last + (first - last) * 0.5 * (1 + math.cos(math.pi * part))
+    cosine = math.cos(math.pi * part)
+    return last + (first - last) * 0.5 * (1 + cosine)
 
 
 def straight_line(first: float, last: float, part: float) -> float:

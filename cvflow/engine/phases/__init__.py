@@ -1,4 +1,7 @@
-"""The phases that a training is made of: one file a kind. Each takes a job from where the cursor stands to its end."""
+"""The phases that a training is made of, one file a kind.
+
+Each takes a job from where the cursor stands to the phase's end.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,12 @@ from cvflow.engine.job import Job
 class Cursor:
     """Where the training stands.
 
-    phase: its index. epoch, batch: epochs done in the phase, batches done in the present epoch. epochs_done, step: in
-    all, over the phases. best: score of the best weights. stale: epochs since then. scores: of each epoch of the phase,
-    higher is better. skipped: steps left out for a loss that was not finite. points: those since the checkpoint before
-    and those that may be under way to the history, so that a resumed run can report them again (a step is written once).
+    phase: its index. epoch, batch: epochs done in the phase, batches done in the present epoch.
+    epochs_done, step: in all, over the phases. best: score of the best weights. stale: epochs since
+    then. scores: of each epoch of the phase, higher is better. skipped: steps skipped because a loss
+    or gradient was not finite. points: those since the previous checkpoint and those that may not
+    have reached the history yet, so that a resumed run can report them again (the history takes each
+    step once).
     """
 
     phase: int = 0
@@ -34,16 +39,21 @@ class Cursor:
     points: list[dict[str, Any]] = field(default_factory=list)
 
     def saved(self, report_seconds: float) -> None:
-        """A checkpoint holds the points; those that may still be under way to the history stay for the next one."""
-        self.points = [point for point in self.points if 0 <= time.time() - point["time"] < report_seconds]
+        """Drop the points that a checkpoint now holds, once they must have reached the history."""
+        now = time.time()
+        self.points = [point for point in self.points if 0 <= now - point["time"] < report_seconds]
 
     def next_phase(self) -> None:
-        """To the start of the phase after this one."""
-        self.phase, self.epoch, self.batch, self.stale, self.scores = self.phase + 1, 0, 0, 0, []
+        """Move to the start of the next phase."""
+        self.phase += 1
+        self.epoch = 0
+        self.batch = 0
+        self.stale = 0
+        self.scores = []
 
 
 Run = Callable[[Job, Phase, Cursor, Checkpoint | None], None]
-"""What the builder of a phase gives. The checkpoint: where the phase was broken off, if it was.
+"""What the builder of a phase returns. The checkpoint: where the phase was broken off, if it was.
 
-A builder with ``one_pass`` true takes one epoch, whatever the phase's ``epochs``, and augments nothing.
+A builder with ``one_pass`` true takes one epoch, whatever the phase's ``epochs``, and does not augment.
 """

@@ -65,7 +65,8 @@ class Sgd(GradientSteps):
             self._epoch()
 
     def _out_of_patience(self) -> bool:
-        return self.phase.patience is not None and self.cursor.stale >= self.phase.patience
+        patience = self.phase.patience
+        return patience is not None and self.cursor.stale >= patience
 
     def _epoch(self) -> None:
         set_mode(self.job.model, self.phase)

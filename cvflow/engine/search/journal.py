@@ -1,6 +1,7 @@
-"""The search's memory: ``journal.jsonl``, every suggestion and every end, synced to disk before anything follows from it.
+"""``journal.jsonl``: every suggestion and every end of a search, on disk before it has consequences.
 
-What an algorithm suggests is a function of this file alone, so a search that was killed goes on as if it had not been.
+What an algorithm suggests is a function of this file alone, so a search that was killed goes on as if
+it had not been.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from typing import Any, Literal
 from cvflow.engine.search.trials import Algorithm, Params, Tried
 
 SOURCE, PARAMS = "source", "params"
-"""In the state of a trial's checkpoint: the trial that wrote it, and the params it had (those of who goes on from it)."""
+"""Keys in the state of a trial's checkpoint: the trial that wrote it, and the params to go on with."""
 State = Literal["open", "done", "stopped", "failed"]
 
 
 @dataclass
 class Trial:
-    """One setting. state: open = suggested, not ended; stopped = ended early by the scheduler.
+    """One setting, and what became of it.
 
-    params: as they are now, which population-based training changes; source: the trial whose weights it then took.
-    score: the metric's value in its best epoch.
+    state: open = suggested, not ended; stopped = ended early by the scheduler. params: the present
+    ones, which population-based training changes. source: the trial whose weights it then took.
+    score: the metric's value in the best epoch.
     """
 
     number: int
@@ -52,31 +54,42 @@ class Journal:
         self.path = path
         self.trials: list[Trial] = []
         path.parent.mkdir(parents=True, exist_ok=True)
-        for entry in _whole_lines(path):
+        for entry in _read_entries(path):
             self._apply(entry)
 
     def suggest(self, algorithm: Algorithm, lag: int, higher: bool) -> Trial | None:
-        """The next trial, written down; None where the algorithm has to wait for the end of the trial ``lag`` before it."""
+        """Write down the next trial and return it; None if the algorithm must wait for earlier ones.
+
+        It needs the results of all trials but the last ``lag - 1``. higher: whether higher scores are
+        better.
+        """
         number = len(self.trials)
-        known = max(0, number - lag + 1) if algorithm.uses_results else 0
-        if not all(trial.ended for trial in self.trials[:known]):
+        num_visible = max(0, number - lag + 1) if algorithm.uses_results else 0
+        if not all(trial.ended for trial in self.trials[:num_visible]):
             return None
-        sign = 1.0 if higher else -1.0
-        tried = [
-            Tried(t.suggested, i < known, sign * t.score if i < known and t.score is not None else None)
-            for i, t in enumerate(self.trials)
-        ]
+        tried = self._as_seen(num_visible, 1.0 if higher else -1.0)
         params, tags = algorithm.suggest(tried)
+        # written before the trial can run, so that a killed search knows it
         self._write({"event": "suggested", "trial": number, "params": params, "tags": tags})
         return self.trials[number]
 
+    def _as_seen(self, num_visible: int, sign: float) -> list[Tried]:
+        """Return the trials as an algorithm sees them, with the results of the first ``num_visible``."""
+        tried = []
+        for trial in self.trials[:num_visible]:
+            score = None if trial.score is None else sign * trial.score
+            tried.append(Tried(trial.suggested, visible=True, score=score))
+        for trial in self.trials[num_visible:]:
+            tried.append(Tried(trial.suggested))
+        return tried
+
     def changed(self, number: int, params: Mapping[str, Any], source: int | None) -> None:
-        """Population-based training gave the trial other params, and the weights of trial ``source``."""
+        """Write down a trial's new params, with which it goes on from the weights of trial ``source``."""
         self._write({"event": "changed", "trial": number, "params": dict(params), "source": source})
 
-    def end(self, number: int, state: State, **said: Any) -> None:
-        """The trial's end. said: fields of Trial."""
-        self._write({"event": "ended", "trial": number, "state": state, **said})
+    def end(self, number: int, state: State, **results: Any) -> None:
+        """Write down a trial's end. results: fields of Trial."""
+        self._write({"event": "ended", "trial": number, "state": state, **results})
 
     def _write(self, entry: dict[str, Any]) -> None:
         with self.path.open("a") as file:
@@ -86,18 +99,23 @@ class Journal:
         self._apply(entry)
 
     def _apply(self, entry: Mapping[str, Any]) -> None:
-        said = {key: value for key, value in entry.items() if key not in ("event", "trial")}
-        if entry["event"] == "suggested":
-            self.trials.append(Trial(entry["trial"], said["params"], said["tags"], said["params"]))
+        """Apply an entry of the file to the trials."""
+        fields = dict(entry)
+        event, number = fields.pop("event"), fields.pop("trial")
+        if event == "suggested":
+            params = fields["params"]
+            self.trials.append(Trial(number, params, fields["tags"], params))
             return
-        for key, value in said.items():
-            setattr(self.trials[entry["trial"]], key, value)
+        for name, value in fields.items():
+            setattr(self.trials[number], name, value)
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The entries; a last line cut short by a kill is dropped from the file."""
-    data = path.read_bytes() if path.exists() else b""
-    whole = data[: data.rfind(b"\n") + 1]
-    if whole != data:
-        os.truncate(path, len(whole))
-    return [json.loads(line) for line in whole.splitlines()]
+def _read_entries(path: Path) -> list[dict[str, Any]]:
+    """Read the entries; a last line cut short by a kill is removed from the file."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    complete = data[: data.rfind(b"\n") + 1]
+    if complete != data:
+        os.truncate(path, len(complete))
+    return list(map(json.loads, complete.splitlines()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,25 +14,27 @@ from cvflow.errors import Fault, RequestError
 from cvflow.registry import register
 
 MOST = 10_000
-"""Points of a grid that are made at all."""
+"""A grid with more points is refused."""
 
 
 class Random:
-    """Each trial drawn by itself; one that was drawn before is drawn again, a few times."""
+    """Draws each trial independently; settings that were tried before are drawn again, a few times."""
 
     uses_results = False
     size = None
 
     def __init__(self, space: Space, seed: int) -> None:
-        self._space, self._seed = space, seed
+        self._space = space
+        self._seed = seed
 
     def suggest(self, tried: Sequence[Tried]) -> tuple[Params, dict[str, Any]]:
         rng = np.random.default_rng([self._seed, len(tried)])
-        return unseen(lambda: self._space.draw(rng), tried), {}
+        params = unseen(lambda: self._space.draw(rng), tried)
+        return params, {}
 
 
 class Grid:
-    """Every combination in the order of the space's keys, the last changing first."""
+    """Suggests every combination, in the order of the space's keys; the last key changes first."""
 
     uses_results = False
 
@@ -44,12 +46,12 @@ class Grid:
         return self._points[len(tried)], {}
 
 
-def unseen(draw: Any, tried: Sequence[Tried], tries: int = 20) -> Params:
-    """What ``draw`` gives that was not tried before; after so many tries, what it gives."""
-    before = [trial.params for trial in tried]
-    params: Params = draw()
+def unseen(draw: Callable[[], Params], tried: Sequence[Tried], tries: int = 20) -> Params:
+    """Draw until the params were not tried before, at most ``tries`` times more."""
+    earlier = [trial.params for trial in tried]
+    params = draw()
     for _ in range(tries):
-        if params not in before:
+        if params not in earlier:
             break
         params = draw()
     return params
@@ -63,7 +65,7 @@ def random(space: Space, seed: int) -> Algorithm:
 
 @register("searcher", "grid")
 def grid(space: Space, seed: int, *, points: Annotated[int, Field(ge=2)] = 3) -> Algorithm:
-    """Every combination. points: values of each range, its ends among them."""
+    """Every combination. points: number of values of each range, both ends included."""
     size = space.grid_size(points)
     if size > MOST:
         fix = "Leave values out, type search.algorithm.points=2 for ranges, or search.algorithm=random."

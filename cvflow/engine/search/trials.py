@@ -1,4 +1,4 @@
-"""What an algorithm sees: the trials suggested so far, and how those ended that it may know of."""
+"""What a search algorithm sees: the trials suggested so far, and the results it may use."""
 
 from __future__ import annotations
 
@@ -12,23 +12,30 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class Tried:
-    """known: whether its end may be known by now. score: higher is better; None where the trial failed or is not known."""
+    """A trial as an algorithm sees it.
+
+    visible: whether an algorithm may use its result by now. score: higher is better; None if the trial
+    failed, or is not visible.
+    """
 
     params: Params
-    known: bool = False
+    visible: bool = False
     score: float | None = None
 
 
 class Algorithm(Protocol):
-    """uses_results: False where suggestions need no results, so that no trial waits for another."""
+    """Suggests the settings of trials.
+
+    uses_results: False if suggestions need no results, so that no trial waits for another.
+    """
 
     uses_results: bool
 
     @property
     def size(self) -> int | None:
-        """How many suggestions there are; None = as many as are asked for."""
+        """How many suggestions it can make; None = any number."""
         ...
 
     def suggest(self, tried: Sequence[Tried]) -> tuple[Params, dict[str, Any]]:
-        """The next trial's params and its tags (plain data), from all trials before it, in order."""
+        """Return the next trial's params and its tags (plain data), given all trials before it."""
         ...
