@@ -14,7 +14,8 @@ from pydantic import Discriminator, Field, Tag
 from cvflow.annotations import mask
 from cvflow.annotations.image import ImageFault, load
 from cvflow.errors import Fault, RequestError
-from cvflow.formats.reading.mask_folders import LAYOUT, Folders, Pair, find, named, outside, pairs, stem
+from cvflow.formats.reading.mask_files import Pair, pairs, stem
+from cvflow.formats.reading.mask_folders import LAYOUT, Folders, find, named, outside
 from cvflow.formats.reading.mask_legend import Colour, Legend, Reading, by_colour, by_index, parse, values_of
 from cvflow.formats.reading.split_lists import split_lists
 from cvflow.formats.reading.trees import Entry, Tree, open_tree

@@ -17,16 +17,14 @@ from cvflow.annotations.image import ImageFault
 from cvflow.errors import Fault, RequestError
 from cvflow.formats.built_in.textured_layers import Pairs as Kind
 from cvflow.formats.reading.pair_files import (
-    FLOW,
     MAP_SUFFIXES,
-    STEREO,
     Found,
-    Layout,
     files_below,
     looks_like_pairs,
     pairs,
     recognised,
 )
+from cvflow.formats.reading.pair_layouts import FLOW, STEREO, Layout
 from cvflow.formats.reading.trees import Tree, open_tree
 from cvflow.formats.record import Format, Record
 from cvflow.registry import register

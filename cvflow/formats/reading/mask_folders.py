@@ -1,4 +1,4 @@
-"""Where images and their masks lie: the folders that belong together, and the files in them that do."""
+"""Which folders of images and masks belong together."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from cvflow.errors import Fault, RequestError
+from cvflow.formats.reading.mask_files import MASK_ENDS, folders_in, images_in, mask_names, stem
 from cvflow.formats.reading.split_lists import SPLIT_WORDS
 from cvflow.formats.reading.trees import Entry, Tree, is_folder, is_image
 from cvflow.types import Split
@@ -26,171 +27,174 @@ MASKS = (
 )
 """Names of folders, in any case; the first that holds images is taken."""
 FOLDER_ENDS = ("annot", "_annot", "_masks", "_mask", "_labels", "_label", "masks", "labels", "_gt")
-"""What a folder of masks is called more than the folder of images beside it, as in train/ and trainannot/."""
-MASK_ENDS = (
-    "_mask",
-    "_masks",
-    "_label",
-    "_labels",
-    "_L",
-    "_gt",
-    "_seg",
-    "_segmentation",
-    "-mask",
-    "_gtFine_labelTrainIds",
-)
-"""What a mask's file is called more than its image's."""
-IMAGE_ENDS = ("_sat", "_image", "_img", "_rgb", "_leftImg8bit")
-"""What an image's file is called more than its mask's."""
+"""What the name of a folder of masks adds to that of its folder of images, as in train/ and trainannot/."""
 LAYOUT = "images/ and masks/, below train/, val/ and test/ or above them; or train/ and trainannot/, ..."
 
 
 class Folders(NamedTuple):
-    """Two folders whose files and subfolders of the same names belong together. split: that they give."""
+    """Two folders whose files and subfolders of the same names belong together, and their split."""
 
     images: str
     masks: str
     split: Split | None = None
 
 
-class Pair(NamedTuple):
-    """An image and its mask, or one of them alone."""
-
-    image: Entry | None
-    mask: Entry | None
-
-
 def named(tree: Tree, images: str, masks: str) -> list[Folders]:
-    """As the user names them; ``{split}`` stands for train, val, test and their other names. RequestError where there are none."""
-    found = []
+    """Return the folders that the user names; RequestError if they do not exist.
+
+    ``{split}`` in a name stands for train, val, test and their other names.
+    """
+    existing = []
     words: Mapping[str, Split | None] = SPLIT_WORDS if "{split}" in images else {"": None}
     for word, split in words.items():
-        folders = Folders(
-            images.replace("{split}", word).strip("/"), masks.replace("{split}", word).strip("/"), split
-        )
-        if is_folder(tree, folders.images) and is_folder(tree, folders.masks):
-            found.append(folders)
-    if not found:
+        images_folder = images.replace("{split}", word).strip("/")
+        masks_folder = masks.replace("{split}", word).strip("/")
+        if is_folder(tree, images_folder) and is_folder(tree, masks_folder):
+            existing.append(Folders(images_folder, masks_folder, split))
+    if not existing:
         got = f"no two folders '{images}' and '{masks}'"
-        raise RequestError(
-            Fault(
-                str(tree.source),
-                got,
-                "both, below the source",
-                "Mend data.format.images and data.format.masks.",
-            )
-        )
-    return found
+        fix = "Mend data.format.images and data.format.masks."
+        raise RequestError(Fault(str(tree.source), got, "both, below the source", fix))
+    return existing
 
 
 def find(tree: Tree) -> list[Folders]:
-    """By their names, see LAYOUT; empty where nothing is so."""
-    top = _folders(tree, "")
-    splits = [
-        (entry.path, SPLIT_WORDS[entry.name.lower()]) for entry in top if entry.name.lower() in SPLIT_WORDS
-    ]
-    below = [Folders(*pair, split) for path, split in splits if (pair := _inside(tree, path))]
-    beside = [Folders(path, other, split) for path, split in splits if (other := _longer(top, path))]
-    mixed = [Folders(path, path, split) for path, split in splits if _mixed(tree, path)]
-    whole = _by_split(tree, *pair) if (pair := _inside(tree, "")) else []
-    return below or beside or mixed or whole or ([Folders("", "")] if _mixed(tree, "") else [])
-
-
-def pairs(
-    tree: Tree, images: str | None, masks: str | None, image_end: str = "", mask_end: str = ""
-) -> Iterator[Pair]:
-    """Every image and mask of two folders, in order; None = there is no such folder. image_end, mask_end: what names end with, if known."""
-    mixed = images == masks
-    here, there = ([e for e in _entries(tree, folder) if is_image(e)] for folder in (images, masks))
-    ends = (mask_end,) if mask_end else MASK_ENDS if mixed else ("", *MASK_ENDS)
-    by_stem = {stem(entry): entry for entry in there if not mixed or stem(entry).endswith(ends)}
-    left = dict(by_stem)
-    for entry in here:
-        if mixed and stem(entry) in by_stem:
-            continue
-        mask = next((by_stem[name] for name in _names(stem(entry), image_end, ends) if name in by_stem), None)
-        if mask:
-            left.pop(stem(mask), None)
-        yield Pair(entry, mask)
-    yield from (Pair(None, entry) for entry in left.values())
-    inner, other = (
-        {e.name: e.path for e in _entries(tree, folder) if e.kind == "folder"} for folder in (images, masks)
+    """Return the folders that belong together by their names, see LAYOUT; empty if there are none."""
+    split_folders = _split_folders(tree)
+    return (
+        _below_splits(tree, split_folders)
+        or _beside_splits(tree, split_folders)
+        or _mixed_in_splits(tree, split_folders)
+        or _above_splits(tree)
+        or _mixed_at_the_root(tree)
     )
-    for name in sorted(inner.keys() | other.keys()):
-        yield from pairs(tree, inner.get(name), other.get(name), image_end, mask_end)
 
 
 def outside(tree: Tree, folders: Iterable[Folders]) -> Iterator[str]:
-    """Folders with images beside those that are read, and beside what these lie in."""
-    used = {path for pair in folders for path in (pair.images, pair.masks)}
-    for above in sorted({"", *(path.rpartition("/")[0] for path in used)}) if "" not in used else ():
-        for entry in _folders(tree, above):
-            if (
-                not any(f"{path}/".startswith(f"{entry.path}/") for path in used)
-                and above not in used
-                and _holds(tree, entry.path)
-            ):
+    """Yield folders with images that are not read, beside those that are and beside their parents."""
+    used: set[str] = set()
+    for pair in folders:
+        used |= {pair.images, pair.masks}
+    if "" in used:
+        return
+    parents = {path.rpartition("/")[0] for path in used}
+    for parent in sorted({"", *parents} - used):
+        for entry in folders_in(tree, parent):
+            if not _is_or_holds(entry.path, used) and _has_image(tree, entry.path):
                 yield entry.path
 
 
-def stem(entry: Entry) -> str:
-    """The name without its suffix."""
-    return entry.name.rpartition(".")[0]
+def _split_folders(tree: Tree) -> dict[str, Split]:
+    """Folder at the root that is named like a split -> its split."""
+    splits = {}
+    for entry in folders_in(tree, ""):
+        split = _split_of(entry)
+        if split is not None:
+            splits[entry.path] = split
+    return splits
 
 
-def _entries(tree: Tree, folder: str | None) -> list[Entry]:
-    return [] if folder is None else tree.entries(folder)
+def _below_splits(tree: Tree, split_folders: Mapping[str, Split]) -> list[Folders]:
+    """train/images/ and train/masks/."""
+    folders = []
+    for path, split in split_folders.items():
+        inside = _inside(tree, path)
+        if inside:
+            images, masks = inside
+            folders.append(Folders(images, masks, split))
+    return folders
 
 
-def _names(image: str, image_end: str, ends: tuple[str, ...]) -> Iterator[str]:
-    """What the mask of an image may be called, without its suffix."""
-    shorter = (
-        image.removesuffix(end) for end in ([image_end] if image_end else IMAGE_ENDS) if image.endswith(end)
-    )
-    bases = [*shorter] if image_end else [image, *shorter]
-    for base in bases:
-        yield from (base + end for end in ends)
+def _beside_splits(tree: Tree, split_folders: Mapping[str, Split]) -> list[Folders]:
+    """train/ and trainannot/."""
+    folders = []
+    paths = {entry.name.lower(): entry.path for entry in folders_in(tree, "")}
+    for path, split in split_folders.items():
+        for end in FOLDER_ENDS:
+            name = (path + end).lower()
+            if name in paths:
+                folders.append(Folders(path, paths[name], split))
+                break
+    return folders
 
 
-def _folders(tree: Tree, folder: str) -> list[Entry]:
-    return [entry for entry in tree.entries(folder) if entry.kind == "folder"]
+def _mixed_in_splits(tree: Tree, split_folders: Mapping[str, Split]) -> list[Folders]:
+    """train/ with images and masks side by side."""
+    folders = []
+    for path, split in split_folders.items():
+        if _is_mixed(tree, path):
+            folders.append(Folders(path, path, split))
+    return folders
+
+
+def _above_splits(tree: Tree) -> list[Folders]:
+    """images/train/ and masks/train/, or images/ and masks/ without splits."""
+    inside = _inside(tree, "")
+    if inside is None:
+        return []
+    images, masks = inside
+    image_folders = folders_in(tree, images)
+    if not image_folders:
+        return [Folders(images, masks)]
+    masks_by_split = {}
+    for entry in folders_in(tree, masks):
+        masks_by_split[_split_of(entry)] = entry.path
+    folders = []
+    for entry in image_folders:
+        split = _split_of(entry)
+        if split is None:
+            # With one folder that is no split, the folders are something else, and none gives a split.
+            return [Folders(images, masks)]
+        if split in masks_by_split:
+            folders.append(Folders(entry.path, masks_by_split[split], split))
+    return folders
+
+
+def _split_of(folder: Entry) -> Split | None:
+    return SPLIT_WORDS.get(folder.name.lower())
+
+
+def _mixed_at_the_root(tree: Tree) -> list[Folders]:
+    if not _is_mixed(tree, ""):
+        return []
+    return [Folders("", "")]
 
 
 def _inside(tree: Tree, folder: str) -> tuple[str, str] | None:
-    """The folders of images and of masks in a folder."""
-    known = {entry.name.lower(): entry.path for entry in _folders(tree, folder)}
-    images, masks = (
-        [known[name] for name in names if name in known and _holds(tree, known[name])]
-        for names in (IMAGES, MASKS)
-    )
-    return (images[0], masks[0]) if images and masks else None
+    """Return the folder of images and the folder of masks in a folder, if it has both."""
+    paths = {entry.name.lower(): entry.path for entry in folders_in(tree, folder)}
+    images = _first_with_image(tree, paths, IMAGES)
+    masks = _first_with_image(tree, paths, MASKS)
+    if images is None or masks is None:
+        return None
+    return images, masks
 
 
-def _by_split(tree: Tree, images: str, masks: str) -> list[Folders]:
-    """The two folders, or those of the splits in them."""
-    other = {SPLIT_WORDS.get(entry.name.lower()): entry.path for entry in _folders(tree, masks)}
-    inner = [(entry.path, SPLIT_WORDS.get(entry.name.lower())) for entry in _folders(tree, images)]
-    if not inner or None in (split for _, split in inner):
-        return [Folders(images, masks)]
-    return [Folders(path, other[split], split) for path, split in inner if split in other]
+def _first_with_image(tree: Tree, paths: Mapping[str, str], names: Iterable[str]) -> str | None:
+    for name in names:
+        if name in paths and _has_image(tree, paths[name]):
+            return paths[name]
+    return None
 
 
-def _longer(entries: list[Entry], path: str) -> str | None:
-    """The folder beside ``path`` that is called so and a little more."""
-    names = {entry.name.lower(): entry.path for entry in entries}
-    return next((names[name] for end in FOLDER_ENDS if (name := (path + end).lower()) in names), None)
-
-
-def _holds(tree: Tree, folder: str) -> bool:
-    """Whether an image lies in it or below."""
+def _has_image(tree: Tree, folder: str) -> bool:
+    """Return whether an image lies in the folder or below."""
     entries = tree.entries(folder)
-    return any(map(is_image, entries)) or any(
-        _holds(tree, entry.path) for entry in entries if entry.kind == "folder"
-    )
+    if any(map(is_image, entries)):
+        return True
+    return any(_has_image(tree, entry.path) for entry in entries if entry.kind == "folder")
 
 
-def _mixed(tree: Tree, folder: str) -> bool:
-    """Whether masks lie among their images."""
-    images = [entry for entry in tree.entries(folder) if is_image(entry)]
-    stems = {stem(entry) for entry in images}
-    return any(name in stems for own in stems for name in _names(own, "", MASK_ENDS))
+def _is_or_holds(folder: str, paths: Iterable[str]) -> bool:
+    """Return whether one of the paths is the folder or lies below it."""
+    below = f"{folder}/"
+    return any(f"{path}/".startswith(below) for path in paths)
+
+
+def _is_mixed(tree: Tree, folder: str) -> bool:
+    """Return whether masks lie among their images."""
+    stems = set(map(stem, images_in(tree, folder)))
+    masks: set[str] = set()
+    for image in stems:
+        masks.update(mask_names(image, "", MASK_ENDS))
+    return not stems.isdisjoint(masks)

@@ -17,17 +17,17 @@ from cvflow.annotations.mask import Labels
 from cvflow.errors import Fault, RequestError
 from cvflow.ops.labels import VOID
 
-Colour = tuple[
-    Annotated[int, Field(ge=0, le=255)],
-    Annotated[int, Field(ge=0, le=255)],
-    Annotated[int, Field(ge=0, le=255)],
-]
+Byte = Annotated[int, Field(ge=0, le=255)]
+Colour = tuple[Byte, Byte, Byte]
 Legend = Mapping[str, Colour]
 VOID_NAMES = ("void", "ignore", "ignored", "unlabeled", "unlabelled")
-"""Classes that are void wherever they are named."""
-_WIDEST = 1 << 16
+"""Classes that count for nothing, wherever they are named."""
+_VALUES = 1 << 16
+"""Values that a mask of 16 bits can have."""
 _NAMED = 3
-_WORDS = re.compile(r"[\s,:;]+")
+"""Values or colours that a fault names."""
+_MOST_FAULTS = 20
+_SEPARATORS = re.compile(r"[\s,:;]+")
 
 
 class Reading(Protocol):
@@ -37,30 +37,36 @@ class Reading(Protocol):
     def classes(self) -> tuple[str, ...]: ...
 
     def labels(self, image: Image.Image) -> Labels:
-        """HxW, class indices or VOID. Raises ImageFault where a pixel has no class."""
+        """Return HxW, class indices or VOID. Raises ImageFault if a pixel has no class."""
         ...
 
 
 @dataclass(frozen=True)
 class ByIndex:
-    """Masks of indices. index: of a mask's value, VOID for void."""
+    """Masks of indices. index: value in a mask -> class index, or VOID."""
 
     classes: tuple[str, ...]
     index: Mapping[int, int]
 
     def labels(self, image: Image.Image) -> Labels:
         values = values_of(image)
-        table = np.full(_WIDEST, -1, dtype=np.int16)
-        table[list(self.index)] = list(self.index.values())
+        table = np.full(_VALUES, -1, dtype=np.int16)
+        for value, index in self.index.items():
+            table[value] = index
         labels = table[values]
-        if (labels < 0).any():
-            _unknown("values that are no class", *np.unique(values[labels < 0], return_counts=True), str)
+        unknown = values[labels < 0]
+        if unknown.size:
+            _refuse("values that are no class", unknown, str)
         return labels.astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class ByColour:
-    """Masks of colours. index: of a packed colour. Grey masks are indices in the legend's order, where the legend is not grey itself."""
+    """Masks of colours.
+
+    index: packed colour -> class index, or VOID. grey: how grey masks are read, as indices in the
+    legend's order; None if the legend itself is grey.
+    """
 
     classes: tuple[str, ...]
     index: Mapping[int, int]
@@ -71,113 +77,170 @@ class ByColour:
             return self.grey.labels(image)
         if image.mode in ("I;16", "I"):
             raise ImageFault("a mask of 16 bits where the legend has greys of 8")
-        pixels = np.asarray(image.convert("RGB")).astype(np.int32)
-        colours = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
-        known = np.array(sorted(self.index), dtype=np.int32)
-        at = np.searchsorted(known, colours).clip(max=len(known) - 1)
-        missing = known[at] != colours
-        if missing.any():
-            _unknown(
-                "colours that are not in the legend",
-                *np.unique(colours[missing], return_counts=True),
-                _written,
-            )
-        labels: Labels = np.array([self.index[colour] for colour in known.tolist()], dtype=np.uint8)[at]
+        colours = _packed_pixels(image)
+        legend = np.array(sorted(self.index), dtype=np.int32)
+        # A colour above the greatest of the legend gets the last place, and differs from it.
+        places = np.searchsorted(legend, colours).clip(max=len(legend) - 1)
+        unknown = colours[legend[places] != colours]
+        if unknown.size:
+            _refuse("colours that are not in the legend", unknown, _unpacked)
+        class_of_place = [self.index[colour] for colour in legend.tolist()]
+        labels: Labels = np.array(class_of_place, dtype=np.uint8)[places]
         return labels
 
 
 def by_index(values: Sequence[int], names: Sequence[str], void: Collection[int | str]) -> ByIndex:
-    """values: of the classes in a mask, in order. void: values or names of those that count for nothing; VOID always does."""
-    ignored = {name for name in names if name in void or name.lower() in VOID_NAMES}
-    kept = [
-        (value, name)
-        for value, name in zip(values, names, strict=True)
-        if value not in void and value != VOID and name not in ignored
-    ]
-    index = dict.fromkeys([*values, *(value for value in void if isinstance(value, int)), VOID], VOID)
-    index |= {value: i for i, (value, _) in enumerate(kept)}
-    return ByIndex(tuple(name for _, name in kept), index)
+    """Return how masks of indices are read.
+
+    values: of the classes in a mask, in order. void: values or names of those that count for nothing;
+    VOID and VOID_NAMES always do.
+    """
+    classes: list[str] = []
+    index = {VOID: VOID}
+    for value in void:
+        if isinstance(value, int):
+            index[value] = VOID
+    for value, name in zip(values, names, strict=True):
+        if value == VOID or value in void or _is_void(name, void):
+            index[value] = VOID
+        else:
+            index[value] = len(classes)
+            classes.append(name)
+    return ByIndex(tuple(classes), index)
 
 
 def by_colour(legend: Legend, void: Collection[int | str]) -> ByColour:
-    """RequestError where two classes have one colour."""
+    """Return how masks of colours are read; RequestError if two classes have one colour."""
     names = list(legend)
     grey = by_index(range(len(names)), names, void)
-    all_grey = all(len(set(colour)) == 1 for colour in legend.values())
     index: dict[int, int] = {}
-    for place, (name, colour) in enumerate(legend.items()):
-        packed = colour[0] << 16 | colour[1] << 8 | colour[2]
+    for value, (name, colour) in enumerate(legend.items()):
+        packed = _packed(colour)
         if packed in index:
-            raise RequestError(
-                Fault(
-                    "data.format.legend",
-                    f"the colour {list(colour)} of '{name}' again",
-                    "a colour for each class",
-                )
-            )
-        index[packed] = grey.index[place]
-    return ByColour(grey.classes, index, None if all_grey else grey)
+            got = f"the colour {list(colour)} of '{name}' again"
+            raise RequestError(Fault("data.format.legend", got, "a colour for each class"))
+        index[packed] = grey.index[value]
+    if all(map(_is_grey, legend.values())):
+        return ByColour(grey.classes, index, None)
+    return ByColour(grey.classes, index, grey)
 
 
 def values_of(image: Image.Image) -> NDArray[np.int64]:
-    """HxW, 0..65535. Raises ImageFault where the pixels are colours."""
+    """Return HxW, 0..65535. Raises ImageFault if the pixels are colours."""
     if image.mode in ("RGB", "RGBA"):
-        pixels = np.asarray(image)[..., :3]
-        if (pixels != pixels[..., :1]).any():
-            colours = np.unique(pixels.reshape(-1, 3), axis=0)
-            shown = ", ".join(str(colour) for colour in colours[:_NAMED].tolist())
-            raise ImageFault(
-                f"colours ({len(colours)}: {shown}{', ...' if len(colours) > _NAMED else ''}) where there is no legend"
-            )
-        return pixels[..., 0].astype(np.int64)
+        return _grey_values(image)
     if image.mode in ("LA", "PA", "La"):
         return np.asarray(image)[..., 0].astype(np.int64)
     if image.mode not in ("1", "L", "P", "I", "I;16"):
         raise ImageFault(f"a mask with pixels of mode {image.mode}, which are no indices")
     values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() >= _WIDEST:
-        raise ImageFault(f"a mask with values from {values.min()} to {values.max()}, outside 16 bits")
+    least = values.min()
+    greatest = values.max()
+    if least < 0 or greatest >= _VALUES:
+        raise ImageFault(f"a mask with values from {least} to {greatest}, outside 16 bits")
     return values
 
 
 def parse(lines: Iterable[str], name: str) -> Legend:
-    """A line each class: its name and R, G, B, in either order, between commas, colons or blanks; a header is passed over.
+    """Return the legend of a file; RequestError names each wrong line.
 
-    name: of the file. RequestError names each line that is not so.
+    A line for each class: its name and R, G, B, in either order, between commas, colons or blanks. A
+    header is passed over. name: of the file.
     """
-    found: dict[str, Colour] = {}
+    legend: dict[str, Colour] = {}
     faults = []
     for number, line in enumerate(lines, 1):
-        words = [word for word in _WORDS.split(line.strip().strip('"')) if word]
-        numbers = [int(word) if word.isdecimal() else -1 for word in words]
-        at = next((i for i in range(len(words) - 2) if all(0 <= n <= 255 for n in numbers[i : i + 3])), None)
-        label = " ".join(words if at is None else words[:at] or words[at + 3 :])
-        if at is not None and label and label not in found:
-            found[label] = (numbers[at], numbers[at + 1], numbers[at + 2])
-        elif words and not line.startswith(("#", "//")) and not (number == 1 and at is None):
-            got = f"'{label}' again" if at is not None and label else f"'{line.strip()}'"
-            faults.append(
-                Fault(
-                    f"{name}:{number}",
-                    got,
-                    "a name and three numbers from 0 to 255, as in: road, 128, 64, 128",
-                )
-            )
-    if not found and not faults:
-        faults = [Fault(name, "no class", "a line for each: a name and three numbers from 0 to 255")]
+        label, colour = _parse_line(line)
+        if colour and label and label not in legend:
+            legend[label] = colour
+            continue
+        is_header = number == 1 and colour is None
+        is_empty = not label and colour is None
+        if is_header or is_empty or line.startswith(("#", "//")):
+            continue
+        got = f"'{label}' again" if colour and label else f"'{line.strip()}'"
+        expected = "a name and three numbers from 0 to 255, as in: road, 128, 64, 128"
+        faults.append(Fault(f"{name}:{number}", got, expected))
+    if not legend and not faults:
+        expected = "a line for each: a name and three numbers from 0 to 255"
+        faults.append(Fault(name, "no class", expected))
     if faults:
-        raise RequestError(*faults[:20])
-    return found
+        raise RequestError(*faults[:_MOST_FAULTS])
+    return legend
 
 
-def _unknown(
-    what: str, values: NDArray[np.int64], counts: NDArray[np.int64], name: Callable[[int], str]
-) -> NoReturn:
-    shown = sorted(zip(counts.tolist(), values.tolist(), strict=True), reverse=True)[:_NAMED]
-    text = ", ".join(f"{name(value)} ({count:,} pixels)" for count, value in shown)
+def _is_void(name: str, void: Collection[int | str]) -> bool:
+    if name in void:
+        return True
+    return name.lower() in VOID_NAMES
+
+
+def _is_grey(colour: Colour) -> bool:
+    return len(set(colour)) == 1
+
+
+def _packed(colour: Colour) -> int:
+    red, green, blue = colour
+    return red << 16 | green << 8 | blue
+
+
+def _unpacked(packed: int) -> str:
+    red = packed >> 16
+    green = packed >> 8 & 255
+    blue = packed & 255
+    return f"[{red}, {green}, {blue}]"
+
+
+def _packed_pixels(image: Image.Image) -> NDArray[np.int32]:
+    """Return HxW, the packed colours."""
+    pixels = np.asarray(image.convert("RGB"))
+    channels = np.moveaxis(pixels.astype(np.int32), 2, 0)
+    red, green, blue = channels
+    return np.asarray(red << 16 | green << 8 | blue)
+
+
+def _grey_values(image: Image.Image) -> NDArray[np.int64]:
+    """Return HxW of an image with three equal channels. Raises ImageFault if they differ."""
+    pixels = np.asarray(image)[..., :3]
+    first = pixels[..., :1]
+    if (pixels == first).all():
+        return first[..., 0].astype(np.int64)
+    colours = np.unique(pixels.reshape(-1, 3), axis=0)
+    text = ", ".join(map(str, colours[:_NAMED].tolist()))
+    more = ", ..." if len(colours) > _NAMED else ""
+    raise ImageFault(f"colours ({len(colours)}: {text}{more}) where there is no legend")
+
+
+def _parse_line(line: str) -> tuple[str, Colour | None]:
+    """Return the name and the colour of a line; all of its words and None if it has no colour."""
+    text = line.strip().strip('"')
+    words = [word for word in _SEPARATORS.split(text) if word]
+    for start in range(len(words) - 2):
+        colour = _colour(words[start : start + 3])
+        if colour:
+            # The name comes first, or else after the colour.
+            label = words[:start] or words[start + 3 :]
+            return " ".join(label), colour
+    return " ".join(words), None
+
+
+def _colour(words: Sequence[str]) -> Colour | None:
+    """Return three numbers of 0..255, or None if the words are others."""
+    if not all(map(str.isdecimal, words)):
+        return None
+    red, green, blue = map(int, words)
+    if max(red, green, blue) > 255:
+        return None
+    return red, green, blue
+
+
+def _refuse(what: str, unknown: NDArray[np.integer], name: Callable[[int], str]) -> NoReturn:
+    """Raise ImageFault with the most frequent of the unknown pixels."""
+    values, counts = np.unique(unknown, return_counts=True)
+    ordered = sorted(zip(counts.tolist(), values.tolist(), strict=True), reverse=True)
+    parts = []
+    for count, value in ordered[:_NAMED]:
+        parts.append(f"{name(value)} ({count:,} pixels)")
+    text = ", ".join(parts)
     more = f" and {len(values) - _NAMED} more" if len(values) > _NAMED else ""
     raise ImageFault(f"{what}: {text}{more}")
-
-
-def _written(packed: int) -> str:
-    return f"[{packed >> 16}, {packed >> 8 & 255}, {packed & 255}]"

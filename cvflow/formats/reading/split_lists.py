@@ -1,4 +1,7 @@
-"""Splits by the words for them, and by lists of names: ``ImageSets/<kind>/{train,val,trainval,test}.txt``, as Pascal VOC has them."""
+"""Splits by their words, and by lists of names.
+
+The lists are ``ImageSets/<kind>/{train,val,trainval,test}.txt``, as Pascal VOC has them.
+"""
 
 from __future__ import annotations
 
@@ -13,44 +16,53 @@ SPLIT_FOLDERS: dict[str, Split] = {
     "validation": "val",
     "test": "test",
 }
-SPLIT_WORDS: dict[str, Split] = {**SPLIT_FOLDERS, "training": "train", "dev": "val", "testing": "test"}
+SPLIT_WORDS: dict[str, Split] = {
+    **SPLIT_FOLDERS,
+    "training": "train",
+    "dev": "val",
+    "testing": "test",
+}
 NAMED = 5
-"""Names in two lists that a fault shows."""
+"""Names in two lists that the error shows."""
 
 
 def split_lists(tree: Tree, folder: str) -> dict[str, Split]:
-    """name -> split; empty where there are no lists. Of trainval what is not in val is for training.
+    """Return name -> split; empty if there are no lists. RequestError if a name is in two lists.
 
-    RequestError where a name is in two lists.
+    Without a list of train, the names in trainval that are not in val are for training.
     """
     if not is_folder(tree, folder):
         return {}
-    there = {entry.name for entry in tree.entries(folder)}
-    lists = {
-        split: _names(tree, f"{folder}/{split}.txt")
-        for split in ("train", "val", "trainval", "test")
-        if f"{split}.txt" in there
-    }
-    both = {name: None for name in lists.pop("trainval", {}) if name not in lists.get("val", {})}
-    lists["train"] = lists.get("train") or both
-    found: dict[str, Split] = {}
+    splits: dict[str, Split] = {}
     faults = []
-    for split in ("train", "val", "test"):
-        for name in lists.get(split, {}):
-            if found.setdefault(name, split) != split:
-                faults.append(
-                    Fault(
-                        f"{folder}/{split}.txt",
-                        f"'{name}', which is in {found[name]}.txt too",
-                        "each name in one split",
-                    )
-                )
+    for split, names in _lists(tree, folder).items():
+        for name in names:
+            first = splits.setdefault(name, split)
+            if first != split:
+                got = f"'{name}', which is in {first}.txt too"
+                faults.append(Fault(f"{folder}/{split}.txt", got, "each name in one split"))
     if faults:
         raise RequestError(*faults[:NAMED])
-    return found
+    return splits
 
 
-def _names(tree: Tree, path: str) -> dict[str, None]:
-    """The first word of each line."""
-    lines = tree.read(path).decode("utf-8-sig", "replace").splitlines()
-    return dict.fromkeys(line.split()[0] for line in lines if line.strip())
+def _lists(tree: Tree, folder: str) -> dict[Split, list[str]]:
+    """split -> names, in the order train, val, test."""
+    train = _names(tree, folder, "train")
+    val = _names(tree, folder, "val")
+    both = _names(tree, folder, "trainval")
+    test = _names(tree, folder, "test")
+    if not train:
+        in_val = set(val)
+        train = [name for name in both if name not in in_val]
+    return {"train": train, "val": val, "test": test}
+
+
+def _names(tree: Tree, folder: str, split: str) -> list[str]:
+    """Return the first word of each line, each once; empty if there is no such list."""
+    files = {entry.name for entry in tree.entries(folder)}
+    if f"{split}.txt" not in files:
+        return []
+    text = tree.read(f"{folder}/{split}.txt").decode("utf-8-sig", "replace")
+    names = [line.split()[0] for line in text.splitlines() if line.strip()]
+    return list(dict.fromkeys(names))

@@ -1,4 +1,4 @@
-"""What is known of torchvision's dataset classes: how their roots look, what their masks show, which options their items need."""
+"""Facts about torchvision's dataset classes: their roots, their masks, the options that items need."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ MARKS = {
     "ETH3D": "ETH3DStereo",
     "carla-highres": "CarlaStereo",
 }
-"""What lies in the root of a dataset -> its class."""
+"""A file or folder in the root of a dataset -> its class."""
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "Cityscapes": {"target_type": "semantic"},
     "SBDataset": {"mode": "segmentation"},
 }
-"""Of classes whose items fit nothing without."""
+"""Class -> the options without which its items have no known form."""
 SPLIT_KEYS = ("split", "image_set")
 
 
 class Values(NamedTuple):
-    """What the values of a mask are called. void: names that count for nothing."""
+    """The values of a mask and the names of their classes. void: names that count for nothing."""
 
     names: Sequence[str]
     values: Sequence[int]
@@ -57,9 +57,28 @@ class Values(NamedTuple):
 
 
 _VOC = (
-    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
-    "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
 _MASKS: Mapping[str, Values] = {
     "VOCSegmentation": Values(_VOC, range(len(_VOC))),
     "SBDataset": Values(_VOC, range(len(_VOC))),
@@ -69,55 +88,84 @@ _MASKS: Mapping[str, Values] = {
 
 
 def dataset_class(name: str) -> type:
-    """RequestError where torchvision has none of that name."""
-    from torchvision import datasets  # three seconds, for those who use it
+    """Return torchvision's class; RequestError if it has none of that name."""
+    # Imported here, because it takes three seconds.
+    from torchvision import datasets
 
-    known = [n for n in datasets.__all__ if inspect.isclass(getattr(datasets, n))]
-    if name not in known:
-        raise RequestError(
-            Fault("data.format.dataset", f"'{name}'", one_of(known), did_you_mean(name, known))
-        )
-    return getattr(datasets, name)  # type: ignore[no-any-return]
+    classes = {}
+    for class_name in datasets.__all__:
+        value = getattr(datasets, class_name)
+        if inspect.isclass(value):
+            classes[class_name] = value
+    if name not in classes:
+        fix = did_you_mean(name, classes)
+        raise RequestError(Fault("data.format.dataset", f"'{name}'", one_of(classes), fix))
+    return classes[name]
 
 
 def parameters(kind: type) -> set[str]:
-    """What its constructor takes, and where it hands on the rest, those of the classes that it is made from."""
-    own = inspect.signature(kind).parameters
-    hands_on = any(p.kind is p.VAR_KEYWORD for p in own.values())
-    kinds = inspect.getmro(kind) if hands_on else (kind,)
-    return {name for k in kinds if k is not object for name in inspect.signature(k).parameters}
+    """Return the parameters of the constructor, with those of the base classes if it passes on the rest."""
+    parameters = inspect.signature(kind).parameters
+    passes_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    if not passes_on:
+        return set(parameters)
+    names: set[str] = set()
+    for base in inspect.getmro(kind):
+        if base is not object:
+            names.update(inspect.signature(base).parameters)
+    return names
 
 
 def class_names(items: Any, count: int, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """As the dataset names its classes, else 0, 1, ...; count: how many there are."""
-    two_kinds = options.get("target_types") == "binary-category"  # of OxfordIIITPet
-    named = getattr(items, "bin_classes" if two_kinds else "classes", None) or ()
-    return tuple(map(_plain, named)) if len(named) >= count else tuple(map(str, range(count)))
+    """Return the dataset's own names of its classes, else 0, 1, .... count: how many classes there are."""
+    # OxfordIIITPet has two kinds of classes: breeds, or cat and dog.
+    binary = options.get("target_types") == "binary-category"
+    names = getattr(items, "bin_classes" if binary else "classes", None) or ()
+    if len(names) < count:
+        names = range(count)
+    return tuple(map(_plain, names))
 
 
 def mask_values(name: str, items: Any, classes: Sequence[str] | None, void: Collection[int | str]) -> ByIndex:
-    """How the dataset's masks are read. classes: of 0, 1, ..., where the user names them. RequestError where nothing does.
+    """Return how the dataset's masks are read; RequestError if nothing names their values.
 
-    Cityscapes' classes say themselves which count for nothing (Cordts et al. 2016, arXiv 1604.01685).
+    classes: names of the values 0, 1, ... by the user.
     """
-    own = getattr(items, "classes", None) or ()
+    values = _values(name, items, classes)
+    if values is None:
+        expected = f"the names of the values 0, 1, ... in the masks of {name}"
+        raise RequestError(Fault("data.format.classes", "nothing", expected))
+    return by_index(values.values, values.names, [*values.void, *void])
+
+
+def _values(name: str, items: Any, classes: Sequence[str] | None) -> Values | None:
     if classes is not None:
-        found = Values(classes, range(len(classes)))
-    elif name in _MASKS:
-        found = _MASKS[name]
-    elif own and hasattr(own[0], "ignore_in_eval"):
-        kept = [c for c in own if c.id >= 0]
-        found = Values(
-            [c.name for c in kept], [c.id for c in kept], [c.name for c in kept if c.ignore_in_eval]
-        )
-    else:
-        raise RequestError(
-            Fault(
-                "data.format.classes", "nothing", f"the names of the values 0, 1, ... in the masks of {name}"
-            )
-        )
-    return by_index(found.values, found.names, [*found.void, *void])
+        return Values(classes, range(len(classes)))
+    if name in _MASKS:
+        return _MASKS[name]
+    described = getattr(items, "classes", None) or ()
+    if described and hasattr(described[0], "ignore_in_eval"):
+        return _cityscapes_values(described)
+    return None
+
+
+def _cityscapes_values(classes: Sequence[Any]) -> Values:
+    """Cityscapes' classes say themselves which count for nothing (Cordts et al. 2016, arXiv 1604.01685)."""
+    names = []
+    values = []
+    void = []
+    for item in classes:
+        if item.id < 0:
+            continue
+        names.append(item.name)
+        values.append(item.id)
+        if item.ignore_in_eval:
+            void.append(item.name)
+    return Values(names, values, void)
 
 
 def _plain(name: Any) -> str:
-    return " / ".join(map(str, name)) if isinstance(name, tuple | list) else str(name)
+    """Return a name as text. ImageNet's classes have several names each."""
+    if isinstance(name, tuple | list):
+        return " / ".join(map(str, name))
+    return str(name)

@@ -1,4 +1,4 @@
-"""A torchvision dataset opened split by split, by the words that its class has for them; what has no truth is passed over."""
+"""A torchvision dataset opened split by split, by the class's own words for them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PAGE = "https://pytorch.org/vision/stable/generated/torchvision.datasets.{}.htm
 
 
 class Part(NamedTuple):
-    """One split. files: of each item, where the dataset lists them. labels: of each, where items have classes."""
+    """One split. files: of each item, if the dataset lists them. labels: of each, if items have classes."""
 
     split: Split | None
     items: Any
@@ -41,85 +41,92 @@ class Part(NamedTuple):
     labels: Sequence[int]
 
     def order(self) -> Sequence[int]:
-        """By file: some datasets list theirs as the disk has them."""
-        return (
-            sorted(range(len(self.items)), key=lambda i: self.files[i])
-            if self.files
-            else range(len(self.items))
-        )
+        """Return the items by file: some datasets list theirs as the disk has them."""
+        numbers = range(len(self.items))
+        if not self.files:
+            return numbers
+        return sorted(numbers, key=self.files.__getitem__)
 
     def named(self) -> bool:
-        """Whether an item may be called by its first file."""
-        return len({paths[0] for paths in self.files}) == len(self.items)
+        """Return whether every item has a first file of its own, which can be its name."""
+        first_files = {paths[0] for paths in self.files}
+        count = len(self.items)
+        return len(first_files) == count
 
     def in_folders(self) -> bool:
-        """Whether pairs lie in several folders: one for each scene or sequence."""
-        return len(IMAGES[self.kind]) > 1 and len({Path(paths[0]).parent for paths in self.files}) > 1
+        """Return whether pairs lie in several folders: one for each scene or sequence."""
+        if len(IMAGES[self.kind]) < 2:
+            return False
+        folders = {Path(paths[0]).parent for paths in self.files}
+        return len(folders) > 1
 
 
 class Splits:
-    """parts: what there is, of one kind. passed: (what, why) of splits that are not read. root: where the files lie.
+    """The splits of a dataset.
 
-    RequestError where the class, its options or its files are wrong, or its items fit nothing.
+    parts: the splits that can be read, all of one kind. passed: (what, why) of those that are not
+    read. root: where the files lie. RequestError if the class, its options or its files are wrong, or
+    its items are of no kind.
     """
 
     def __init__(self, name: str, source: Path | None, download: bool, options: Mapping[str, Any]) -> None:
         self.passed: list[tuple[str, str]] = []
-        self.root, self.options = source, {**OPTIONS.get(name, {}), **options}
-        self._name, self._class = name, dataset_class(name)
-        self._accepted = parameters(self._class)
-        if "root" in self._accepted:
-            self._place(source, download)
+        self.root = source
+        self.options = {**OPTIONS.get(name, {}), **options}
+        self._name = name
+        self._class = dataset_class(name)
+        self._parameters = parameters(self._class)
+        if "root" in self._parameters:
+            self._set_root(source, download)
         self.parts = [part for part in self._opened() if part]
         if not self.parts:
-            raise RequestError(
-                Fault("data.format.dataset", f"{name} with no split that has its truth", "one that has")
-            )
+            got = f"{name} with no split that has its truth"
+            raise RequestError(Fault("data.format.dataset", got, "one that has"))
 
-    def _place(self, source: Path | None, download: bool) -> None:
-        """Where the files are, or go."""
+    def _set_root(self, source: Path | None, download: bool) -> None:
         if source is not None and download:
             got = "both a source, which is only read, and download"
-            raise RequestError(
-                Fault("data.format.download", got, "one of them", "Remove data.source to download.")
-            )
+            fix = "Remove data.source to download."
+            raise RequestError(Fault("data.format.download", got, "one of them", fix))
         if source is None:
             self.root = self._cache(download)
             self.options["download"] = True
         self.options["root"] = str(self.root)
 
     def _cache(self, download: bool) -> Path:
+        """Return the folder for downloads; RequestError if there is no download."""
         expected = f"the root of {self._name}"
-        if "download" not in self._accepted:
+        if "download" not in self._parameters:
             got = "nothing, and torchvision does not fetch it"
-            raise RequestError(
-                Fault("data.source", got, expected, f"Look at {_PAGE.format(self._name)} for where it is.")
-            )
+            fix = f"Look at {_PAGE.format(self._name)} for where it is."
+            raise RequestError(Fault("data.source", got, expected, fix))
         if not download:
-            raise RequestError(
-                Fault(
-                    "data.source",
-                    "nothing",
-                    expected,
-                    "Type data.source=<its root>, or data.format.download=true.",
-                )
-            )
+            fix = "Type data.source=<its root>, or data.format.download=true."
+            raise RequestError(Fault("data.source", "nothing", expected, fix))
+        # Imported here, because it takes seconds and a source needs none of it.
         import torch
 
         return Path(torch.hub.get_dir()).parent / "datasets"
 
     def _opened(self) -> list[Part | None]:
-        """The splits that the class knows, by its signature."""
-        if "train" in self._accepted and "train" not in self.options:
-            return [self._part("train", train=True), self._part("test", train=False)]
-        key = next((key for key in SPLIT_KEYS if key in self._accepted), None)
-        if key is None or key in self.options:
+        """Return the splits that the class has, by its signature."""
+        if "train" in self._parameters and "train" not in self.options:
+            return [
+                self._part("train", train=True),
+                self._part("test", train=False),
+            ]
+        keys = [key for key in SPLIT_KEYS if key in self._parameters]
+        if not keys or keys[0] in self.options:
             return [self._part(None)]
-        return [self._by_word(split, key, words) for split, words in _WORDS.items()]
+        key = keys[0]
+        return [self._by_word(split, key) for split in _WORDS]
 
-    def _by_word(self, split: Split, key: str, words: Sequence[str]) -> Part | None:
-        """A split by the dataset's own word for it; one without its files, other than train, is passed over."""
-        for word in words:
+    def _by_word(self, split: Split, key: str) -> Part | None:
+        """Return a split by the dataset's own word for it; None if it is passed over.
+
+        A split other than train may be missing, or be without its files.
+        """
+        for word in _WORDS[split]:
             try:
                 return self._part(split, **{key: word})
             except _UnknownWordError:
@@ -127,97 +134,92 @@ class Splits:
             except _AbsentError as error:
                 if split == "train":
                     raise
-                self.passed.append(
-                    (
-                        f"{self._name}, {key} {word}",
-                        f"its files are not there or do not go together: {error.__cause__}",
-                    )
-                )
+                why = f"its files are not there or do not go together: {error.__cause__}"
+                self.passed.append((f"{self._name}, {key} {word}", why))
                 return None
-        if split == "train":
-            fix = f"Type 'data.format.options={{{key}: <one of them>}}'."
-            raise RequestError(
-                Fault(
-                    "data.format.dataset",
-                    f"{self._name}, whose splits have other names",
-                    "train, val, test",
-                    fix,
-                )
-            )
-        return None
-
-    def _part(self, to: Split | None, /, **chosen: Any) -> Part | None:
-        """None where the items lack their truth."""
-        items = self._items({**self.options, **chosen})
-        what = ", ".join([self._name, *(f"{key} {word}" for key, word in chosen.items())])
-        if not len(items):
-            if to in ("val", "test"):
-                self.passed.append((what, "no items"))
-                return None
-            raise RequestError(Fault("data.source", f"{what} with no items", "images"))
-        probe = first_of(items, what)
-        if lacks_truth(probe[1]):
-            self.passed.append(
-                (
-                    what,
-                    f"{len(items)} item{'s' * (len(items) != 1)} without truth, which its makers keep back",
-                )
-            )
+        if split != "train":
             return None
-        kind = kind_of(probe[1])
-        if kind is None:
-            expected = "; or ".join(f"{column} from {shape}" for column, shape in SHAPES.items())
-            fix = "Set data.format.options, or a format that reads the files themselves: voc, image_mask, pairs."
-            raise RequestError(
-                Fault(
-                    "data.format.dataset",
-                    f"{self._name}, whose items are {described(probe[1])}",
-                    expected,
-                    fix,
-                )
-            )
+        got = f"{self._name}, whose splits have other names"
+        fix = f"Type 'data.format.options={{{key}: <one of them>}}'."
+        raise RequestError(Fault("data.format.dataset", got, "train, val, test", fix))
+
+    def _part(self, split: Split | None, /, **chosen: Any) -> Part | None:
+        """Return a split, None if it is passed over. chosen: the options that open it."""
+        items = self._items({**self.options, **chosen})
+        what = self._described(chosen)
+        if not len(items):
+            if split not in ("val", "test"):
+                raise RequestError(Fault("data.source", f"{what} with no items", "images"))
+            self.passed.append((what, "no items"))
+            return None
+        probe = first_of(items, what)
+        _, item = probe
+        if lacks_truth(item):
+            plural = "" if len(items) == 1 else "s"
+            why = f"{len(items)} item{plural} without truth, which its makers keep back"
+            self.passed.append((what, why))
+            return None
+        kind = self._kind(item)
+        files = files_of(items, len(IMAGES[kind]), probe)
+        labels = self._labels(items, what) if kind == "label" else ()
+        return Part(split, items, kind, files, labels)
+
+    def _described(self, chosen: Mapping[str, Any]) -> str:
+        text = self._name
+        for key, word in chosen.items():
+            text += f", {key} {word}"
+        return text
+
+    def _kind(self, item: Any) -> Kind:
+        kind = kind_of(item)
+        if kind is not None:
+            return kind
+        kinds = [f"{column} from {shape}" for column, shape in SHAPES.items()]
+        expected = "; or ".join(kinds)
+        got = f"{self._name}, whose items are {described(item)}"
+        fix = "Set data.format.options, or a format that reads the files themselves: voc, image_mask, pairs."
+        raise RequestError(Fault("data.format.dataset", got, expected, fix))
+
+    def _labels(self, items: Any, what: str) -> Sequence[int]:
         try:
-            return Part(
-                to,
-                items,
-                kind,
-                files_of(items, len(IMAGES[kind]), probe),
-                labels_of(items) if kind == "label" else (),
-            )
+            return labels_of(items)
         except ImageFault as error:
             raise RequestError(Fault("data.source", f"{what}: {error}", "a class for each item")) from error
 
-    def _items(self, given: Mapping[str, Any]) -> Any:
+    def _items(self, options: Mapping[str, Any]) -> Any:
+        """Return the dataset; RequestError with what torchvision says if it cannot be opened."""
         try:
-            return self._class(**given)
-        except shutil.Error:  # SBDataset moves what it fetched, and did so for the split before
-            return self._items({**given, "download": False})
+            return self._class(**options)
+        except shutil.Error:
+            # SBDataset moves what it downloads, and has done so for the split before.
+            return self._items({**options, "download": False})
         except (TypeError, ModuleNotFoundError) as error:
-            raise RequestError(
-                Fault("data.format.options", f"{error}", f"what torchvision.datasets.{self._name} takes")
-            ) from error
+            expected = f"what torchvision.datasets.{self._name} takes"
+            raise RequestError(Fault("data.format.options", f"{error}", expected)) from error
         except ValueError as error:
-            kind = _UnknownWordError if str(error).startswith("Unknown value") else _AbsentError
-            raise kind(self._not_there(error)) from error
+            unknown_word = str(error).startswith("Unknown value")
+            kind = _UnknownWordError if unknown_word else _AbsentError
+            raise kind(self._absent(error)) from error
         except FileNotFoundError as error:
-            raise _AbsentError(self._not_there(error)) from error
-        except (
-            Exception
-        ) as error:  # RuntimeError, OSError, EOFError, IndexError, ...: what damaged files lead to
-            raise RequestError(self._not_there(error)) from error
+            raise _AbsentError(self._absent(error)) from error
+        except Exception as error:
+            # RuntimeError, OSError, EOFError, IndexError, ...: what damaged files lead to.
+            raise RequestError(self._absent(error)) from error
 
-    def _not_there(self, error: Exception) -> Fault:
-        expected, page = f"the files of {self._name}", _PAGE.format(self._name)
+    def _absent(self, error: Exception) -> Fault:
+        page = _PAGE.format(self._name)
+        expected = f"the files of {self._name}"
         if self.options.get("download"):
-            fix = f"Run it where the net is, or fetch the files by hand and type data.source=<their root>: {page}"
-            return Fault("data.format.download", f"{error}", f"{expected}, to be put into {self.root}", fix)
-        return Fault(
-            "data.source", f"{self.root}: {error}", expected, f"Look at data.source, or download: {page}"
-        )
+            by_hand = f"fetch the files by hand and type data.source=<their root>: {page}"
+            fix = f"Run it where the net is, or {by_hand}"
+            expected += f", to be put into {self.root}"
+            return Fault("data.format.download", f"{error}", expected, fix)
+        fix = f"Look at data.source, or download: {page}"
+        return Fault("data.source", f"{self.root}: {error}", expected, fix)
 
 
 class _AbsentError(RequestError):
-    """The files of a split are not there, or do not go together."""
+    """The files of a split are missing, or do not go together."""
 
 
 class _UnknownWordError(RequestError):
