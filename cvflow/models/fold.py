@@ -1,123 +1,160 @@
-"""BatchNorm folded into the convolution before it: the same answers, a pass less over the maps (Jacob et al., 2017, arXiv 1712.05877)."""
+"""Batch norm folded into the convolution before it: the same outputs, a pass less over the maps.
+
+Jacob et al., 2017, arXiv 1712.05877. Which norm follows which convolution is stated, never guessed from what a model
+returns: a module names pairs of its parts in ``conv_norms``, and an ``nn.Sequential`` states it by its order.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
+from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.utils import fuse_conv_bn_weights
 
-from cvflow.models.layers import SameConv2d
+from cvflow.models.layers import ConvNorms, SameConv2d
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, SameConv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 TOLERANCE = 1e-3
-"""The greatest difference of an answer that folding may make, as a part of the greatest answer."""
+"""The greatest difference that folding may make to an output, as a part of the output's greatest value."""
 
-Answers = Callable[[nn.Module], Mapping[str, Tensor]]
-"""What a model answers to an example that is always the same."""
+Outputs = Callable[[nn.Module], Mapping[str, Tensor]]
+"""Returns what a model gives for an example that is always the same."""
 
 
-@torch.inference_mode(False)  # whose tensors do not say whether they were changed
+@torch.inference_mode(False)  # tensors made in inference mode could not be trained again
 @torch.no_grad()
-def folded(model: nn.Module, answers: Answers) -> nn.Module:
-    """A copy in evaluation mode without the BatchNorms that only a convolution feeds; the model itself where its answers would change.
+def folded(model: nn.Module, outputs: Outputs) -> nn.Module:
+    """Return a copy in evaluation mode whose stated norms are folded into their convolutions.
 
-    Which layer feeds which is seen in one call of ``answers``; in a second one nothing else sees the convolutions' maps; a third compares.
+    The model itself is returned if its outputs would change, and if they show nothing by which to compare: a detector that
+    finds nothing in the example has empty outputs, folded or not.
     """
     if any(part._forward_hooks or part._forward_pre_hooks for part in model.modules()):
-        return model  # they may keep maps, or make weights
+        return model  # hooks may keep maps, or make weights
     lean = deepcopy(model).eval()
-    pairs, expected = _feeding(lean, answers)
-    if not _same(expected, _hidden(lean, pairs, answers)):
+    expected = outputs(lean)
+    if not _comparable(expected):
         return model
-    norms = set()
-    for convolution, norm in pairs:
-        convolution.weight, convolution.bias = fuse_conv_bn_weights(
-            convolution.weight,
-            convolution.bias,
-            norm.running_mean,
-            norm.running_var,
-            norm.eps,
-            norm.weight,
-            norm.bias,
-        )
-        norms.add(norm)
-    for parent in list(lean.modules()):
-        for name, child in list(parent._modules.items()):
-            if child in norms:
-                setattr(parent, name, nn.Identity())
-    return lean if _same(expected, answers(lean)) else model
+    for conv_name, norm_name in norm_pairs(lean):
+        _fold(lean, conv_name, norm_name)
+    return lean if _same(expected, outputs(lean)) else model
+
+
+def norm_pairs(model: nn.Module) -> list[tuple[str, str]]:
+    """Return (convolution, norm) by their full names: every stated pair that can be folded.
+
+    Parts that stand in two places of the model, or in two pairs, are left alone.
+    """
+    places = Counter(part for _, part in model.named_modules(remove_duplicate=False))
+    names = {part: name for name, part in model.named_modules()}
+    stated = list(dict.fromkeys(_stated(model)))  # a Sequential of a backbone may be stated twice
+    uses = Counter(part for pair in stated for part in pair)
+    pairs = []
+    for conv, norm in stated:
+        if all(places[part] == 1 and uses[part] == 1 for part in (conv, norm)):
+            pairs.append((names[conv], names[norm]))
+    return pairs
+
+
+def traced_pairs(
+    net: nn.Module,
+    opaque_modules: Iterable[type[nn.Module]] = (),
+    opaque_functions: Iterable[Callable[..., Any]] = (),
+) -> ConvNorms:
+    """Return the pairs of a library's network as its own code has them: traced, without running it.
+
+    opaque_modules, opaque_functions: what branches on values, so that tracing must not look inside. Returns no pairs if the
+    network cannot be traced.
+    """
+    if not any(_uses_averages(part) for part in net.modules()):
+        return ()
+    tracer = _Tracer(tuple(opaque_modules), tuple(opaque_functions))
+    try:
+        graph = tracer.trace(net)
+    except Exception:  # whatever the library's code raises when it is given a stand-in for a tensor
+        return ()
+    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    pairs = []
+    for node in graph.nodes:
+        if node.op != "call_module" or not node.args:
+            continue
+        source = node.args[0]
+        if source.op != "call_module" or len(source.users) > 1:
+            continue
+        if calls[source.target] == 1 and calls[node.target] == 1:
+            pairs.append((source.target, node.target))
+    return tuple(pair for pair in pairs if _foldable(*map(net.get_submodule, pair)))
+
+
+class _Tracer(fx.Tracer):
+    def __init__(
+        self, opaque_modules: tuple[type[nn.Module], ...], opaque_functions: tuple[Callable[..., Any], ...]
+    ) -> None:
+        super().__init__(autowrap_functions=opaque_functions)
+        self.opaque_modules = opaque_modules
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, self.opaque_modules) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _stated(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """Yield each foldable pair of every module that states some."""
+    for module in model.modules():
+        stated: list[tuple[nn.Module, nn.Module]] = []
+        if type(module).forward is nn.Sequential.forward:
+            stated += pairwise(module.children())
+        for conv_name, norm_name in getattr(module, "conv_norms", ()):
+            stated.append((module.get_submodule(conv_name), module.get_submodule(norm_name)))
+        yield from (pair for pair in stated if _foldable(*pair))
+
+
+def _foldable(conv: nn.Module, norm: nn.Module) -> bool:
+    """Return whether they are a convolution and a norm, and no subclasses, which may compute something else."""
+    return type(conv) in CONVOLUTIONS and _uses_averages(norm)
+
+
+def _uses_averages(norm: nn.Module) -> bool:
+    """Return whether it is a batch norm that normalises by its running averages."""
+    return type(norm) in NORMS and norm.running_mean is not None
+
+
+def _fold(model: nn.Module, conv_name: str, norm_name: str) -> None:
+    conv: Any = model.get_submodule(conv_name)
+    norm: Any = model.get_submodule(norm_name)
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight,
+        conv.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+    parent_name, _, child_name = norm_name.rpartition(".")
+    setattr(model.get_submodule(parent_name), child_name, nn.Identity())
+
+
+def _comparable(outputs: Mapping[str, Tensor]) -> bool:
+    """Return whether no output is empty, and not all are zero, as where a fixed number of places is left unfilled."""
+    filled = all(output.numel() > 0 for output in outputs.values())
+    return filled and any(bool(output.any()) for output in outputs.values())
 
 
 def _same(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> bool:
-    """Within the tolerance; NaN is the same as nothing."""
-
-    def close(one: Tensor, other: Tensor) -> bool:
-        return one.shape == other.shape and (
-            one.numel() == 0 or bool((one - other).abs().max() <= TOLERANCE * one.abs().max())
-        )
-
-    return expected.keys() == got.keys() and all(
-        close(value.float(), got[name].float()) for name, value in expected.items()
-    )
+    """Return whether all outputs are within the tolerance; NaN is never the same."""
+    if expected.keys() != got.keys():
+        return False
+    return all(_close(output.float(), got[name].float()) for name, output in expected.items())
 
 
-def _hidden(model: nn.Module, pairs: list[tuple[Any, Any]], answers: Answers) -> Mapping[str, Tensor]:
-    """The answers where only the norms see the convolutions' maps, and all others NaN."""
-    maps: dict[nn.Module, Tensor] = {}
-
-    def hide(convolution: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        maps[convolution] = output
-        return torch.full_like(output, float("nan"))
-
-    handles = [convolution.register_forward_hook(hide) for convolution, _ in pairs]
-    handles += [
-        norm.register_forward_pre_hook(lambda _, inputs, source=source: (maps[source],))
-        for source, norm in pairs
-    ]
-    found = answers(model)
-    for handle in handles:
-        handle.remove()
-    return found
-
-
-def _feeding(model: nn.Module, answers: Answers) -> tuple[list[tuple[Any, Any]], Mapping[str, Tensor]]:
-    """[(convolution, norm)] and the answers: the one's output, unchanged, is the other's input and no other norm's; each is called once.
-
-    Subclasses of the two may compute something else.
-    """
-    made: dict[
-        int, tuple[nn.Module, Tensor, int]
-    ] = {}  # by the tensor's id, which is its own as long as it is kept
-    calls: Counter[nn.Module] = Counter()  # of a convolution by the model, and of norms by it
-    found = []
-
-    def convolved(layer: nn.Module, images: tuple[Tensor, ...], maps: Tensor) -> None:
-        calls[layer] += 1
-        made[id(maps)] = layer, maps, maps._version
-
-    def normed(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        calls[layer] += 1
-        source, _, version = made.get(id(inputs[0]), (None, None, None)) if inputs else (None, None, None)
-        if source is not None and version == inputs[0]._version:
-            calls[source] += 1
-            found.append((source, layer))
-
-    handles = [
-        part.register_forward_hook(convolved) for part in model.modules() if type(part) in CONVOLUTIONS
-    ]
-    norms = [
-        part
-        for part in model.modules()
-        if type(part) in NORMS and part.running_mean is not None and not part.training
-    ]
-    handles += [part.register_forward_pre_hook(normed) for part in norms]
-    expected = answers(model)
-    for handle in handles:
-        handle.remove()
-    return [(source, norm) for source, norm in found if calls[source] == 2 and calls[norm] == 1], expected
+def _close(expected: Tensor, got: Tensor) -> bool:
+    if expected.shape != got.shape:
+        return False
+    gap = (expected - got).abs().max()
+    return bool(gap <= TOLERANCE * expected.abs().max())

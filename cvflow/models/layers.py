@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+ConvNorms = tuple[tuple[str, str], ...]
+"""Which norm follows which convolution: pairs of names below the module that states them. Only the norm reads the
+convolution's output, and each of the two is called in no other place."""
+
 
 def conv_bn_relu(
     inner: int, outer: int, kernel: int = 3, dilation: int = 1, bias: bool = False

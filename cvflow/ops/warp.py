@@ -29,14 +29,6 @@ def warp(x_BCHW: Tensor, flow_B2HW: Tensor) -> Tensor:
     return above * (1 - down) + below * down
 
 
-def inside(flow_B2HW: Tensor) -> Tensor:
-    """B1HW bool: whether the flow points into the frame."""
-    height, width = flow_B2HW.shape[2:]
-    x = torch.arange(width, device=flow_B2HW.device) + flow_B2HW[:, 0]
-    y = torch.arange(height, device=flow_B2HW.device)[:, None] + flow_B2HW[:, 1]
-    return ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1))[:, None]
-
-
 def _at(x_BCHW: Tensor, rows_BHW: Tensor, columns_BHW: Tensor) -> Tensor:
     batch, channels, height, width = x_BCHW.shape
     places = (rows_BHW * width + columns_BHW).view(batch, 1, -1).expand(-1, channels, -1)

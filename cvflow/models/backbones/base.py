@@ -22,6 +22,7 @@ class Backbone(nn.Module):
     channels, strides: one entry a level, fine to coarse; strides in input pixels.
     num_features: F of ``embed``. head_keys: the classifier's name in published weights.
     pixel_stats: what the published weights were trained with, where the library loaded them.
+    conv_norms: which norm follows which convolution, for backbones that have such pairs outside of an ``nn.Sequential``.
     slides: whether ``embed`` has fully connected layers that ``slide`` can move over a map.
     """
 

@@ -28,6 +28,8 @@ def conv3x3(inner: int, outer: int, stride: int = 1) -> nn.Conv2d:
 class PlainBlock(nn.Module):
     """Two convolutions, each with batch norm and ReLU."""
 
+    conv_norms = (("conv1", "bn1"), ("conv2", "bn2"))
+
     def __init__(self, inner: int, outer: int, stride: int) -> None:
         super().__init__()
         self.conv1, self.bn1 = conv3x3(inner, outer, stride), nn.BatchNorm2d(outer)
@@ -60,6 +62,7 @@ class CifarNet(Backbone):
     strides = (1, 2, 4)
     num_features = WIDTHS[-1]
     head_keys = ("linear", "fc")
+    conv_norms = (("conv1", "bn1"),)
 
     def __init__(self, in_channels: int, depth: int, block: type[PlainBlock]) -> None:
         super().__init__()

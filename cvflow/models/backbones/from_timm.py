@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from cvflow.errors import did_you_mean
 from cvflow.models.backbones.base import Backbone, fetching
+from cvflow.models.fold import traced_pairs
+from cvflow.models.layers import ConvNorms
 from cvflow.registry import register
 
 
@@ -58,6 +60,14 @@ class TimmBackbone(Backbone):
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         maps: list[Tensor] = self.net.forward_intermediates(x_BCHW, intermediates_only=True)
         return maps
+
+    @property
+    def conv_norms(self) -> ConvNorms:
+        from timm.models import get_notrace_functions, get_notrace_modules
+
+        opaque: list[Any] = [get_notrace_modules(), get_notrace_functions()]  # type: ignore[no-untyped-call]
+        pairs = traced_pairs(self.net, *opaque)
+        return tuple((f"net.{conv}", f"net.{norm}") for conv, norm in pairs)
 
     def embed(self, x_BCHW: Tensor) -> Tensor:
         features: Tensor = self.net.forward_head(self.net.forward_features(x_BCHW), pre_logits=True)

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from cvflow.errors import Fault, RequestError
 from cvflow.models.backbones.base import Backbone, PixelStats, fetching, too_small
+from cvflow.models.fold import traced_pairs
+from cvflow.models.layers import ConvNorms
 from cvflow.registry import register
 
 # fmt: off
@@ -101,6 +103,10 @@ class TorchvisionBackbone(Backbone):
             if i in self.ends:
                 maps.append(x_BCHW)
         return maps
+
+    @property
+    def conv_norms(self) -> ConvNorms:
+        return traced_pairs(self)
 
     def embed(self, x_BCHW: Tensor) -> Tensor:
         if not self.has_fc:
