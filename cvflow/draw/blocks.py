@@ -87,8 +87,12 @@ class Text:
     @property
     def paragraphs(self) -> list[str]:
         """The paragraphs that are not empty."""
-        parts = map(str.strip, self.text.split("\n\n"))
-        return [part for part in parts if part]
+        paragraphs = []
+        for part in self.text.split("\n\n"):
+            paragraph = part.strip()
+            if paragraph:
+                paragraphs.append(paragraph)
+        return paragraphs
 
 
 Figure = Numbers | Table | Facts | Text | Curves | Matrix | Reliability | Lineups

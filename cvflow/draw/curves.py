@@ -66,7 +66,10 @@ class Curves:
     @cached_property
     def drawn(self) -> list[Points]:
         """The points of all series without gaps."""
-        return list(map(self._without_gaps, self.series.values()))
+        drawn = []
+        for points in self.series.values():
+            drawn.append(self._without_gaps(points))
+        return drawn
 
     @property
     def empty(self) -> bool:
@@ -76,9 +79,10 @@ class Curves:
     @property
     def y_ticks(self) -> list[Tick]:
         """The labels of the y axis, from the top."""
-        positions = map(self._y, self._y_values)
-        labels = map(tick_label, self._y_values)
-        return list(map(Tick, positions, labels))
+        drawn = []
+        for y in self._y_values:
+            drawn.append(Tick(self._y(y), tick_label(y)))
+        return drawn
 
     @property
     def x_ticks(self) -> list[Tick]:
@@ -100,7 +104,10 @@ class Curves:
     @property
     def lines(self) -> list[Line]:
         """The drawn series."""
-        return list(map(self._line, self.series.keys(), self.series.values()))
+        lines = []
+        for name, points in self.series.items():
+            lines.append(self._line(name, points))
+        return lines
 
     def _without_gaps(self, points: PointsAndGaps) -> Points:
         valid = []
@@ -175,14 +182,20 @@ class Curves:
         return Line(name, path, dots, best)
 
     def _dot(self, x: float, y: float) -> Dot:
-        text = f"{self.x_label} {_exact(x)}: {number(y)}"
-        return Dot(self._x(x), self._y(y), text)
+        return Dot(
+            x=self._x(x),
+            y=self._y(y),
+            text=f"{self.x_label} {_exact(x)}: {number(y)}",
+        )
 
     def _best(self, name: str, points: Points) -> Dot:
         choose = max if self.best[name] == "max" else min
         x, y = choose(points, key=itemgetter(1))
-        text = f"{number(y)} at {_exact(x)}"
-        return Dot(self._x(x), self._y(y), text)
+        return Dot(
+            x=self._x(x),
+            y=self._y(y),
+            text=f"{number(y)} at {_exact(x)}",
+        )
 
     def _runs(self, points: PointsAndGaps) -> Iterator[Points]:
         """Yield the stretches between gaps."""
@@ -199,7 +212,8 @@ class Curves:
     def _path(self, run: Points) -> str:
         corners = []
         for x, y in run:
-            corners.append(f"{self._x(x):g} {self._y(y):g}")
+            corner = f"{self._x(x):g} {self._y(y):g}"
+            corners.append(corner)
         path = "L".join(corners)
         if len(corners) == 1:
             # A lone point is a line of no length, of which the round cap is seen.

@@ -47,13 +47,20 @@ def rgb(pixels: Array) -> Array:
 
 def beside(first: Array, *others: Array) -> Array:
     """Return drawings of one image side by side; the first alone if all are the same. HxWxC, of one shape."""
-    if all(drawing is first or np.array_equal(first, drawing) for drawing in others):
+    if all(_same(first, drawing) for drawing in others):
         return first
     gap = np.full_like(first[:, :4], 255)
     parts = [first]
     for drawing in others:
         parts += [gap, drawing]
     return np.concatenate(parts, axis=1)
+
+
+def _same(first: Array, second: Array) -> bool:
+    """Return whether the drawings are equal; the same object needs no look at the pixels."""
+    if second is first:
+        return True
+    return np.array_equal(first, second)
 
 
 def _check_image(array: Array) -> None:
@@ -76,11 +83,13 @@ def _reduced(image: Image.Image, side: int) -> Image.Image:
 def _enlarged(image: Image.Image, factor: int) -> Image.Image:
     width = image.width * factor
     height = image.height * factor
-    return image.resize((width, height), Image.Resampling.NEAREST)
+    size = (width, height)
+    return image.resize(size, Image.Resampling.NEAREST)
 
 
 def _uri(kind: str, data: bytes) -> str:
-    text = base64.b64encode(data).decode()
+    encoded = base64.b64encode(data)
+    text = encoded.decode()
     return f"data:image/{kind};base64,{text}"
 
 
@@ -98,7 +107,8 @@ class Item:
 
     def thumbnail(self, side: int) -> str:
         """Return a data URI of the picture."""
-        return thumbnail(_pixels(self.image), side)
+        pixels = _pixels(self.image)
+        return thumbnail(pixels, side)
 
 
 @dataclass(frozen=True)
@@ -203,5 +213,8 @@ class Lineups:
 def _pixels(image: Array | bytes) -> Array:
     if not isinstance(image, bytes):
         return image
-    with Image.open(io.BytesIO(image)) as opened:
-        return np.asarray(opened if opened.mode == "L" else opened.convert("RGB"))
+    buffer = io.BytesIO(image)
+    with Image.open(buffer) as opened:
+        if opened.mode == "L":
+            return np.asarray(opened)
+        return np.asarray(opened.convert("RGB"))

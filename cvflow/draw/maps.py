@@ -96,8 +96,10 @@ def beside(pixels: Colours, colours: Colours) -> Colours:
 
 def _on_black(colours: Array, valid: npt.NDArray[np.bool_]) -> Colours:
     """Return the colours as bytes, black where a pixel is not valid."""
-    drawn = np.where(valid[..., None], colours, 0)
-    return drawn.round().astype(np.uint8)
+    valid_HW1 = valid[..., None]
+    drawn = np.where(valid_HW1, colours, 0)
+    rounded = drawn.round()
+    return rounded.astype(np.uint8)
 
 
 def _hue(u: Array, v: Array) -> Array:

@@ -88,12 +88,13 @@ class Matrix:
     @cached_property
     def drawn(self) -> list[int]:
         """The classes drawn, in their order: all, or those with most mistakes."""
-        classes = range(len(self.classes))
+        classes = list(range(len(self.classes)))
         if len(classes) <= ALL_UP_TO:
-            return list(classes)
+            return classes
         mistakes = self._mistakes()
-        worst_first = sorted(classes, key=lambda i: (-mistakes[i], i))
-        return sorted(worst_first[:WORST])
+        worst_first = sorted(classes, key=lambda i: -mistakes[i])
+        worst = worst_first[:WORST]
+        return sorted(worst)
 
     def _mistakes(self) -> list[float]:
         """Return how many mistakes each class takes part in, as the true or the predicted one."""
@@ -126,14 +127,16 @@ class Matrix:
     @property
     def font(self) -> int:
         """Size of the labels' font, pixels."""
-        return min(MOST_FONT, self.cell - 1)
+        fitting = self.cell - 1
+        return min(MOST_FONT, fitting)
 
     @property
     def labels(self) -> list[str]:
         """Class names, shortened; none if no letter fits."""
         if len(self.drawn) > LABELS_UP_TO:
             return []
-        return [_shortened(self.classes[i]) for i in self.drawn]
+        names = [self.classes[i] for i in self.drawn]
+        return list(map(_shortened, names))
 
     @property
     def gutter(self) -> int:
@@ -148,7 +151,8 @@ class Matrix:
     @property
     def upright(self) -> bool:
         """Whether every label is narrower than a cell, so that those of the columns need no turning."""
-        return self.gutter - 6 <= self.cell
+        width = self.gutter - 6
+        return width <= self.cell
 
     @property
     def guides(self) -> str:

@@ -44,8 +44,9 @@ class Parallel:
         weakest_first = sorted(self.lines, key=itemgetter(2))
         for name, places, strength in weakest_first:
             # The cube lets the strongest few stand out; the rest stays just visible.
-            opacity = round(0.12 + 0.88 * strength**3, 3)
-            drawn.append((name, self._path(places), opacity))
+            opacity = 0.12 + 0.88 * strength**3
+            path = self._path(places)
+            drawn.append((name, path, round(opacity, 3)))
         return drawn
 
     def _x(self, index: int) -> float:

@@ -32,10 +32,12 @@ class Shares:
         segments = []
         total = sum(self.parts.values())
         for name, amount in self.parts.items():
-            if amount > 0:
-                share = 100 * amount / total
-                text = f"{self._with_unit(amount)}, {share:.1f} %"
-                segments.append(Segment(name, round(share, 2), text))
+            if amount <= 0:
+                continue
+            share = 100 * amount / total
+            text = f"{self._with_unit(amount)}, {share:.1f} %"
+            segment = Segment(name, round(share, 2), text)
+            segments.append(segment)
         return segments
 
     def _with_unit(self, amount: float) -> str:

@@ -75,9 +75,10 @@ class Table:
     @property
     def left_out(self) -> str:
         """What is not drawn, in words; '' if all is drawn."""
-        if len(self.rows) <= MOST_ROWS:
+        total = len(self.rows)
+        if total <= MOST_ROWS:
             return ""
-        return f"The first {MOST_ROWS} of {number(len(self.rows))} rows."
+        return f"The first {MOST_ROWS} of {number(total)} rows."
 
     @cached_property
     def _sorted(self) -> list[Sequence[Any]]:

@@ -14,7 +14,7 @@ from pydantic import Field
 from cvflow.annotations.image import encode_png
 from cvflow.formats.built_in.glyph_layout import cover_of
 from cvflow.formats.built_in.integer_stream import Draw, Ints
-from cvflow.formats.built_in.scanned_digits import SPLIT_CYCLE, scans_by_split
+from cvflow.formats.built_in.scanned_digits import scans_by_split, split_of
 from cvflow.formats.built_in.source import refuse_source
 from cvflow.formats.record import Format, Record
 from cvflow.registry import register
@@ -55,7 +55,7 @@ class DigitIdentities(Format):
         self._splits: dict[str, Split] = {}
         for turn, number in enumerate(_shuffled_numbers(seed)[:identities]):
             name = str(number).zfill(DIGITS)
-            self._splits[name] = SPLIT_CYCLE[turn % len(SPLIT_CYCLE)]
+            self._splits[name] = split_of(turn)
         self.classes = tuple(sorted(self._splits))
 
     def __iter__(self) -> Iterator[Record]:
@@ -65,7 +65,14 @@ class DigitIdentities(Format):
                 id = f"{name}/{copy:02d}"
                 images = {"image": partial(self._image, name, copy)}
                 annotation = {"identity": index}
-                yield Record(id, f"{id}.png", images, annotation, split, group=name)
+                yield Record(
+                    id=id,
+                    path=f"{id}.png",
+                    images=images,
+                    annotation=annotation,
+                    split=split,
+                    group=name,
+                )
 
     @cached_property
     def _scans(self) -> dict[Split, dict[str, list[Ints]]]:
@@ -74,7 +81,8 @@ class DigitIdentities(Format):
         for split, scans in scans_by_split():
             by_digit = defaultdict(list)
             for glyph, name in zip(scans.glyphs, scans.names, strict=True):
-                by_digit[str(name)].append(glyph)
+                digit = str(name)
+                by_digit[digit].append(glyph)
             digits_by_split[split] = by_digit
         return digits_by_split
 

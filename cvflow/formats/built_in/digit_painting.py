@@ -82,8 +82,11 @@ def _add_clutter(canvas: Ints, glyphs: Sequence[Ints], draw: Draw) -> None:
         turn = 12
     side = draw.between(size // 6, size // 2)
     cover = cover_of(piece, side, draw, turn)
-    top = draw.between(-side // 2, size - side // 2)
-    left = draw.between(-side // 2, size - side // 2)
+    # At most about half of it reaches out.
+    least = -side // 2
+    greatest = size - side // 2
+    top = draw.between(least, greatest)
+    left = draw.between(least, greatest)
     _paint(canvas, cover, top, left, draw)
 
 

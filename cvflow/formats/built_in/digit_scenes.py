@@ -14,7 +14,7 @@ from cvflow.annotations.image import encode_png
 from cvflow.formats.built_in.digit_painting import picture_of
 from cvflow.formats.built_in.glyph_layout import Placed, box_of, mask_of, place
 from cvflow.formats.built_in.integer_stream import Draw, Ints
-from cvflow.formats.built_in.scanned_digits import SPLIT_CYCLE, Scans, scans_by_split
+from cvflow.formats.built_in.scanned_digits import Scans, scans_by_split, split_of
 from cvflow.formats.built_in.source import refuse_source
 from cvflow.formats.record import Format, Record
 from cvflow.registry import register
@@ -74,8 +74,8 @@ class Scenes(Format):
 
     def _scenes(self) -> Iterator[tuple[int, str, Split]]:
         for number in range(self._count):
-            split = SPLIT_CYCLE[number % len(SPLIT_CYCLE)]
-            yield number, f"scene-{number:05d}", split
+            name = f"scene-{number:05d}"
+            yield number, name, split_of(number)
 
     def _picture(self, number: int, split: Split, placed: list[Placed]) -> bytes:
         draw = Draw(self._seed, number, 1)
@@ -106,31 +106,51 @@ class DigitScenes(Scenes):
         most: Annotated[int, Field(ge=2, le=50)] = 5,
         clutter: Clutter = 5,
     ) -> None:
-        super().__init__(source, count, size, seed, digits, clutter)
+        super().__init__(
+            source,
+            count=count,
+            size=size,
+            seed=seed,
+            digits=digits,
+            clutter=clutter,
+        )
         self._most = most
-        self.classes = ("background", *map(str, self._names))
+        names = map(str, self._names)
+        self.classes = ("background", *names)
 
     def __iter__(self) -> Iterator[Record]:
         for number, name, split in self._scenes():
             images = {"image": partial(self._image, number, split)}
             maps = {"mask": partial(self._mask, number, split)}
-            yield Record(name, f"{name}.png", images, {}, split, maps=maps)
+            yield Record(
+                id=name,
+                path=f"{name}.png",
+                images=images,
+                annotation={},
+                split=split,
+                maps=maps,
+            )
 
     def _placed(self, number: int, split: Split) -> list[Placed]:
         draw = Draw(self._seed, number, 0)
         count = draw.between(2, self._most)
-        smallest = self._size // 4
-        largest = self._size * 5 // 8
-        glyphs = self._digits[split].glyphs
-        return place(glyphs, self._size, draw, count, smallest, largest)
+        return place(
+            self._digits[split].glyphs,
+            self._size,
+            draw,
+            count,
+            least=self._size // 4,
+            most=self._size * 5 // 8,
+        )
 
     def _image(self, number: int, split: Split) -> bytes:
         placed = self._placed(number, split)
         return self._picture(number, split, placed)
 
     def _mask(self, number: int, split: Split) -> bytes:
-        classes = map(str, self._digits[split].names)
-        values = [self.classes.index(name) for name in classes]
+        values = []
+        for digit in self._digits[split].names:
+            values.append(self.classes.index(str(digit)))
         placed = self._placed(number, split)
         labels = mask_of(placed, values, self._size)
         return mask.encode(labels)
@@ -157,7 +177,14 @@ class DigitBoxes(Scenes):
         digits: Names = ALL,
         clutter: Clutter = 3,
     ) -> None:
-        super().__init__(source, count, size, seed, digits, clutter)
+        super().__init__(
+            source,
+            count=count,
+            size=size,
+            seed=seed,
+            digits=digits,
+            clutter=clutter,
+        )
         self.classes = tuple(map(str, self._names))
 
     def __iter__(self) -> Iterator[Record]:
@@ -169,15 +196,25 @@ class DigitBoxes(Scenes):
                 "box": box_of(placed),
             }
             images = {"image": partial(self._image, number, split)}
-            yield Record(name, f"{name}.png", images, annotation, split)
+            yield Record(
+                id=name,
+                path=f"{name}.png",
+                images=images,
+                annotation=annotation,
+                split=split,
+            )
 
     def _placed(self, number: int, split: Split) -> Placed:
         draw = Draw(self._seed, number, 0)
-        smallest = self._size * 3 // 8
-        largest = self._size * 4 // 5
         # In an empty scene the first try succeeds, so there is always one.
-        glyphs = self._digits[split].glyphs
-        (placed,) = place(glyphs, self._size, draw, 1, smallest, largest)
+        (placed,) = place(
+            self._digits[split].glyphs,
+            self._size,
+            draw,
+            count=1,
+            least=self._size * 3 // 8,
+            most=self._size * 4 // 5,
+        )
         return placed
 
     def _image(self, number: int, split: Split) -> bytes:

@@ -36,6 +36,9 @@ class Digits(Format):
         images = np.round(data.images * (255 / 16)).astype(np.uint8)
         for i, label in enumerate(data.target):
             name = f"digit-{i:04d}"
-            read = {"image": partial(encode_png, images[i])}
-            annotation = {"label": int(label)}
-            yield Record(name, f"{name}.png", read, annotation)
+            yield Record(
+                id=name,
+                path=f"{name}.png",
+                images={"image": partial(encode_png, images[i])},
+                annotation={"label": int(label)},
+            )

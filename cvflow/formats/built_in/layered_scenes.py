@@ -74,12 +74,14 @@ class LayeredScenes(Format):
             both = views()
             # From the left view to the right one a point moves to the left.
             values = -both.forth[..., 0]
-            return disparity.encode(self._valid(values, both.seen))
+            valid = self._valid(values, both.seen)
+            return disparity.encode(valid)
 
         def disparity_of_right() -> bytes:
             both = views()
             values = both.back[..., 0]
-            return disparity.encode(self._valid(values, both.seen_back))
+            valid = self._valid(values, both.seen_back)
+            return disparity.encode(valid)
 
         images = {"left": left, "right": right}
         maps = {
@@ -98,7 +100,8 @@ class LayeredScenes(Format):
         def flow_of_first() -> bytes:
             both = views()
             seen_HW1 = both.seen[..., None]
-            return flow.encode(self._valid(both.forth, seen_HW1))
+            valid = self._valid(both.forth, seen_HW1)
+            return flow.encode(valid)
 
         images = {"first": first, "second": second}
         maps = {"flow": flow_of_first}
@@ -106,8 +109,8 @@ class LayeredScenes(Format):
 
     def _valid(self, values: Floats, seen: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return the values, NaN for hidden pixels unless they are to have values too."""
-        valid = seen | self._occluded
-        masked = np.where(valid, values, np.nan)
+        keep = seen | self._occluded
+        masked = np.where(keep, values, np.nan)
         return masked.astype(np.float32)
 
 

@@ -29,14 +29,30 @@ def random_layers(
     ground_motion = _motion(random, pairs, size, middle, float(farthest))
     layers = [Layer(ground_texture, ground_motion)]
     for shift in nearer:
-        centre = tuple(random.uniform(0.1, 0.9, 2) * (width, height))
-        radius = tuple(random.uniform(0.15, 0.45, 2) * min(size))
-        forth = _motion(random, pairs, size, centre, float(shift))
-        texture = _texture(random, glyphs)
-        shape = str(random.choice(SHAPES))
-        turn = random.uniform(0, math.pi)
-        layers.append(Layer(texture, forth, shape, centre, radius, turn))
+        layer = _shaped_layer(random, pairs, size, glyphs, float(shift))
+        layers.append(layer)
     return layers
+
+
+def _shaped_layer(
+    random: np.random.Generator, pairs: Pairs, size: tuple[int, int], glyphs: Floats, shift: float
+) -> Layer:
+    """Return a layer within a shape. shift: its disparity, or its shift along an axis, pixels."""
+    height, width = size
+    centre = tuple(random.uniform(0.1, 0.9, 2) * (width, height))
+    radius = tuple(random.uniform(0.15, 0.45, 2) * min(size))
+    forth = _motion(random, pairs, size, centre, shift)
+    texture = _texture(random, glyphs)
+    shape = str(random.choice(SHAPES))
+    turn = random.uniform(0, math.pi)
+    return Layer(
+        texture=texture,
+        forth=forth,
+        shape=shape,
+        centre=centre,
+        radius=radius,
+        turn=turn,
+    )
 
 
 def _texture(random: np.random.Generator, glyphs: Floats) -> Texture:
@@ -49,10 +65,16 @@ def _texture(random: np.random.Generator, glyphs: Floats) -> Texture:
     tile[1:9, 1:9] = glyphs[number]
     coarse_cell = random.uniform(6, 12)
     fine_cell = random.uniform(2.5, 4)
-    cells = (coarse_cell, fine_cell)
     ink = random.uniform(0, 255, 3)
     pen = random.uniform(1.5, 3)
-    return Texture(coarse, fine, cells, tile, ink, pen)
+    return Texture(
+        coarse=coarse,
+        fine=fine,
+        cells=(coarse_cell, fine_cell),
+        glyph=tile,
+        ink=ink,
+        pen=pen,
+    )
 
 
 def _motion(
@@ -106,5 +128,6 @@ def _flow_motion(
     rotation = np.array([[cos, -sin], [sin, cos]])
     linear = scale * rotation
     # The layer turns and grows about its centre.
-    constant = centre + offset - linear @ centre
+    moved_centre = linear @ centre
+    constant = centre + offset - moved_centre
     return np.column_stack([linear, constant])

@@ -20,6 +20,12 @@ SPLIT_CYCLE: tuple[Split, ...] = ("train", "train", "train", "train", "val", "te
 """The splits of made items 0, 1, 2, ..., repeated."""
 
 
+def split_of(number: int) -> Split:
+    """Return the split of the item with this number."""
+    turn = number % len(SPLIT_CYCLE)
+    return SPLIT_CYCLE[turn]
+
+
 class Scans(NamedTuple):
     """The scans of one split. glyphs: N x 8 x 8, 0..16. names: N, which digit each is, 0..9."""
 
@@ -35,4 +41,5 @@ def scans_by_split() -> Iterator[tuple[Split, Scans]]:
     data = load_digits()
     images = data.images.astype(np.int64)
     for split, part in PARTS.items():
-        yield split, Scans(images[part], data.target[part].tolist())
+        names = data.target[part].tolist()
+        yield split, Scans(images[part], names)

@@ -135,11 +135,13 @@ def render(layers: Sequence[Layer], size: tuple[int, int]) -> Views:
     # A texture lies in the first view, so a pixel of the second has the colour of its origin.
     first = colours_at(layers, top, pixels)
     second = colours_at(layers, top_second, origin)
+    forth = target - pixels
+    back = origin - pixels
     return Views(
         first=first.reshape(*size, 3),
         second=second.reshape(*size, 3),
-        forth=(target - pixels).reshape(*size, 2),
-        back=(origin - pixels).reshape(*size, 2),
+        forth=forth.reshape(*size, 2),
+        back=back.reshape(*size, 2),
         seen=seen.reshape(size),
         seen_back=seen_back.reshape(size),
     )
@@ -160,7 +162,8 @@ def nearest(layers: Sequence[Layer], points: Floats, second: bool = False) -> In
     top = np.zeros(len(points), dtype=np.int64)
     for number, layer in enumerate(layers):
         in_first = layer.back(points) if second else points
-        top[layer.covers(in_first)] = number
+        covered = layer.covers(in_first)
+        top[covered] = number
     return top
 
 
@@ -182,9 +185,11 @@ def colours_at(layers: Sequence[Layer], top: Ints, points: Floats) -> NDArray[np
     colours = np.empty((len(points), 3))
     for number, layer in enumerate(layers):
         on_layer = top == number
-        colours[on_layer] = layer.texture(points[on_layer])
-    rounded = colours.round().clip(0, 255)
-    return rounded.astype(np.uint8)
+        local = points[on_layer]
+        colours[on_layer] = layer.texture(local)
+    rounded = colours.round()
+    clipped = rounded.clip(0, 255)
+    return clipped.astype(np.uint8)
 
 
 def in_frame(points: Floats, size: tuple[int, int]) -> NDArray[np.bool_]:
