@@ -45,13 +45,13 @@ def rgb(pixels: Array) -> Array:
     return pixels.repeat(3, axis=2)
 
 
-def beside(first: Array, *others: Array) -> Array:
+def beside(first: Array, *drawings: Array) -> Array:
     """Return drawings of one image side by side; the first alone if all are the same. HxWxC, of one shape."""
-    if all(_same(first, drawing) for drawing in others):
+    if all(_same(first, drawing) for drawing in drawings):
         return first
     gap = np.full_like(first[:, :4], 255)
     parts = [first]
-    for drawing in others:
+    for drawing in drawings:
         parts += [gap, drawing]
     return np.concatenate(parts, axis=1)
 

@@ -18,7 +18,7 @@ from cvflow.errors import Fault, RequestError
 from cvflow.formats.built_in.textured_layers import Pairs as Kind
 from cvflow.formats.reading.pair_files import (
     MAP_SUFFIXES,
-    Found,
+    PairFiles,
     files_below,
     looks_like_pairs,
     pairs,
@@ -136,11 +136,11 @@ class Pairs(Format):
             )
         return layout
 
-    def _reader(self, found: Found, name: str) -> Callable[[], bytes]:
+    def _reader(self, found: PairFiles, name: str) -> Callable[[], bytes]:
         path = found.files[name]
         return partial(self.tree.read, path) if path else partial(_absent, name, self.layout[name], found.id)
 
-    def _map(self, found: Found, name: str) -> bytes:
+    def _map(self, found: PairFiles, name: str) -> bytes:
         """The canonical bytes. Raises ImageFault."""
         path = found.files[name]
         if path is None:

@@ -103,12 +103,14 @@ def mask_names(image: str, image_end: str, ends: tuple[str, ...]) -> Iterator[st
 
 
 def images_in(tree: Tree, folder: str | None) -> list[Entry]:
+    """Return the images directly in a folder; None holds none."""
     if folder is None:
         return []
     return [entry for entry in tree.entries(folder) if is_image(entry)]
 
 
 def folders_in(tree: Tree, folder: str) -> list[Entry]:
+    """Return the folders directly in a folder."""
     return [entry for entry in tree.entries(folder) if entry.kind == "folder"]
 
 

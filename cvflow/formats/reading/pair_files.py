@@ -28,8 +28,8 @@ _PLACEHOLDER = re.compile(r"(\{id\}|\{n\})")
 _PARTS = {"{id}": r"(?P<id>.+)", "{n}": r"(?P<n>\d+)"}
 
 
-class Found(NamedTuple):
-    """A pair.
+class PairFiles(NamedTuple):
+    """The files of a pair.
 
     files: column -> path, None if there is no such file. split: by its folder. group: the sequence, if
     the pairs are numbered.
@@ -65,7 +65,7 @@ def looks_like_pairs(source: Path) -> bool:
     return recognised(files, (*STEREO, *FLOW)) is not None
 
 
-def pairs(files: Iterable[str], layout: Layout) -> Iterator[Found]:
+def pairs(files: Iterable[str], layout: Layout) -> Iterator[PairFiles]:
     """Yield a pair for each file that fits the first pattern and has another file of the pair.
 
     In order of the files. The last image of a numbered sequence begins no pair.
@@ -110,13 +110,13 @@ def _by_name(files: list[str]) -> dict[str, str]:
     return by_name
 
 
-def _pair(match: re.Match[str], files: Mapping[str, str | None], numbered: bool) -> Found:
+def _pair(match: re.Match[str], files: Mapping[str, str | None], numbered: bool) -> PairFiles:
     folder = match["split"] or ""
     split = SPLIT_WORDS.get(folder.rstrip("/").lower())
     name = match["id"]
     if not numbered:
-        return Found(f"{folder}{name}", files, split, None)
-    return Found(f"{folder}{name}_{match['n']}", files, split, group=name)
+        return PairFiles(f"{folder}{name}", files, split, None)
+    return PairFiles(f"{folder}{name}_{match['n']}", files, split, group=name)
 
 
 def _regex(pattern: str) -> re.Pattern[str]:
