@@ -23,16 +23,12 @@ from cvflow.project.resolved import resolve_layers
 from cvflow.recipe.layers import load
 from cvflow.stages.prepare import prepare
 from cvflow.stages.resolve import resolve
-from cvflow.stages.tune import check_found
-from cvflow.stages.tune.check import (
-    ANY_DATA,
-    algorithm_of,
-    builds,
-    check_models,
-    check_search,
-    search_objective,
-)
+from cvflow.stages.tune import check_result
+from cvflow.stages.tune.check import check_search
+from cvflow.stages.tune.models import ANY_DATA, builds, check_models
+from cvflow.stages.tune.objective import search_objective
 from cvflow.stages.tune.result import read_results, write_results
+from cvflow.stages.tune.space import algorithm_of
 from cvflow.stages.tune.trial_recipe import WithoutTest, trial_recipe, with_params
 from cvflow.verbs.search import drawn
 
@@ -329,7 +325,7 @@ def test_a_search_without_a_score_leaves_no_best(run: Run, tmp_path: Path) -> No
     assert not (run.path("search") / "best.yaml").exists()
     assert yaml.safe_load((run.path("search") / "trials.json").read_text())["trials"][0]["reason"] == "no"
     with pytest.raises(CvflowError, match="all 1 trials failed:\nno$"):
-        check_found(conductor)
+        check_result(conductor)
 
 
 def test_limits_under_which_no_trial_begins_are_named(run: Run, tmp_path: Path) -> None:
@@ -342,4 +338,4 @@ def test_limits_under_which_no_trial_begins_are_named(run: Run, tmp_path: Path) 
     with pytest.raises(
         CvflowError, match="no trial began: search.max_hours=1e-12 are over. With a higher limit"
     ):
-        check_found(conductor)
+        check_result(conductor)

@@ -1,4 +1,4 @@
-"""Who becomes champion: the recipe's rule on plain numbers, and a promotion or its way back by hand."""
+"""Which version becomes champion: the recipe's rule on plain numbers, or a decision by hand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cvflow.types import Objective
 RULE = "cvflow.promote"
 """Tag of a version: its recipe's promotion rule and objective, as JSON."""
 MEASURED = "cvflow.measured."
-"""Tags of a version: what it scored on other test data than its own, by that data's digest and split."""
+"""Tags of a version: its metrics on other test data than its own, by their digest and split."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Standing:
-    """The champion to beat: its score on the same data, and how that is known."""
+    """The champion to beat: its score on the same data, and where that comes from."""
 
     score: float
     note: str = ""
@@ -43,7 +43,11 @@ class Standing:
 
 @dataclass(frozen=True)
 class Promotion:
-    """What a promotion by hand did, or would do. champion: the one before. by_rule: what the recipe's rule says; None for a rollback."""
+    """What a promotion by hand did, or would do.
+
+    champion: the version that was champion before. by_rule: the decision of the recipe's rule; None
+    for a rollback.
+    """
 
     model: str
     version: int
@@ -53,10 +57,11 @@ class Promotion:
 
 
 def promotion_objective(recipe: Recipe, task: Task, metrics: Collection[str]) -> Objective:
-    """What the rule compares; RequestError where it names a metric that is not among those measured."""
-    metric, own = recipe.register_.promote.metric, objective_of(task.answer).metric
-    if metric not in (None, own, *metrics):
-        fix = did_you_mean(str(metric), metrics) or f"Type register.promote.metric={own}."
+    """Return what the rule compares; RequestError if it names a metric that is not measured."""
+    metric = recipe.register_.promote.metric
+    default = objective_of(task.answer).metric
+    if metric not in (None, default, *metrics):
+        fix = did_you_mean(str(metric), metrics) or f"Type register.promote.metric={default}."
         raise RequestError(Fault("register.promote.metric", f"'{metric}'", one_of(metrics), fix))
     return objective_of(task.answer, metric)
 
@@ -64,109 +69,144 @@ def promotion_objective(recipe: Recipe, task: Task, metrics: Collection[str]) ->
 def decide(
     rule: Promote, objective: Objective, metrics: Mapping[str, float], champion: Standing | None
 ) -> Decision:
-    """The promotion rule on plain numbers. champion: None where there is none to beat."""
-    name, score = objective.metric, metrics[objective.metric]
+    """Apply the promotion rule to plain numbers. champion: None if there is none to beat."""
+    name = objective.metric
+    score = metrics[name]
     if isnan(score):
         return Decision(False, f"challenger: {name} is not a number")
     if rule.threshold is not None and objective.better(rule.threshold, score):
-        return Decision(
-            False, f"challenger: {name} {score:.4f} does not reach the threshold {rule.threshold}"
-        )
-    if champion is not None and objective.better(champion.score, score):
-        return Decision(
-            False,
-            f"challenger: {name} {score:.4f} is not as good as the champion's {champion.score:.4f}{champion.note}",
-        )
-    against = f", the former champion's {champion.score:.4f}{champion.note}" if champion is not None else ""
-    return Decision(True, f"champion: {name} {score:.4f}{against}")
+        reason = f"{name} {score:.4f} does not reach the threshold {rule.threshold}"
+        return Decision(False, f"challenger: {reason}")
+    if champion is None:
+        return Decision(True, f"champion: {name} {score:.4f}")
+    beaten = f"{champion.score:.4f}{champion.note}"
+    if objective.better(champion.score, score):
+        reason = f"{name} {score:.4f} is not as good as the champion's {beaten}"
+        return Decision(False, f"challenger: {reason}")
+    return Decision(True, f"champion: {name} {score:.4f}, the former champion's {beaten}")
 
 
 def known_score(champion: VersionInfo, metric: str, digest: str, split: str) -> Standing | None:
-    """The champion's score on this test data, where the registry has it."""
-    if (champion.tags.get("cvflow.test_digest"), champion.tags.get("cvflow.test_split")) == (digest, split):
-        return Standing(champion.metrics[metric]) if metric in champion.metrics else None
-    again = json.loads(champion.tags.get(measured_tag(digest, split), "{}"))
-    note = f" (version {champion.version}, measured again: the test data has changed)"
-    return Standing(again[metric], note) if metric in again else None
+    """Return the champion's score on these test data, or None if the registry does not have it."""
+    tags = champion.tags
+    if tags.get("cvflow.test_digest") == digest and tags.get("cvflow.test_split") == split:
+        metrics, note = champion.metrics, ""
+    else:
+        metrics = json.loads(tags.get(measured_tag(digest, split), "{}"))
+        note = measured_again_note(champion)
+    if metric not in metrics:
+        return None
+    return Standing(metrics[metric], note)
+
+
+def measured_again_note(champion: VersionInfo) -> str:
+    """Return the note on a score that the champion got on other test data than its own."""
+    return f" (version {champion.version}, measured again: the test data has changed)"
 
 
 def measured_tag(digest: str, split: str) -> str:
+    """Return the tag for a version's metrics on the data with this digest."""
     return f"{MEASURED}{digest}.{split}"
 
 
 def rule_tag(rule: Promote, objective: Objective) -> dict[str, str]:
-    """The tag by which a version carries its rule."""
-    return {RULE: json.dumps({"rule": rule.model_dump(), "objective": list(objective)})}
+    """Return the tag that carries a version's promotion rule."""
+    content = {"rule": rule.model_dump(), "objective": list(objective)}
+    return {RULE: json.dumps(content)}
 
 
 def promote_by_hand(model: str, version: int | None, dry_run: bool = False) -> Promotion:
-    """Make a version champion, whatever the rule says of it. dry_run: change nothing."""
+    """Make a version champion, whatever its rule decides. dry_run: change nothing."""
     if version is None:
-        known = [v.version for v in model_registry.versions(model)] or [
-            find_version(f"models:/{model}@champion").version
-        ]
-        expected = f"a version: {', '.join(map(str, sorted(known)))}"
-        raise RequestError(
-            Fault("VERSION", "none", expected, f"Type 'cvflow promote {model} {known[0]}', or --rollback.")
-        )
-    wanted, champion = find_version(f"models:/{model}/{version}"), model_registry.champion(model)
-    by_rule = said_by_rule(wanted, champion)
+        raise RequestError(_version_fault(model))
+    candidate = find_version(f"models:/{model}/{version}")
+    champion = model_registry.champion(model)
+    by_rule = decide_by_own_rule(candidate, champion)
     if not dry_run:
         champions.crown(model, version, f"by hand; the rule says {by_rule.reason}")
-    return Promotion(model, version, champion.version if champion else None, by_rule, not dry_run)
+    return Promotion(
+        model=model,
+        version=version,
+        champion=champion.version if champion else None,
+        by_rule=by_rule,
+        done=not dry_run,
+    )
+
+
+def _version_fault(model: str) -> Fault:
+    """Return the fault of a promotion without a version, which lists the versions there are."""
+    versions = [info.version for info in model_registry.versions(model)]
+    if not versions:
+        # raises RequestError if there is no such model
+        versions = [find_version(f"models:/{model}@champion").version]
+    expected = f"a version: {', '.join(map(str, sorted(versions)))}"
+    fix = f"Type 'cvflow promote {model} {versions[0]}', or --rollback."
+    return Fault("VERSION", "none", expected, fix)
 
 
 def roll_back(model: str, version: int | None = None, dry_run: bool = False) -> Promotion:
-    """Make the former champion champion again. RequestError where there was none, or where a version is named as well."""
+    """Make the former champion champion again.
+
+    Raises RequestError if there was none, or if a version is named as well.
+    """
     if version is not None:
+        expected = "--rollback alone: it finds the former champion"
         fix = f"Type 'cvflow promote {model} {version}' for that version."
-        raise RequestError(
-            Fault(
-                "VERSION", f"{version} with --rollback", "--rollback alone: it finds the former champion", fix
-            )
-        )
+        raise RequestError(Fault("VERSION", f"{version} with --rollback", expected, fix))
     old, new = champions.former(model) if dry_run else champions.roll_back(model)
-    return Promotion(model, new, old, None, not dry_run)
+    return Promotion(model, version=new, champion=old, by_rule=None, done=not dry_run)
 
 
-def said_by_rule(wanted: VersionInfo, champion: VersionInfo | None) -> Decision:
-    """What the version's own rule says, from what the registry knows; the champion is measured where its score is missing."""
-    if RULE not in wanted.tags:
+def decide_by_own_rule(candidate: VersionInfo, champion: VersionInfo | None) -> Decision:
+    """Apply the rule that a version was registered with, to the numbers in the registry.
+
+    If the champion's score on the same data is not there, the champion is measured, if the data are.
+    """
+    if RULE not in candidate.tags:
         return Decision(False, "challenger: no rule was registered with this version")
-    told = json.loads(wanted.tags[RULE])
-    rule, objective = Promote.model_validate(told["rule"]), Objective(*told["objective"])
-    if champion is None or champion.version == wanted.version or not rule.better_than_champion:
-        return decide(rule, objective, wanted.metrics, None)
-    digest, split = wanted.tags["cvflow.test_digest"], wanted.tags["cvflow.test_split"]
-    standing = known_score(champion, objective.metric, digest, split) or _measured_here(
-        champion, wanted, objective.metric
-    )
+    content = json.loads(candidate.tags[RULE])
+    rule = Promote.model_validate(content["rule"])
+    objective = Objective(*content["objective"])
+    alone = decide(rule, objective, candidate.metrics, None)
+    if champion is None or champion.version == candidate.version or not rule.better_than_champion:
+        return alone
+    digest, split = candidate.tags["cvflow.test_digest"], candidate.tags["cvflow.test_split"]
+    standing = known_score(champion, objective.metric, digest, split)
+    standing = standing or _measured_here(champion, candidate, objective.metric)
     if standing is None:
-        alone = decide(rule, objective, wanted.metrics, None)
-        unknown = f"; the score of the champion, version {champion.version}, on the same data is not known, and that data is not here"
-        return Decision(False, f"challenger{alone.reason[alone.reason.index(':') :]}{unknown}")
-    return decide(rule, objective, wanted.metrics, standing)
+        reason = alone.reason[alone.reason.index(":") :]
+        unknown = (
+            f"the score of the champion, version {champion.version}, on the same data is not known, "
+            "and that data is not here"
+        )
+        return Decision(False, f"challenger{reason}; {unknown}")
+    return decide(rule, objective, candidate.metrics, standing)
 
 
-def _measured_here(champion: VersionInfo, wanted: VersionInfo, metric: str) -> Standing | None:
-    """The champion measured on the version's test data, where its run still has that data."""
-    data, split = Path("runs") / wanted.tags.get("cvflow.run", "") / "data", wanted.tags["cvflow.test_split"]
-    if (
-        not (data / "dataset.json").is_file()
-        or PreparedDataset(data).digest != wanted.tags["cvflow.test_digest"]
-    ):
+def _measured_here(champion: VersionInfo, candidate: VersionInfo, metric: str) -> Standing | None:
+    """Measure the champion on the candidate's test data; None if its run no longer has them."""
+    data = Path("runs") / candidate.tags.get("cvflow.run", "") / "data"
+    if not (data / "dataset.json").is_file():
         return None
-    again = measure_again(champion, data, split, 256, Compute(), Path(".cvflow").absolute())
-    return Standing(
-        again[metric], f" (version {champion.version}, measured again: the test data has changed)"
-    )
+    if PreparedDataset(data).digest != candidate.tags["cvflow.test_digest"]:
+        return None
+    split = candidate.tags["cvflow.test_split"]
+    metrics = measure_again(champion, data, split, 256, Compute(), Path(".cvflow").absolute())
+    return Standing(metrics[metric], measured_again_note(champion))
 
 
 def measure_again(
-    champion: VersionInfo, data: Path, split: str, batch_size: int, compute: Compute, state: Path, views: Sequence[Component] = ()
-) -> dict[str, Any]:  # fmt: skip
-    """The champion's metrics on other test data, or by other views."""
-    from cvflow.stages.evaluate import measure  # torch comes with it: most promotions read numbers alone
+    champion: VersionInfo,
+    data: Path,
+    split: str,
+    batch_size: int,
+    compute: Compute,
+    state: Path,
+    views: Sequence[Component] = (),
+) -> dict[str, Any]:
+    """Measure the champion on other test data, or by other views; return its metrics."""
+    # torch comes with it, and most promotions only read numbers
+    from cvflow.stages.evaluate import measure
 
     directory = model_registry.download(f"models:/{champion.name}/{champion.version}")
     return measure(directory, data, split, batch_size, compute, state, views).metrics

@@ -28,65 +28,83 @@ from cvflow.stages.train.mlflow_run import tracked
 
 
 def train(run: Run) -> None:
-    """Write ``runs/<name>/model`` and ``history.jsonl``; checkpoints live in ``.cvflow/train/<fingerprint>`` until then."""
+    """Write ``runs/<name>/model`` and ``history.jsonl``.
+
+    Until then checkpoints are in ``.cvflow/train/<fingerprint>``.
+    """
     dataset = PreparedDataset(run.path("data"))
     check_later_stages(run, dataset)
     check_workers(run.recipe, dataset)
     digest = dataset.digest
     fingerprint = run.fingerprint("train", digest)
     state = (run.recipe.compute.storage or STATE).absolute() / "train" / fingerprint
-    with locked(
-        f"train-{fingerprint}", f"training run {run.name}"
-    ):  # another run of the same training waits, and then trains for itself
+    # another run of the same training waits, and then trains for itself
+    with locked(f"train-{fingerprint}", f"training run {run.name}"):
         train_in(state, run, dataset, fingerprint, digest)
 
 
 def train_in(state: Path, run: Run, dataset: PreparedDataset, fingerprint: str, digest: str) -> None:
-    """Train with checkpoints in ``state``, which goes once the model is written."""
-    store, history = CheckpointStore(state / "checkpoints"), state / "history.jsonl"
-    resumed = store.latest()
-    for name in store.damaged():
-        used = f"step {resumed.state['step']}" if resumed is not None else "the start"
-        sys.stderr.write(f"checkpoint {name} is damaged: going on from {used}\n")
-    if resumed is not None and resumed.state["step"]:
-        sys.stderr.write(
-            f"resuming after epoch {resumed.state['epochs_done']} (step {resumed.state['step']})\n"
-        )
-    elif run.recipe.model.weights is not None:
-        sys.stderr.write(
-            f"{load_weights(make_task(run.recipe, dataset.info).build(run.recipe, dataset.info), run.recipe.model.weights)}\n"
-        )
+    """Train with checkpoints in ``state``, which is removed once the model is written."""
+    store = CheckpointStore(state / "checkpoints")
+    history = state / "history.jsonl"
+    announce_start(run.recipe, dataset, store)
     with tracked(run, fingerprint, digest, history):
         launch(
-            train_worker, run.recipe.compute, store.root, history,
-            recipe=as_shipped(run.recipe), dataset=str(dataset.path.absolute()),
-        )  # fmt: skip
-    write_model(
-        run.path("model"), exported(store, run.recipe), run.portable, dataset.info, fingerprint, digest
-    )
+            train_worker,
+            run.recipe.compute,
+            store.root,
+            history,
+            recipe=as_shipped(run.recipe),
+            dataset=str(dataset.path.absolute()),
+        )
+    weights = exported(store, run.recipe)
+    write_model(run.path("model"), weights, run.portable, dataset.info, fingerprint, digest)
+    # a training without a step has reported nothing
     history.touch()
     shutil.copyfile(history, run.path("history.jsonl"))
     shutil.rmtree(state)
 
 
+def announce_start(recipe: Recipe, dataset: PreparedDataset, store: CheckpointStore) -> None:
+    """Tell the user from which checkpoint or weights file the training starts."""
+    resumed = store.latest()
+    for name in store.damaged():
+        start = "the start" if resumed is None else f"step {resumed.state['step']}"
+        sys.stderr.write(f"checkpoint {name} is damaged: going on from {start}\n")
+    if resumed is not None and resumed.state["step"]:
+        epoch, step = resumed.state["epochs_done"], resumed.state["step"]
+        sys.stderr.write(f"resuming after epoch {epoch} (step {step})\n")
+    elif recipe.model.weights is not None:
+        # loaded here only for the message: it names the layers that start anew
+        model = make_task(recipe, dataset.info).build(recipe, dataset.info)
+        sys.stderr.write(f"{load_weights(model, recipe.model.weights)}\n")
+
+
 def check_later_stages(run: Run, dataset: PreparedDataset) -> None:
-    """What evaluate, register and predict will ask for must be there before hours are spent. Raises RequestError."""
+    """Raise RequestError if evaluate, register or predict will lack something: before hours are spent."""
     for split in (run.recipe.evaluate.split, run.recipe.predict.split):
         dataset.split(split)
     task = make_task(run.recipe, dataset.info)
+    names = set(task.answer.figures)
     metric = run.recipe.register_.promote.metric
-    names = {*task.answer.figures, *([metric] if metric and is_loss(metric) else [])}
+    # the names of a model's losses are not declared: any may be measured
+    if metric and is_loss(metric):
+        names.add(metric)
     promotion_objective(run.recipe, task, names)
 
 
 def check_workers(recipe: Recipe, dataset: PreparedDataset) -> None:
-    """Each of the most workers there may be needs a sample of every batch. Raises RequestError."""
-    if faults := worker_faults(recipe, dataset.info.counts["train"]):
+    """Raise RequestError if a batch has fewer samples than there may be workers."""
+    faults = worker_faults(recipe, dataset.info.counts["train"])
+    if faults:
         raise RequestError(*faults)
 
 
 def as_shipped(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain data, its weights file by absolute path: workers run in directories of their own."""
+    """Return the recipe as plain data, its weights file by absolute path.
+
+    Workers run in directories of their own.
+    """
     data = recipe.model_dump(mode="json", by_alias=True)
     if recipe.model.weights is not None:
         data["model"]["weights"] = str(recipe.model.weights.absolute())
@@ -94,12 +112,13 @@ def as_shipped(recipe: Recipe) -> dict[str, Any]:
 
 
 def train_worker(session: Session, recipe: dict[str, Any], dataset: str) -> None:
-    """On each rank: train to the end of the recipe's plan."""
-    train_loop(Recipe.model_validate(recipe), PreparedDataset(Path(dataset)), session)
+    """Train to the end of the recipe's plan; runs on each rank."""
+    prepared = PreparedDataset(Path(dataset))
+    train_loop(Recipe.model_validate(recipe), prepared, session)
 
 
 def exported(store: CheckpointStore, recipe: Recipe) -> dict[str, Tensor]:
-    """The weights that become the model: the average's, where there is one."""
+    """Return the weights that become the model, from the best or the last checkpoint."""
     checkpoint = store.best() if recipe.train.keep == "best" else store.latest()
     if checkpoint is None:
         raise CvflowError(f"{store.root}: no whole checkpoint was written")

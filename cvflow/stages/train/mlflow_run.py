@@ -1,4 +1,4 @@
-"""The MLflow run of a training: made by the driver, found again by fingerprint."""
+"""The MLflow run of a training, which the driver makes and finds again by fingerprint."""
 
 from __future__ import annotations
 
@@ -24,24 +24,28 @@ from cvflow.runtime.tracking import (
 
 @contextmanager
 def tracked(run: Run, fingerprint: str, digest: str, history: Path) -> Iterator[None]:
-    """While the body trains, the points that come to ``history`` go to MLflow; the run ends as the body does.
+    """Send the points in ``history`` to MLflow while the body trains; end the run as the body ends.
 
-    MLflow may be away, at the start too: the training goes on, and register sends what is missing.
+    MLflow may be away, even at the start: the training goes on, and register sends what is missing.
     """
     tail = Tail(history, lambda: opened(run, fingerprint, digest))
     try:
         with tail:
             yield
-    except BaseException as error:
-        finish_run(
-            tail.run_id, "KILLED" if isinstance(error, (KeyboardInterrupt, InterruptedRunError)) else "FAILED"
-        )
+    except (KeyboardInterrupt, InterruptedRunError):
+        finish_run(tail.run_id, "KILLED")
+        raise
+    except BaseException:
+        finish_run(tail.run_id, "FAILED")
         raise
     finish_run(tail.run_id, "FINISHED")
 
 
 def ensure_tracked(run: Run, fingerprint: str, digest: str) -> str:
-    """The id of the training's MLflow run, whole: made where the training came from the cache, sent what was left unsent."""
+    """Return the id of the training's MLflow run, once MLflow has all of it.
+
+    The run is made if the training came from the cache, and what was not sent is sent.
+    """
     run_id = find_run(experiment(run), fingerprint)
     if run_id is None or not is_described(run_id):
         run_id = opened(run, fingerprint, digest)
@@ -54,44 +58,49 @@ def ensure_tracked(run: Run, fingerprint: str, digest: str) -> str:
 
 
 def log_pages(run: Run, run_id: str, plots: Mapping[str, str]) -> None:
-    """The report, what prepare found and the plots (name -> HTML) as artifacts of the run; one logged before is replaced.
+    """Log the report, the page of the data and the plots (name -> HTML) as artifacts of the run.
 
-    They lie as in the run's folder, so that links between them hold.
+    An artifact that was logged before is replaced. They lie as in the run's folder, so that links
+    between them hold.
     """
-    pages = {str(path): run.path(path).read_text(encoding="utf-8") for path in ("report.html", "data.html")}
-    log_files(run_id, {**pages, **{f"plots/{name}.html": text for name, text in plots.items()}})
+    files: dict[str, str] = {}
+    for page in ("report.html", "data.html"):
+        files[page] = run.path(page).read_text(encoding="utf-8")
+    for name, text in plots.items():
+        files[f"plots/{name}.html"] = text
+    log_files(run_id, files)
 
 
 def opened(run: Run, fingerprint: str, digest: str) -> str:
-    """Find or make the run and describe it; its id."""
+    """Find or make the run and describe it; return its id."""
     run_id = open_run(experiment(run), fingerprint, run.name)
     describe(run, run_id, digest)
     return run_id
 
 
 def experiment(run: Run) -> str:
+    """Return the name of the run's MLflow experiment."""
     return run.recipe.tracking.experiment or run.name
 
 
 def describe(run: Run, run_id: str, digest: str) -> None:
     """Log the recipe, the dataset as an input, the revision and environment."""
-    dataset = PreparedDataset(run.path("data"))
+    recipe = run.recipe
+    counts = dict(PreparedDataset(run.path("data")).info.counts)
+    source = str(recipe.data.source or recipe.data.format.name)
     tags: dict[str, Any] = {
         "cvflow.run": run.name,
         "cvflow.data_digest": digest,
-        "cvflow.task": run.recipe.task.name,
+        "cvflow.task": recipe.task.name,
+        "cvflow.compute": recipe.compute.model_dump_json(exclude_none=True),
     }
-    tags["cvflow.compute"] = run.recipe.compute.model_dump_json(exclude_none=True)
     revision = git_revision()
+    if revision:
+        tags["cvflow.git_revision"] = revision
     describe_run(
         run_id,
-        recipe={k: v for k, v in run.resolved.items() if k != "cvflow"},
-        dataset=(
-            run.name,
-            digest,
-            str(run.recipe.data.source or run.recipe.data.format.name),
-            dict(dataset.info.counts),
-        ),
-        tags={**tags, **({"cvflow.git_revision": revision} if revision else {})},
+        recipe={key: value for key, value in run.resolved.items() if key != "cvflow"},
+        dataset=(run.name, digest, source, counts),
+        tags=tags,
         files=[run.path("recipe.yaml")],
     )

@@ -6,15 +6,18 @@ import hashlib
 import json
 from functools import partial
 
-from cvflow.config import Recipe
 from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.search.conductor import Conductor, ranked
 from cvflow.errors import CvflowError, InterruptedRunError
 from cvflow.project.graph import STATE, TUNE, Run, lookup
 from cvflow.project.project import locked
 from cvflow.registry import build
-from cvflow.stages.tune.check import algorithm_of, check_models, check_search, search_objective
+from cvflow.stages.tune.check import check_search
+from cvflow.stages.tune.limits import most_epochs
+from cvflow.stages.tune.models import check_models
+from cvflow.stages.tune.objective import search_objective
 from cvflow.stages.tune.result import write_results
+from cvflow.stages.tune.space import algorithm_of
 from cvflow.stages.tune.tracked import Tracker
 from cvflow.stages.tune.trial_recipe import trial_recipe, trial_worker
 
@@ -23,24 +26,29 @@ OPEN_KEYS = {"samples", "max_hours", "max_epochs", "cpus", "gpus"}
 
 
 def tune(run: Run) -> None:
-    """Write ``runs/<name>/search``; the journal and what unfinished trials need live in ``.cvflow/tune/<key>``.
+    """Write ``runs/<name>/search``.
 
-    Raises InterruptedRunError after Ctrl-C, CvflowError where every trial failed: what there is, is written before.
+    The journal and what unfinished trials need are in ``.cvflow/tune/<key>``. Raises
+    InterruptedRunError after Ctrl-C, CvflowError if every trial failed; the results so far are written
+    before.
     """
-    search, dataset = run.recipe.search, PreparedDataset(run.path("data"))
+    search = run.recipe.search
+    dataset = PreparedDataset(run.path("data"))
     check_search(run.resolved, search)
     objective = search_objective(run.resolved, search, dataset)
     check_models(run.resolved, search, dataset)
     key = search_key(run, dataset.digest)
-    folder = (run.recipe.compute.storage or STATE).absolute() / "tune" / key
+    state = (run.recipe.compute.storage or STATE).absolute()
     with locked(f"tune-{key}"):
-        conductor = Conductor(search, objective, algorithm_of(run.resolved, search), folder)
+        algorithm = algorithm_of(run.resolved, search)
+        conductor = Conductor(search, objective, algorithm, state / "tune" / key)
         search_in(run, conductor, dataset, key)
 
 
 def search_in(run: Run, conductor: Conductor, dataset: PreparedDataset, key: str) -> None:
-    """Run what is left of the search, and write what it found, however it ends."""
-    from cvflow.runtime.trials_console import TrialsConsole  # with rich and ray: only where trials run
+    """Run the remaining trials of the search, and write its results, however it ends."""
+    # with rich and ray: only where trials run
+    from cvflow.runtime.trials_console import TrialsConsole
 
     with Tracker(run, conductor, key, dataset) as tracker, TrialsConsole(conductor) as console:
         conductor.listen += [console.show, tracker.follow]
@@ -50,11 +58,11 @@ def search_in(run: Run, conductor: Conductor, dataset: PreparedDataset, key: str
         finally:
             page = write_results(run, conductor)
             tracker.log_page(page)
-    check_found(conductor)
+    check_result(conductor)
 
 
-def check_found(conductor: Conductor) -> None:
-    """Raise InterruptedRunError after Ctrl-C, CvflowError where no trial has a score."""
+def check_result(conductor: Conductor) -> None:
+    """Raise InterruptedRunError after Ctrl-C, CvflowError if no trial has a score."""
     if conductor.closed == "interrupted":
         raise InterruptedRunError("interrupted; the same command goes on from there")
     if not conductor.trials:
@@ -65,26 +73,30 @@ def check_found(conductor: Conductor) -> None:
 
 
 def run_all(run: Run, conductor: Conductor, dataset: PreparedDataset) -> None:
+    """Run trials until the search is finished."""
     from cvflow.runtime.ray_tune import run_trials
 
-    scheduler = build(
-        "scheduler", conductor.search.scheduler, most_epochs(run.recipe), conductor.search.space
-    )
+    search = conductor.search
+    scheduler = build("scheduler", search.scheduler, most_epochs(run.recipe), search.space)
     run_trials(
-        conductor, scheduler, trial_worker, partial(trial_recipe, run.resolved), run.recipe.compute,
+        conductor,
+        scheduler,
+        trial_worker,
+        partial(trial_recipe, run.resolved),
+        run.recipe.compute,
         str(dataset.path.absolute()),
-    )  # fmt: skip
-
-
-def most_epochs(recipe: Recipe) -> int:
-    """The epochs of the longest trial."""
-    searched = recipe.search.space.get("train.epochs")
-    own = sum(phase.epochs for phase in recipe.train.plan())
-    return max(own, *searched.values) if searched is not None else own
+    )
 
 
 def search_key(run: Run, digest: str) -> str:
-    """32 hex digits of all that the search's suggestions and their results depend on."""
-    read = {key: lookup(run.resolved, key) for key in TUNE.keys}
-    read["search"] = {key: value for key, value in read["search"].items() if key not in OPEN_KEYS}
-    return hashlib.sha256(json.dumps(["tune", digest, read], sort_keys=True).encode()).hexdigest()[:32]
+    """Return 32 hex digits of everything that suggestions and results depend on.
+
+    digest: of the prepared dataset.
+    """
+    sections = {key: lookup(run.resolved, key) for key in TUNE.keys}
+    search = dict(sections["search"])
+    for key in OPEN_KEYS:
+        search.pop(key, None)
+    sections["search"] = search
+    text = json.dumps(["tune", digest, sections], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

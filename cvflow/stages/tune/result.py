@@ -1,9 +1,10 @@
-"""What a search leaves: best.yaml, the ranking as data, and a page."""
+"""The files that a search leaves: best.yaml, the ranking as data, and a page."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,47 +23,53 @@ BEST, TRIALS, PAGE = "best.yaml", "trials.json", "search.html"
 
 
 def write_results(run: Run, conductor: Conductor) -> str:
-    """Write ``runs/<name>/search``; gives the page. Without a trial that has a score there is no best.yaml."""
+    """Write ``runs/<name>/search`` and return its page. best.yaml needs a trial with a score."""
     out = run.path("search")
     out.mkdir(parents=True, exist_ok=True)
-    order = ranked(conductor.trials, conductor.objective)
-    rest = [trial for trial in conductor.trials if trial not in order]
-    said = {
+    ranking = ranked(conductor.trials, conductor.objective)
+    without_score = [trial for trial in conductor.trials if trial not in ranking]
+    content = {
         "metric": conductor.score_name,
         "direction": conductor.objective.direction,
         "samples": conductor.samples,
         "closed": conductor.closed,
-        "trials": [asdict(trial) for trial in (*order, *rest)],
+        "trials": list(map(asdict, [*ranking, *without_score])),
     }
-    (out / TRIALS).write_text(json.dumps(said, indent=1) + "\n")
-    if order:
-        (out / BEST).write_text(best_yaml(run, conductor, order[0]))
+    (out / TRIALS).write_text(json.dumps(content, indent=1) + "\n")
+    if ranking:
+        (out / BEST).write_text(best_yaml(run, conductor, ranking[0]))
     page = search_page(run.name, conductor)
     (out / PAGE).write_text(page, encoding="utf-8")
     return page
 
 
 def best_yaml(run: Run, conductor: Conductor, best: Trial) -> str:
-    """A recipe: the search's own recipe with its plain overrides and the best params."""
+    """Return a recipe: the one that was searched, with its plain overrides and the best params."""
     entry = find_entry(run.name)
+    recipe = Path(entry["recipe"])
+    changes = merge(plain_overrides(entry), nested(best.params))
+    model = changes.get("register", {}).get("model") or run.recipe.register_.model or recipe.stem
+    changes = merge(changes, {"register": {"model": model}})
+    # paths in a recipe are relative to its own file
+    extended = recipe if recipe.is_absolute() else os.path.relpath(recipe, run.path("search"))
+    content = {"extends": str(extended), **changes}
+    ended = sum(trial.ended for trial in conductor.trials)
+    score = f"{conductor.score_name} {best.score:.6g} (trial {best.number})"
+    header = f"# The best of {ended} trials: {score}.\n"
+    return header + yaml.safe_dump(content, sort_keys=False, width=120)
+
+
+def plain_overrides(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's overrides as a recipe writes them, without those of the search."""
     data: dict[str, Any] = {}
     for key, value in (entry.get("overrides") or {}).items():
-        if key.split(".")[0] != "search":
-            data = merge(data, nest(key.split("."), value))
-    data = merge(data, nested(best.params))
-    ended = sum(trial.ended for trial in conductor.trials)
-    header = f"# The best of {ended} trials: {conductor.score_name} {best.score:.6g} (trial {best.number}).\n"
-    base = (
-        os.path.relpath(Path(entry["recipe"]), run.path("search"))
-        if not Path(entry["recipe"]).is_absolute()
-        else entry["recipe"]
-    )
-    model = data.get("register", {}).get("model") or run.recipe.register_.model or Path(entry["recipe"]).stem
-    data = merge(data, {"register": {"model": model}})
-    return header + yaml.safe_dump({"extends": str(base), **data}, sort_keys=False, width=120)
+        parts = key.split(".")
+        if parts[0] != "search":
+            data = merge(data, nest(parts, value))
+    return data
 
 
 def read_results(run: Run) -> dict[str, Any]:
-    """trials.json of a search: {metric, direction, samples, closed, trials: best first}."""
+    """Read trials.json of a search: {metric, direction, samples, closed, trials: best first}."""
     content: dict[str, Any] = json.loads((run.path("search") / TRIALS).read_text())
     return content

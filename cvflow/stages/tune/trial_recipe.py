@@ -1,4 +1,4 @@
-"""A trial's recipe: the search's own, with the trial's params in their places."""
+"""A trial's recipe: the one that is searched, with the trial's params in their places."""
 
 from __future__ import annotations
 
@@ -21,20 +21,29 @@ from cvflow.stages.train import as_shipped
 
 
 def nested(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted params as a recipe writes them; a component's name comes before its options."""
+    """Return dotted params as a recipe writes them."""
+
+    def depth(key: str) -> int:
+        return key.count(".")
+
     data: dict[str, Any] = {}
-    for key in sorted(params, key=lambda key: key.count(".")):
+    # a component's name comes before its options, which a new name would reset
+    for key in sorted(params, key=depth):
         data = merge(data, nest(key.split("."), params[key]))
     return data
 
 
 def with_params(base: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved recipe with the params, as plain data; options of a component that changed are its own defaults."""
-    return merge({key: value for key, value in base.items() if key != "cvflow"}, nested(params))
+    """Return the resolved recipe with the params, as plain data.
+
+    A component whose name changed has its own default options.
+    """
+    recipe = {key: value for key, value in base.items() if key != "cvflow"}
+    return merge(recipe, nested(params))
 
 
 def faults_with(base: Mapping[str, Any], params: Mapping[str, Any]) -> list[Fault]:
-    """What the typed recipe has against the params."""
+    """Return what is wrong with the typed recipe once it has the params."""
     try:
         recipe = Recipe.model_validate(with_params(base, params))
     except ValidationError as error:
@@ -43,21 +52,25 @@ def faults_with(base: Mapping[str, Any], params: Mapping[str, Any]) -> list[Faul
 
 
 def trial_recipe(base: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """What a worker is sent. Raises RequestError where the params together make no recipe."""
-    if faults := faults_with(base, params):
+    """Return the recipe that a worker is sent. Raises RequestError if the params do not go together."""
+    faults = faults_with(base, params)
+    if faults:
         raise RequestError(*faults)
-    return as_shipped(Recipe.model_validate(with_params(base, params)))
+    recipe = Recipe.model_validate(with_params(base, params))
+    return as_shipped(recipe)
 
 
 class WithoutTest(PreparedDataset):
     """A prepared dataset whose test split cannot be read: a search must not choose by it."""
 
     def split(self, name: str) -> ShardReader:
+        """Return a split. Raises CvflowError for test."""
         if name == "test":
             raise CvflowError("a trial of a search asked for the test split")
         return super().split(name)
 
 
 def trial_worker(session: Session, recipe: dict[str, Any], dataset: str) -> None:
-    """On each rank of a trial: train to the end of its plan."""
-    train_loop(Recipe.model_validate(recipe), WithoutTest(Path(dataset)), session)
+    """Train to the end of the trial's plan; runs on each rank."""
+    without_test = WithoutTest(Path(dataset))
+    train_loop(Recipe.model_validate(recipe), without_test, session)
