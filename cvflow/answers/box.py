@@ -11,7 +11,7 @@ from cvflow.annotations import box
 from cvflow.annotations.image import Pixels, decode
 from cvflow.answers.base import BaseAnswer, Figures, Guess, Metric
 from cvflow.answers.classes import class_shares
-from cvflow.metrics.localization import FOUND, LocalizationMetric, iou
+from cvflow.metrics.localization import LEAST_IOU, LocalizationMetric, iou
 from cvflow.types import DatasetInfo, Prediction, Row
 
 
@@ -37,7 +37,7 @@ class BoxAnswer(BaseAnswer):
     def right(self, prediction: Prediction, truth: Mapping[str, Any]) -> bool:
         if prediction.values["class"] != self.info.classes[int(truth["label"])]:
             return False
-        return self.quality(prediction, truth) >= FOUND
+        return self.quality(prediction, truth) >= LEAST_IOU
 
     def caption(self, values: Mapping[str, Any]) -> str:
         if "label" in values:

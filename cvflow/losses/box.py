@@ -1,4 +1,8 @@
-"""Losses of one box an image. Boxes xyxy, normalised: 0..1 of the image's width and height. A true box without area counts for nothing."""
+"""Losses of one box an image.
+
+Boxes are xyxy, normalised to 0..1 of the image's width and height. A ground-truth box without
+area counts for nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +18,22 @@ BETA = 0.1
 """Where smooth L1 turns from square to linear: differences of a tenth of the image."""
 
 
-def box_loss(kind: BoxLoss, said_B4: Tensor, true_B4: Tensor) -> Loss:
-    """smooth_l1: of the edges, their mean (Girshick 2015, arXiv 1504.08083). giou: 1 - GIoU (Rezatofighi et al. 2019, arXiv 1902.09630)."""
-    there_B = ((true_B4[:, 2:] - true_B4[:, :2]) > 0).all(1)
-    said_B4, true_B4 = said_B4.float(), true_B4.float()
+def box_loss(kind: BoxLoss, pred_boxes_B4: Tensor, gt_boxes_B4: Tensor) -> Loss:
+    """Return the loss of one box an image, a term for each image.
+
+    smooth_l1: the mean over the four edges (Girshick 2015, arXiv 1504.08083). giou: 1 - GIoU
+    (Rezatofighi et al. 2019, arXiv 1902.09630).
+    """
+    sides_B2 = gt_boxes_B4[:, 2:] - gt_boxes_B4[:, :2]
+    valid_B = (sides_B2 > 0).all(1)
+    # Mixed precision would round normalised edges to more than a pixel.
+    pred_boxes_B4 = pred_boxes_B4.float()
+    gt_boxes_B4 = gt_boxes_B4.float()
     if kind == "giou":
         from torchvision.ops import generalized_box_iou_loss
 
-        each_B = generalized_box_iou_loss(said_B4, true_B4)
+        loss_B = generalized_box_iou_loss(pred_boxes_B4, gt_boxes_B4)
     else:
-        each_B = F.smooth_l1_loss(said_B4, true_B4, reduction="none", beta=BETA).mean(1) / BETA
-    return Loss((each_B * there_B).sum(), there_B.sum().to(each_B.dtype))
+        loss_B4 = F.smooth_l1_loss(pred_boxes_B4, gt_boxes_B4, reduction="none", beta=BETA)
+        loss_B = loss_B4.mean(1) / BETA
+    return Loss((loss_B * valid_B).sum(), valid_B.sum().to(loss_B.dtype))

@@ -15,7 +15,11 @@ LEAST = 1e-12
 
 
 class Pairs(NamedTuple):
-    """distance_BM: Euclidean. genuine_BM: of one identity, an anchor and itself left out; impostor_BM: of two identities."""
+    """The distances of pairs, and which of them are of one identity.
+
+    distance_BM: Euclidean. genuine_BM: pairs of one identity, an anchor and itself left out.
+    impostor_BM: of two identities.
+    """
 
     distance_BM: Tensor
     genuine_BM: Tensor
@@ -23,18 +27,26 @@ class Pairs(NamedTuple):
 
 
 def pairs_of(
-    anchors_BD: Tensor, others_MD: Tensor, identity_B: Tensor, identity_M: Tensor, first: int = 0
+    anchors_BD: Tensor, samples_MD: Tensor, identity_B: Tensor, identity_M: Tensor, first: int = 0
 ) -> Pairs:
-    """Every anchor with every other. The anchors are among the others, from place ``first`` on."""
+    """Return the pairs of every anchor with every sample.
+
+    The anchors are among the samples, from index ``first`` on.
+    """
     same_BM = identity_B[:, None] == identity_M[None]
-    places = torch.arange(len(identity_M), device=identity_M.device)
-    itself_BM = places[None] == places[first : first + len(identity_B), None]
-    return Pairs(distances(anchors_BD, others_MD), same_BM & ~itself_BM, ~same_BM)
+    index_M = torch.arange(len(identity_M), device=identity_M.device)
+    anchor_index_B = index_M[first : first + len(identity_B)]
+    itself_BM = index_M[None] == anchor_index_B[:, None]
+    return Pairs(distances(anchors_BD, samples_MD), same_BM & ~itself_BM, ~same_BM)
 
 
 def distances(a_BD: Tensor, b_MD: Tensor) -> Tensor:
-    """B x M Euclidean distances, in full precision whatever the network ran in."""
+    """Return B x M Euclidean distances, in full precision whatever the network ran in."""
     with torch.autocast(a_BD.device.type, enabled=False):
-        a_BD, b_MD = a_BD.float(), b_MD.float()
-        squared_BM = a_BD.square().sum(1)[:, None] + b_MD.square().sum(1)[None] - 2 * a_BD @ b_MD.T
+        a_BD = a_BD.float()
+        b_MD = b_MD.float()
+        # |a - b|^2 = |a|^2 + |b|^2 - 2 ab: one matrix product, no B x M x D differences in memory.
+        a_squared_B1 = a_BD.square().sum(1)[:, None]
+        b_squared_1M = b_MD.square().sum(1)[None]
+        squared_BM = a_squared_B1 + b_squared_1M - 2 * a_BD @ b_MD.T
         return squared_BM.clamp(min=LEAST).sqrt()

@@ -11,30 +11,38 @@ from cvflow.types import Loss
 
 
 def pixel_cross_entropy(logits_BCHW: Tensor, mask_BHW: Tensor, weight_C: Tensor | None = None) -> Loss:
-    """A term each pixel, in nats; weight_C: how much a pixel of each class counts. mask: class indices."""
+    """Return the cross entropy in nats, a term for each pixel.
+
+    mask: class indices. weight_C: how much a pixel of each class counts.
+    """
     labels = mask_BHW.long()
-    if logits_BCHW.is_cuda:  # of maps, CUDA has no deterministic kernel
-        logits, flat = logits_BCHW.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten()
-    else:
-        logits, flat = logits_BCHW, labels
-    total = F.cross_entropy(logits.float(), flat, weight_C, ignore_index=VOID, reduction="sum")
-    known = labels[labels != VOID]
-    count = known.numel() if weight_C is None else weight_C[known].sum()
+    logits, targets = logits_BCHW, labels
+    if logits_BCHW.is_cuda:
+        # CUDA has no deterministic kernel for maps, but one for rows.
+        logits = logits_BCHW.permute(0, 2, 3, 1).flatten(0, 2)
+        targets = labels.flatten()
+    total = F.cross_entropy(logits.float(), targets, weight_C, ignore_index=VOID, reduction="sum")
+    valid_labels = labels[labels != VOID]
+    count = valid_labels.numel() if weight_C is None else weight_C[valid_labels].sum()
     return Loss(total, torch.as_tensor(count, dtype=total.dtype, device=total.device))
 
 
 def dice(logits_BCHW: Tensor, mask_BHW: Tensor) -> Loss:
-    """1 - the overlap 2 |A B| / (|A| + |B|) of probabilities and truth, a term each class and image that shows it (Milletari et
-    al. 2016, arXiv 1606.04797): a small class counts as much as a large one.
-    """  # fmt: skip
-    known_B1HW = (mask_BHW != VOID)[:, None]
-    truth = (
-        F.one_hot(mask_BHW.long().clamp(max=logits_BCHW.shape[1] - 1), logits_BCHW.shape[1]).permute(
-            0, 3, 1, 2
-        )
-        * known_B1HW
-    )
-    said = logits_BCHW.float().softmax(1) * known_B1HW
-    common, sizes = (said * truth).sum((2, 3)), (said + truth).sum((2, 3))
-    there_BC = truth.any(3).any(2)
-    return Loss(((1 - 2 * common / sizes.clamp(min=1e-6)) * there_BC).sum(), there_BC.sum().to(said.dtype))
+    """Return 1 - Dice's overlap of probabilities and truth, a term for each class and image
+    that shows it.
+
+    The overlap is 2 |A B| / (|A| + |B|) (Milletari et al. 2016, arXiv 1606.04797): a small
+    class counts as much as a large one.
+    """
+    num_classes = logits_BCHW.shape[1]
+    valid_B1HW = (mask_BHW != VOID)[:, None]
+    # VOID is no class index; where it stands the one-hot is masked out anyway.
+    labels = mask_BHW.long().clamp(max=num_classes - 1)
+    truth_BCHW = F.one_hot(labels, num_classes).permute(0, 3, 1, 2) * valid_B1HW
+    probs_BCHW = logits_BCHW.float().softmax(1) * valid_B1HW
+
+    common_BC = (probs_BCHW * truth_BCHW).sum((2, 3))
+    sizes_BC = (probs_BCHW + truth_BCHW).sum((2, 3))
+    present_BC = truth_BCHW.any(3).any(2)
+    loss_BC = 1 - 2 * common_BC / sizes_BC.clamp(min=1e-6)
+    return Loss((loss_BC * present_BC).sum(), present_BC.sum().to(probs_BCHW.dtype))

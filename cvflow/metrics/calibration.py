@@ -14,30 +14,52 @@ class Calibration:
     """Answers by confidence in BINS bins of equal width, bin i over (i / BINS, (i + 1) / BINS]."""
 
     def __init__(self) -> None:
-        self._bins = [[0, 0, 0] for _ in range(BINS)]  # samples, right ones, summed confidence / UNIT
+        # Of each bin: samples, right ones, summed confidence in units of 1 / UNIT.
+        self._bins = [[0, 0, 0] for _ in range(BINS)]
 
     def add(self, confidence: float, right: bool) -> None:
-        """confidence: 0..1, of the class answered; NaN counts as 1: a diverged model is sure of itself."""
-        sure = 1.0 if math.isnan(confidence) else min(1.0, max(0.0, confidence))
-        found = self._bins[max(0, math.ceil(sure * BINS) - 1)]
-        for i, value in enumerate((1, int(right), round(sure * UNIT))):
-            found[i] += value
+        """Count an answer.
+
+        confidence: 0..1, of the class answered; NaN counts as 1: a diverged model is sure of
+        itself.
+        """
+        if math.isnan(confidence):
+            confidence = 1.0
+        confidence = min(1.0, max(0.0, confidence))
+        index = max(0, math.ceil(confidence * BINS) - 1)
+        counts = self._bins[index]
+        counts[0] += 1
+        counts[1] += int(right)
+        counts[2] += round(confidence * UNIT)
 
     def state(self) -> list[list[int]]:
-        return [list(found) for found in self._bins]
+        """Return the counts of each bin."""
+        return [list(counts) for counts in self._bins]
 
     def merge(self, state: Sequence[Sequence[int]]) -> None:
-        self._bins = [
-            [a + b for a, b in zip(*pair, strict=True)] for pair in zip(self._bins, state, strict=True)
-        ]
+        """Add the counts of another worker."""
+        for counts, more in zip(self._bins, state, strict=True):
+            for i, value in enumerate(more):
+                counts[i] += value
 
     def bins(self) -> list[list[float | None]]:
-        """[samples, mean confidence, accuracy] of each bin; None where it is empty."""
-        return [[n, total / UNIT / n, right / n] if n else [0, None, None] for n, right, total in self._bins]
+        """Return [samples, mean confidence, accuracy] of each bin; None where it is empty."""
+        rows: list[list[float | None]] = []
+        for count, right, total in self._bins:
+            if count == 0:
+                rows.append([0, None, None])
+                continue
+            confidence = total / UNIT / count
+            rows.append([count, confidence, right / count])
+        return rows
 
     def error(self) -> float | None:
-        """The expected calibration error: the gap between confidence and accuracy, averaged over all samples."""
-        count = sum(n for n, *_ in self._bins)
-        return (
-            math.fsum(abs(right - total / UNIT) for _, right, total in self._bins) / count if count else None
-        )
+        """Return the expected calibration error; None if nothing was counted.
+
+        It is the gap between confidence and accuracy, averaged over all samples.
+        """
+        samples = sum(counts[0] for counts in self._bins)
+        if samples == 0:
+            return None
+        gaps = [abs(right - total / UNIT) for _, right, total in self._bins]
+        return math.fsum(gaps) / samples

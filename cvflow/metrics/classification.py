@@ -1,4 +1,4 @@
-"""How right a classifier is: accuracy, top-k accuracy, macro F1, log loss, calibration, who is taken for whom."""
+"""How right a classifier is: accuracy, top-k accuracy, macro F1, log loss, calibration, confusion."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from cvflow.metrics.calibration import Calibration
 from cvflow.types import Prediction
 
 LEAST_PROBABILITY = 2.0**-52
-"""A true class given less (or NaN) counts as this much, so that one sure mistake costs 36 nats and not infinity."""
+"""A true class with less (or NaN) counts as this much: one sure mistake costs 36 nats and not infinity."""
 
 
 class ClassificationMetric:
-    """Integer counts and exactly summed losses: neither order nor division among workers changes a bit of the result.
+    """Integer counts and exactly summed losses: neither order nor division among workers
+    changes a bit.
 
-    Predictions carry ``class`` (a name) and ``probabilities`` (one per class, 0..1); targets carry ``label`` (class index).
-    The definitions are scikit-learn's: a class neither present nor predicted does not enter macro F1. Of nothing, all is NaN.
+    Predictions carry ``class`` (a name) and ``probabilities`` (one per class, 0..1); targets
+    carry ``label`` (class index). The definitions are scikit-learn's: a class neither present
+    nor predicted does not enter macro F1. If nothing was counted, all is NaN.
     """
 
     def __init__(self, classes: Sequence[str], topk: Sequence[int] = (1, 5)) -> None:
         self.classes = tuple(classes)
-        self.topk = tuple(
-            k for k in topk if k == 1 or k < len(self.classes)
-        )  # top 5 of 5 classes is always 1
+        num_classes = len(self.classes)
+        # Top 5 of 5 classes is always 1, so it is left out.
+        self.topk = tuple(k for k in topk if k == 1 or k < num_classes)
         self._index = {name: i for i, name in enumerate(self.classes)}
-        self._confusion = [[0] * len(self.classes) for _ in self.classes]  # [true][predicted]
+        self._confusion = [[0] * num_classes for _ in self.classes]  # [true][predicted]
         self._hits = [0] * len(self.topk)
         self._losses: list[float] = []
         self._calibration = Calibration()
@@ -35,28 +37,37 @@ class ClassificationMetric:
     def update(self, predictions: Sequence[Prediction], targets: Sequence[Mapping[str, Any]]) -> None:
         """Count a batch; raises CvflowError for a class or label that the dataset does not have."""
         for prediction, target in zip(predictions, targets, strict=True):
-            label, probabilities = int(target["label"]), prediction.values["probabilities"]
-            self._check(prediction, label, len(probabilities))
-            said = self._index[prediction.values["class"]]
-            self._confusion[label][said] += 1
-            rank = _rank(probabilities, label)
-            for i, k in enumerate(self.topk):
-                self._hits[i] += (said == label) if k == 1 else (rank < k)
-            self._calibration.add(float(probabilities[said]), said == label)
-            self._losses.append(-math.log(min(1.0, max(LEAST_PROBABILITY, float(probabilities[label])))))
+            self._add(prediction, int(target["label"]))
 
-    def _check(self, prediction: Prediction, label: int, given: int) -> None:
-        said, count = prediction.values["class"], len(self.classes)
-        if said not in self._index:
+    def _add(self, prediction: Prediction, label: int) -> None:
+        probabilities = prediction.values["probabilities"]
+        self._check(prediction, label, len(probabilities))
+        predicted = self._index[prediction.values["class"]]
+        right = predicted == label
+        self._confusion[label][predicted] += 1
+        rank = _rank(probabilities, label)
+        for i, k in enumerate(self.topk):
+            # The answer may break ties otherwise than the rank does.
+            hit = right if k == 1 else rank < k
+            self._hits[i] += hit
+        self._calibration.add(float(probabilities[predicted]), right)
+        self._losses.append(_log_loss(float(probabilities[label])))
+
+    def _check(self, prediction: Prediction, label: int, num_probabilities: int) -> None:
+        predicted = prediction.values["class"]
+        count = len(self.classes)
+        if predicted not in self._index:
             raise CvflowError(
-                f"{prediction.id}: got the class {said!r}, expected one of the dataset's {count} classes"
+                f"{prediction.id}: got the class {predicted!r}, expected one of the dataset's {count} classes"
             )
-        if not 0 <= label < count or given != count:
+        if not 0 <= label < count or num_probabilities != count:
             raise CvflowError(
-                f"{prediction.id}: got label {label} and {given} probabilities, expected a label below {count} and {count}"
+                f"{prediction.id}: got label {label} and {num_probabilities} probabilities, "
+                f"expected a label below {count} and {count}"
             )
 
     def state(self) -> dict[str, Any]:
+        """Return everything counted so far, to be merged elsewhere."""
         return {
             "confusion": [list(row) for row in self._confusion],
             "hits": list(self._hits),
@@ -65,31 +76,37 @@ class ClassificationMetric:
         }
 
     def merge(self, state: Mapping[str, Any]) -> None:
-        self._confusion = [
-            [a + b for a, b in zip(*rows, strict=True)]
-            for rows in zip(self._confusion, state["confusion"], strict=True)
-        ]
-        self._hits = [a + b for a, b in zip(self._hits, state["hits"], strict=True)]
+        """Add what another worker counted."""
+        for row, more in zip(self._confusion, state["confusion"], strict=True):
+            for i, count in enumerate(more):
+                row[i] += count
+        for i, count in enumerate(state["hits"]):
+            self._hits[i] += count
         self._losses += state["losses"]
         self._calibration.merge(state["calibration"])
 
     def compute(self) -> dict[str, float]:
-        """accuracy, top<k>_accuracy, macro_f1, calibration_error (all 0..1) and log_loss (nats a sample)."""
+        """Return the figures.
+
+        accuracy, top<k>_accuracy, macro_f1, calibration_error: 0..1. log_loss: nats a sample.
+        """
         total = len(self._losses)
-        hits = {
-            "accuracy" if k == 1 else f"top{k}_accuracy": _ratio(n, total)
-            for k, n in zip(self.topk, self._hits, strict=True)
-        }
+        figures: dict[str, float | None] = {}
+        for k, hits in zip(self.topk, self._hits, strict=True):
+            name = "accuracy" if k == 1 else f"top{k}_accuracy"
+            figures[name] = _ratio(hits, total)
         f1 = [row[3] for row in self._per_class() if row[3] is not None]
-        means = {
-            "macro_f1": _ratio(math.fsum(f1), len(f1)),
-            "log_loss": _ratio(math.fsum(self._losses), total),
-        }
-        means["calibration_error"] = self._calibration.error()
-        return {name: math.nan if value is None else value for name, value in (hits | means).items()}
+        figures["macro_f1"] = _ratio(math.fsum(f1), len(f1))
+        figures["log_loss"] = _ratio(math.fsum(self._losses), total)
+        figures["calibration_error"] = self._calibration.error()
+        return {name: math.nan if value is None else value for name, value in figures.items()}
 
     def details(self) -> dict[str, Any]:
-        """Confusion matrix (rows true, columns predicted), table per class, reliability; None where a ratio has no denominator."""
+        """Return figures: the confusion matrix (rows true, columns predicted), a table by
+        class, reliability.
+
+        A ratio without a denominator is None.
+        """
         return {
             "confusion": {
                 "figure": "matrix",
@@ -111,23 +128,36 @@ class ClassificationMetric:
         }
 
     def _per_class(self) -> Iterator[list[Any]]:
-        """[class, precision, recall, F1, support] of each class."""
+        """Yield [class, precision, recall, F1, support] of each class."""
         predicted = [sum(column) for column in zip(*self._confusion, strict=True)]
         for i, name in enumerate(self.classes):
-            right, support = self._confusion[i][i], sum(self._confusion[i])
-            ratios = (
-                _ratio(right, predicted[i]),
-                _ratio(right, support),
-                _ratio(2 * right, predicted[i] + support),
-            )
-            yield [name, *ratios, support]
+            right = self._confusion[i][i]
+            support = sum(self._confusion[i])
+            precision = _ratio(right, predicted[i])
+            recall = _ratio(right, support)
+            f1 = _ratio(2 * right, predicted[i] + support)
+            yield [name, precision, recall, f1, support]
 
 
-def _ratio(part: float, whole: int) -> float | None:
-    return part / whole if whole else None
+def _ratio(part: float, total: int) -> float | None:
+    return part / total if total else None
+
+
+def _log_loss(probability: float) -> float:
+    """Return the cost in nats of a true class with this probability."""
+    # In this order of arguments NaN counts as the least probability.
+    clipped = min(1.0, max(LEAST_PROBABILITY, probability))
+    return -math.log(clipped)
 
 
 def _rank(probabilities: Sequence[float], label: int) -> int:
-    """How many classes come before the true one: among equals the lower index does; a true class given NaN comes last."""
-    own = probabilities[label]
-    return sum(not (own > p or (own == p and i >= label)) for i, p in enumerate(probabilities))
+    """Return how many classes come before the true one.
+
+    Among equals the lower index comes first; a true class with NaN comes last.
+    """
+    true_class = probabilities[label]
+    rank = 0
+    for i, probability in enumerate(probabilities):
+        behind = true_class > probability or (true_class == probability and i >= label)
+        rank += not behind
+    return rank

@@ -1,4 +1,4 @@
-"""How far off a map of disparity or flow is: end-point error, and the shares of pixels that are too far off."""
+"""How far off a map of disparity or flow is: end-point error, and shares of pixels that are too far off."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cvflow.errors import CvflowError
 from cvflow.types import Prediction
 
 Map = NDArray[np.float32]
+Lengths = NDArray[np.float64]
 STEPS = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 """Pixels, at which the report's curve of errors is drawn."""
 
@@ -25,86 +26,105 @@ class Bad(NamedTuple):
 
 
 class EndpointMetric:
-    """Over the known pixels of all images, at the size of the originals; a pixel counts alike in every image.
+    """Measures over the valid pixels of all images, at the size of the originals.
 
-    Predictions carry ``name`` as encoded bytes, targets as an array, NaN = unknown. An image is never divided among workers: the
-    sum of its errors is the same wherever it is made, the sums of images are added exactly (``math.fsum``), the rest are integers.
-    So neither order nor division changes a bit of the result. Of nothing, all is NaN; an answer that is NaN is bad, and the mean NaN.
+    Predictions carry ``name`` as encoded bytes, targets as an array, NaN = unknown. A pixel
+    counts alike in every image. An image is never divided among workers: the sum of its errors
+    is the same wherever it is made, the sums of images are added exactly (``math.fsum``), the
+    rest are integers. So neither order nor division changes a bit of the result. If nothing was
+    counted, all is NaN; an answer that is NaN is bad, and the mean NaN.
     """
 
     def __init__(self, name: str, decode: Callable[[bytes], Map], shares: Mapping[str, Bad]) -> None:
-        self.name, self.decode, self.shares = name, decode, shares
+        self.name = name
+        self.decode = decode
+        self.shares = shares
         self._sums: list[float] = []
-        self._known = 0
+        self._pixels = 0
         self._bad = [0] * len(shares)
         self._above = [0] * len(STEPS)
 
     def update(self, predictions: Sequence[Prediction], targets: Sequence[Mapping[str, Any]]) -> None:
-        """Count a batch; raises CvflowError where an answer has another size than the truth."""
+        """Count a batch; raises CvflowError if an answer has another size than the truth."""
         for prediction, target in zip(predictions, targets, strict=True):
-            answer, truth = self.decode(prediction.values[self.name]), target[self.name]
+            answer = self.decode(prediction.values[self.name])
+            truth = target[self.name]
             if answer.shape != truth.shape:
                 raise CvflowError(
                     f"{prediction.id}: got a {self.name} of shape {answer.shape}, expected {truth.shape}"
                 )
-            errors, lengths = errors_of(answer, truth)
-            self._sums.append(float(errors.sum()))
-            self._known += len(errors)
-            for i, bad in enumerate(self.shares.values()):
-                self._bad[i] += int(
-                    np.count_nonzero(~(errors <= bad.pixels) & ~(errors <= bad.fraction * lengths))
-                )
-            for i, step in enumerate(STEPS):
-                self._above[i] += int(np.count_nonzero(~(errors <= step)))
+            self._add(*errors_of(answer, truth))
+
+    def _add(self, errors: Lengths, lengths: Lengths) -> None:
+        self._sums.append(float(errors.sum()))
+        self._pixels += len(errors)
+        # "Not within" rather than "beyond": an error that is NaN is counted as bad.
+        for i, bad in enumerate(self.shares.values()):
+            beyond_pixels = ~(errors <= bad.pixels)
+            beyond_fraction = ~(errors <= bad.fraction * lengths)
+            self._bad[i] += int(np.count_nonzero(beyond_pixels & beyond_fraction))
+        for i, step in enumerate(STEPS):
+            self._above[i] += int(np.count_nonzero(~(errors <= step)))
 
     def state(self) -> dict[str, Any]:
+        """Return everything counted so far, to be merged elsewhere."""
         return {
             "sums": list(self._sums),
-            "known": self._known,
+            "known": self._pixels,
             "bad": list(self._bad),
             "above": list(self._above),
         }
 
     def merge(self, state: Mapping[str, Any]) -> None:
+        """Add what another worker counted."""
         self._sums += state["sums"]
-        self._known += state["known"]
-        self._bad = [a + b for a, b in zip(self._bad, state["bad"], strict=True)]
-        self._above = [a + b for a, b in zip(self._above, state["above"], strict=True)]
+        self._pixels += state["known"]
+        for i, count in enumerate(state["bad"]):
+            self._bad[i] += count
+        for i, count in enumerate(state["above"]):
+            self._above[i] += count
 
     def compute(self) -> dict[str, float]:
-        """epe: pixels. The shares by their names: 0..1."""
-        count = self._known or math.nan
-        return {
-            "epe": math.fsum(self._sums) / count,
-            **{name: bad / count for name, bad in zip(self.shares, self._bad, strict=True)},
-        }
+        """Return epe in pixels, and the shares by their names, 0..1."""
+        count = self._pixels or math.nan
+        figures = {"epe": math.fsum(self._sums) / count}
+        for name, bad in zip(self.shares, self._bad, strict=True):
+            figures[name] = bad / count
+        return figures
 
     def details(self) -> dict[str, Any]:
-        """What share of the pixels is off by more than so many pixels."""
-        points = (
-            [[step, above / self._known] for step, above in zip(STEPS, self._above, strict=True)]
-            if self._known
-            else []
-        )
-        curve = {
-            "figure": "curves",
-            "title": "Errors",
-            "series": {"share of pixels off by more": points},
-            "x_label": "error, px",
+        """Return a figure: what share of the pixels is off by more than so many pixels."""
+        points = []
+        if self._pixels:
+            for step, above in zip(STEPS, self._above, strict=True):
+                points.append([step, above / self._pixels])
+        return {
+            "errors": {
+                "figure": "curves",
+                "title": "Errors",
+                "series": {"share of pixels off by more": points},
+                "x_label": "error, px",
+                "y_label": "share of pixels",
+                "x_log": True,
+            }
         }
-        return {"errors": {**curve, "y_label": "share of pixels", "x_log": True}}
 
 
-def errors_of(answer: Map, truth: Map) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(lengths of the differences, lengths of the truth) at the known pixels; HxW or HxWxC."""
+def errors_of(answer: Map, truth: Map) -> tuple[Lengths, Lengths]:
+    """Return (lengths of the differences, lengths of the truth) at the valid pixels; HxW or HxWxC."""
     channels = truth.reshape(*truth.shape[:2], -1).astype(np.float64)
-    known = ~np.isnan(channels).any(axis=2)
-    true = channels[known]
-    off = answer.reshape(channels.shape).astype(np.float64)[known] - true
-    return np.sqrt(np.square(off).sum(axis=1)), np.sqrt(np.square(true).sum(axis=1))
+    valid = ~np.isnan(channels).any(axis=2)
+    true_vectors = channels[valid]
+    vectors = answer.reshape(channels.shape).astype(np.float64)[valid]
+    return _lengths(vectors - true_vectors), _lengths(true_vectors)
+
+
+def _lengths(vectors: Lengths) -> Lengths:
+    lengths: Lengths = np.sqrt(np.square(vectors).sum(axis=1))
+    return lengths
 
 
 def epe(answer: Map, truth: Map) -> float:
-    """Mean error over the known pixels of one image, pixels; NaN where there are none."""
+    """Return the mean error over the valid pixels of one image, in pixels; NaN if it has none."""
     errors, _ = errors_of(answer, truth)
     return float(errors.mean()) if len(errors) else math.nan

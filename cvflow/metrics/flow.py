@@ -1,4 +1,7 @@
-"""The figures of optical flow: EPE (Baker et al. 2011, IJCV 92) and KITTI's Fl (Menze and Geiger 2015, CVPR)."""
+"""The figures of optical flow.
+
+They are EPE (Baker et al. 2011, IJCV 92) and KITTI's Fl (Menze and Geiger 2015, CVPR).
+"""
 
 from __future__ import annotations
 

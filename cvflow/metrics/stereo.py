@@ -1,4 +1,7 @@
-"""The figures of stereo: EPE, bad-t (Scharstein and Szeliski 2002) and KITTI's D1 (Menze and Geiger 2015, CVPR)."""
+"""The figures of stereo.
+
+They are EPE, bad-t (Scharstein and Szeliski 2002) and KITTI's D1 (Menze and Geiger 2015, CVPR).
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Verification of pairs: are two images of one identity? Every threshold of the similarity answers, with errors of two kinds.
+"""Verification of pairs: are two images of one identity?
 
-The terms are those of ISO/IEC 19795-1: a genuine pair is of one identity, an impostor pair of two.
+Every threshold of the similarity answers, with errors of two kinds. The terms are those of
+ISO/IEC 19795-1: a genuine pair is of one identity, an impostor pair of two.
 """
 
 from __future__ import annotations
@@ -12,98 +13,138 @@ import numpy as np
 from numpy.typing import NDArray
 
 STEP = 2**17
-"""Similarities are told apart in steps of 1 / STEP: all pairs fit into two tables of counts, whatever their number."""
+"""Similarities are counted in steps of 1 / STEP: all pairs fit into two tables, whatever their number."""
 LEVELS = 2 * STEP + 1
 FARS = (0.1, 0.01, 0.001)
 BARS = 64
 POINTS = 100
-"""Of the drawn curves."""
+"""Points of the drawn curves."""
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 class Verification:
-    """Integer counts of both kinds of pairs at each level of similarity. A pair is accepted from a threshold on.
+    """Integer counts of both kinds of pairs at each level of similarity. A pair is accepted
+    from a threshold on.
 
-    - tar_at_far_f: the greatest share of genuine pairs accepted at a threshold that accepts at most the share f of the impostors. NaN
-      where these are fewer than 1 / f: none of them could be accepted, and that is another rate.
-    - equal_error_rate: where the share of impostors accepted meets that of genuine pairs rejected, between two thresholds by a straight
-      line; eer_threshold: the similarity there.
-    - auc: the area under the ROC, which is how often a genuine pair is more similar than an impostor, ties counted half (Fawcett 2006,
-      Pattern Recognition Letters 27).
+    - tar_at_far_f: the greatest share of genuine pairs accepted at a threshold that accepts at
+      most the share f of the impostors. NaN if there are fewer than 1 / f impostors: none of
+      them could be accepted, and that is another rate.
+    - equal_error_rate: where the share of impostors accepted meets that of genuine pairs
+      rejected, between two thresholds by a straight line; eer_threshold: the similarity there.
+    - auc: the area under the ROC, which is how often a genuine pair is more similar than an
+      impostor, ties counted half (Fawcett 2006, Pattern Recognition Letters 27).
     """
 
     def __init__(self) -> None:
-        self.genuine, self.impostor = np.zeros(LEVELS, np.int64), np.zeros(LEVELS, np.int64)
+        self.genuine = np.zeros(LEVELS, np.int64)
+        self.impostor = np.zeros(LEVELS, np.int64)
 
     def add(self, levels: Ints, same: NDArray[np.bool_], counted: NDArray[np.bool_]) -> None:
-        """levels: of each pair, 0..LEVELS - 1. same: whether it is genuine. counted: pairs that are passed over where False."""
+        """Count pairs.
+
+        levels: of each pair, 0..LEVELS - 1. same: whether it is genuine. counted: False for
+        pairs to pass over.
+        """
         self.genuine += np.bincount(levels[same & counted], minlength=LEVELS)
         self.impostor += np.bincount(levels[~same & counted], minlength=LEVELS)
 
     @property
     def has_both(self) -> bool:
+        """Whether pairs of both kinds were counted."""
         return bool(self.genuine.any() and self.impostor.any())
 
-    def _roc(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(FAR, TAR), each LEVELS + 1: at no acceptance, then with one more level accepted each time."""
-        accepted = [
-            np.concatenate([[0], np.cumsum(counts[::-1])]) for counts in (self.impostor, self.genuine)
-        ]
-        far, tar = (counts / counts[-1] for counts in accepted)
-        return far, tar
+    def _roc(self) -> tuple[Floats, Floats]:
+        """Return (FAR, TAR), each LEVELS + 1.
+
+        The first is without acceptance, then one more level is accepted each time.
+        """
+        return _accepted_share(self.impostor), _accepted_share(self.genuine)
 
     def compute(self) -> dict[str, float]:
+        """Return the figures; all NaN unless pairs of both kinds were counted."""
+        names = [_tar_name(f) for f in FARS]
         if not self.has_both:
-            return dict.fromkeys(
-                [*(f"tar_at_far_{f}" for f in FARS), "equal_error_rate", "eer_threshold", "auc"], math.nan
-            )
+            names += ["equal_error_rate", "eer_threshold", "auc"]
+            return dict.fromkeys(names, math.nan)
         far, tar = self._roc()
-        rate, place = equal_error(far, tar)
         impostors = int(self.impostor.sum())
-        return {
-            **{
-                f"tar_at_far_{f}": float(tar[np.searchsorted(far, f, side="right") - 1])
-                if f * impostors >= 1
-                else math.nan
-                for f in FARS
-            },
-            "equal_error_rate": rate,
-            "eer_threshold": (LEVELS - place) / STEP - 1,
-            "auc": float(np.sum(np.diff(far) * (tar[1:] + tar[:-1])) / 2),
-        }
+        figures = {}
+        for f in FARS:
+            enough = f * impostors >= 1
+            figures[_tar_name(f)] = _tar_at(f, far, tar) if enough else math.nan
+        rate, index = equal_error(far, tar)
+        figures["equal_error_rate"] = rate
+        figures["eer_threshold"] = (LEVELS - index) / STEP - 1
+        # Trapezoids, so that ties count half.
+        figures["auc"] = float(np.sum(np.diff(far) * (tar[1:] + tar[:-1])) / 2)
+        return figures
 
     def details(self) -> dict[str, Any]:
+        """Return figures: the ROC, and the similarities of both kinds of pairs."""
         far, tar = self._roc()
-        least = 1 / int(self.impostor.sum())
-        at = np.unique(np.geomspace(least, 1, POINTS))
-        accepted = [[float(f), float(tar[np.searchsorted(far, f, side="right") - 1])] for f in at]
-        chance = [[float(f), float(f)] for f in at]
-        shares = {
-            f"{kind} pairs": bars(counts) for kind, counts in (("genuine", self.genuine), ("impostor", self.impostor))
-        }  # fmt: skip
-        return {
-            "roc": {
-                "figure": "curves", "title": "ROC", "series": {"measured": accepted, "pure chance": chance},
-                "x_label": "impostor pairs accepted", "y_label": "genuine pairs accepted", "x_log": True,
-            },
-            "similarities": {"figure": "curves", "series": shares, "x_label": "similarity", "y_label": "share of the pairs"},
-        }  # fmt: skip
+        least_far = 1 / int(self.impostor.sum())
+        fars = np.unique(np.geomspace(least_far, 1, POINTS))
+        measured = [[float(f), _tar_at(f, far, tar)] for f in fars]
+        chance = [[float(f), float(f)] for f in fars]
+        roc = {
+            "figure": "curves",
+            "title": "ROC",
+            "series": {"measured": measured, "pure chance": chance},
+            "x_label": "impostor pairs accepted",
+            "y_label": "genuine pairs accepted",
+            "x_log": True,
+        }
+        similarities = {
+            "figure": "curves",
+            "series": {"genuine pairs": bars(self.genuine), "impostor pairs": bars(self.impostor)},
+            "x_label": "similarity",
+            "y_label": "share of the pairs",
+        }
+        return {"roc": roc, "similarities": similarities}
 
 
-def equal_error(far: NDArray[np.float64], tar: NDArray[np.float64]) -> tuple[float, int]:
-    """(the rate at which FAR = 1 - TAR on the straight line between two thresholds, the first place at or beyond it)."""
+def _tar_name(far: float) -> str:
+    return f"tar_at_far_{far}"
+
+
+def _accepted_share(counts: Ints) -> Floats:
+    """Return the share of the pairs that is accepted, from the highest threshold to the lowest."""
+    accepted = np.concatenate([[0], np.cumsum(counts[::-1])])
+    share: Floats = accepted / accepted[-1]
+    return share
+
+
+def _tar_at(share: float, far: Floats, tar: Floats) -> float:
+    """Return the TAR at the lowest threshold that accepts at most this share of the impostors."""
+    index = np.searchsorted(far, share, side="right") - 1
+    return float(tar[index])
+
+
+def equal_error(far: Floats, tar: Floats) -> tuple[float, int]:
+    """Return (equal error rate, index of the first threshold at or beyond it).
+
+    The rate is where FAR = 1 - TAR on the straight line between two thresholds.
+    """
     excess = far + tar - 1
-    place = int(np.argmax(excess >= 0))
-    before, after = excess[place - 1], excess[place]
+    index = int(np.argmax(excess >= 0))
+    before, after = excess[index - 1], excess[index]
     share = -before / (after - before)
-    return float(far[place - 1] + share * (far[place] - far[place - 1])), place
+    rate = far[index - 1] + share * (far[index] - far[index - 1])
+    return float(rate), index
 
 
 def bars(counts: Ints) -> list[list[float]]:
-    """[similarity at the middle, share of the pairs] of equal parts of -1..1, those at the ends without a pair left out."""
-    inside = counts[:-1].reshape(BARS, -1).sum(1)
-    inside[-1] += counts[-1]
-    used = np.flatnonzero(inside)
-    middles = (np.arange(BARS) + 0.5) * 2 / BARS - 1
-    total = int(inside.sum())
-    return [[float(middles[i]), float(inside[i] / total)] for i in range(used[0], used[-1] + 1)]
+    """Return [similarity at the middle, share of the pairs] of equal parts of -1..1.
+
+    Parts without a pair are left out at both ends.
+    """
+    part_counts = counts[:-1].reshape(BARS, -1).sum(1)
+    part_counts[-1] += counts[-1]  # the level of similarity 1 itself is one too many to divide
+    used = np.flatnonzero(part_counts)
+    total = int(part_counts.sum())
+    points = []
+    for i in range(used[0], used[-1] + 1):
+        middle = (i + 0.5) * 2 / BARS - 1
+        points.append([float(middle), float(part_counts[i] / total)])
+    return points

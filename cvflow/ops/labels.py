@@ -1,4 +1,7 @@
-"""Values that maps of class indices share; imports nothing, so that worker processes without torch can read them."""
+"""Values that maps of class indices share.
+
+It imports nothing, so that worker processes without torch can read them.
+"""
 
 from __future__ import annotations
 

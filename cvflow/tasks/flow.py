@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from cvflow.answers.flow import FlowAnswer
-from cvflow.losses.known import endpoint
+from cvflow.losses.masked import endpoint
 from cvflow.registry import register
 from cvflow.tasks.pair import PairTask
 from cvflow.types import Loss, Schema

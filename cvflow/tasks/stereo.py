@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from cvflow.answers.disparity import DisparityAnswer
-from cvflow.losses.known import smooth_l1
+from cvflow.losses.masked import smooth_l1
 from cvflow.registry import register
 from cvflow.tasks.pair import PairTask
 from cvflow.types import Loss, Schema

@@ -15,7 +15,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.neighbors import NearestNeighbors
 
 from cvflow.draw import block_of
-from cvflow.metrics.embedding import EmbeddingMetric, all_pairs, chances, whole_numbers
+from cvflow.metrics.embedding import EmbeddingMetric, chances
+from cvflow.metrics.neighbours import all_pairs, whole_numbers
 from cvflow.metrics.verification import FARS, STEP, Verification, equal_error
 from cvflow.types import Prediction
 
@@ -140,7 +141,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, label = draw(9, 4, 0.7)
     one = fed(vectors, label)
     before = one.compute(), one.details()
-    monkeypatch.setattr("cvflow.metrics.embedding.BLOCK", 5 * len(label))
+    monkeypatch.setattr("cvflow.metrics.neighbours.BLOCK", 5 * len(label))
     other = fed(vectors, label)
     assert (other.compute(), other.details()) == before
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cvflow.losses.known import endpoint, smooth_l1
+from cvflow.losses.masked import endpoint, smooth_l1
 
 NAN = float("nan")
 
