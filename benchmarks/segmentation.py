@@ -40,7 +40,7 @@ from cvflow.engine.export import TrainedModel
 from cvflow.engine.infer import Decoded, Predictor
 from cvflow.engine.job import make_task
 from cvflow.engine.step import Step
-from cvflow.ops.placement import Placement
+from cvflow.ops.place import Place
 from cvflow.runtime.cores import cores
 from cvflow.tasks.base import Task
 from cvflow.types import Batch, DatasetInfo
@@ -75,9 +75,7 @@ def ours(model: str) -> tuple[Callable[[], None], Callable[[], None]]:
     net = task.build(recipe, info).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), **LR)
     pixels, labels = images()
-    batch = Batch(
-        ["a"] * BATCH, {"image": pixels}, {"mask": labels}, placed=[Placement((SIDE, SIDE))] * BATCH
-    )
+    batch = Batch(["a"] * BATCH, {"image": pixels}, {"mask": labels}, placed=[Place((SIDE, SIDE))] * BATCH)
     predictor = Predictor(TrainedModel(recipe, task, info, net, "", ""), torch.device("cpu"))
     return partial(our_step, task, net, optimizer, batch), partial(our_answer, predictor, batch)
 

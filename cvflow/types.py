@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from cvflow.ops.placement import Placement
+from cvflow.ops.place import Place
 
 Row = Mapping[str, Any]
 """One prepared row: ``id``, encoded image bytes by image name, annotation columns."""
@@ -62,7 +62,7 @@ class Sample:
     id: str
     images: dict[str, Tensor]
     target: dict[str, Any] = field(default_factory=dict)
-    placed: Placement | None = None
+    placed: Place | None = None
     swaps: Mapping[str, str] = field(default_factory=dict)
 
     def but(self, **changes: Any) -> Sample:
@@ -88,7 +88,7 @@ class Batch:
     images: dict[str, Tensor]
     targets: dict[str, Any] = field(default_factory=dict)
     mixed: Mixed | None = None
-    placed: Sequence[Placement] = ()
+    placed: Sequence[Place] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

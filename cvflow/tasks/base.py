@@ -19,11 +19,23 @@ from cvflow.errors import Fault, RequestError, one_of
 from cvflow.loading.loader import Rows
 from cvflow.loading.samplers import FirstOfEach, Sampler
 from cvflow.loading.transforms import compose
+from cvflow.ops.place import Place
 from cvflow.registry import Component, build, get, names
 from cvflow.types import Batch, DatasetInfo, Loss, Outputs, Prediction, Raw, Row, Sample, Schema
 
 Transform = Callable[[Sample], Sample]
 """To the model's size; random ones draw from torch's global generator, which the loader seeds per sample."""
+
+
+class View(Protocol):
+    """A test-time view. place: how the whole image lies in it, both as unit squares."""
+
+    @property
+    def place(self) -> Place: ...
+
+    def undo(self, map_BCHW: Tensor) -> Tensor:
+        """Return a map of what the view shows where it belongs in the whole image, NaN elsewhere."""
+        ...
 
 
 class Task(Protocol):
@@ -79,7 +91,7 @@ class Task(Protocol):
         """Return what is to be decoded: tensors whose first dimension is the batch."""
         ...
 
-    def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
+    def merge(self, raws: Sequence[Raw], views: Sequence[View]) -> Raw:
         """Return the merged raw results of test-time views of the same samples."""
         ...
 
@@ -159,7 +171,7 @@ class BaseTask:
             placed=[sample.placed for sample in samples if sample.placed],
         )
 
-    def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
+    def merge(self, raws: Sequence[Raw], views: Sequence[View]) -> Raw:
         """Average. Maps BCHW are first put where the view saw them, and averaged over the views that saw the place."""
         merged = {}
         for name, first in raws[0].items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from cvflow.answers.vector import VectorAnswer
 from cvflow.losses.pairs import pairs_of
 from cvflow.ops.gather import over_ranks
 from cvflow.registry import Component, Kind, build, register
-from cvflow.tasks.base import BaseTask, read_image
+from cvflow.tasks.base import BaseTask, View, read_image
 from cvflow.types import Batch, Loss, Outputs, Prediction, Raw, Row, Sample, Schema
 
 
@@ -74,7 +74,7 @@ class Embedding(BaseTask):
         """Return ``embedding``, B x D."""
         return {"embedding": outputs.embedding}
 
-    def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
+    def merge(self, raws: Sequence[Raw], views: Sequence[View]) -> Raw:
         """Return the mean direction, a unit vector again."""
         mean_BD = super().merge(raws, views)["embedding"]
         return {"embedding": F.normalize(mean_BD, dim=1)}

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from cvflow.annotations import box
 from cvflow.answers.box import BoxAnswer
 from cvflow.losses.box import BoxLoss, box_loss
 from cvflow.registry import register
-from cvflow.tasks.base import BaseTask, read_image
+from cvflow.tasks.base import BaseTask, View, read_image
 from cvflow.types import Batch, Loss, Outputs, Prediction, Raw, Row, Sample, Schema
 
 
@@ -75,11 +75,13 @@ class Localization(BaseTask):
         """Return ``probabilities``, B x classes, and ``boxes``, B x 4, xyxy in 0..1 of what the model sees."""
         return {"probabilities": outputs["logits"].float().softmax(1), "boxes": outputs["boxes"].float()}
 
-    def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
+    def merge(self, raws: Sequence[Raw], views: Sequence[View]) -> Raw:
         """Average, the boxes where they lie in the whole image."""
-        boxes = [whole(raw["boxes"], view.box, view.mirrored) for raw, view in zip(raws, views, strict=True)]
-        probabilities = [raw["probabilities"] for raw in raws]
-        return {"probabilities": torch.stack(probabilities).mean(0), "boxes": torch.stack(boxes).mean(0)}
+        boxes = []
+        for raw, view in zip(raws, views, strict=True):
+            boxes.append(view.place.back(view.place.size).boxes(raw["boxes"]))
+        probabilities = torch.stack([raw["probabilities"] for raw in raws]).mean(0)
+        return {"probabilities": probabilities, "boxes": torch.stack(boxes).mean(0)}
 
     def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
         height, width = batch.images["image"].shape[2:]
@@ -90,17 +92,7 @@ class Localization(BaseTask):
             values = {
                 "class": self.info.classes[int(np.argmax(shares))],
                 "probabilities": shares,
-                "box": place.box_back(box_4[None])[0].tolist(),
+                "box": place.boxes_back(box_4[None])[0].tolist(),
             }
             predictions.append(Prediction(id, values))
         return predictions
-
-
-def whole(boxes_B4: Tensor, part: tuple[float, float, float, float], mirrored: bool) -> Tensor:
-    """Boxes in 0..1 of a view, in 0..1 of the whole image. part: top, left, bottom, right of the view."""
-    left, up, right, down = boxes_B4.unbind(1)
-    if mirrored:
-        left, right = 1 - right, 1 - left
-    top, near, bottom, far = part
-    across, along = far - near, bottom - top
-    return torch.stack([near + across * left, top + along * up, near + across * right, top + along * down], 1)

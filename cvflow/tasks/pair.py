@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from cvflow.annotations import KINDS
 from cvflow.annotations.image import ImageFault, Pixels, decode
 from cvflow.answers.displacement import DisplacementAnswer
-from cvflow.tasks.base import BaseTask
+from cvflow.tasks.base import BaseTask, View
 from cvflow.types import Batch, Loss, Outputs, Prediction, Raw, Row, Sample
 
 COARSER = 0.5
@@ -72,19 +71,20 @@ class PairTask(BaseTask):
         """Return the last map, BCHW, in pixels of the model's size."""
         return {self.answer.name: outputs[-1].float()}
 
-    def merge(self, raws: Sequence[Raw], views: Sequence[Any]) -> Raw:
+    def merge(self, raws: Sequence[Raw], views: Sequence[View]) -> Raw:
         """Average, each in the pixels of the whole image and not in those of what the view enlarged or mirrored."""
-        whole = []
+        name = self.answer.name
+        in_whole = []
         for raw, view in zip(raws, views, strict=True):
-            whole.append({name: _as_whole(map_BCHW, view) for name, map_BCHW in raw.items()})
-        return super().merge(whole, views)
+            in_whole.append({name: view.place.vectors_back(raw[name])})
+        return super().merge(in_whole, views)
 
     def decode(self, raw: Raw, batch: Batch) -> list[Prediction]:
         """At the originals' size, in their pixels."""
         name = self.answer.name
         predictions = []
         for id, map_CHW, place in zip(batch.ids, raw[name].cpu(), batch.placed, strict=True):
-            original_CHW = place.map_back(map_CHW) / _scale(map_CHW, place.scale)
+            original_CHW = place.vectors_back(place.map(map_CHW))
             data = self.answer.encode(original_CHW.permute(1, 2, 0).numpy())
             predictions.append(Prediction(id, {name: data}))
         return predictions
@@ -96,14 +96,3 @@ def check_sizes(pixels: dict[str, Pixels]) -> None:
     if len(sizes) > 1:
         listed = ", ".join(f"{width}x{height}" for height, width in sizes)
         raise ImageFault(f"{' and '.join(pixels)} of different sizes: {listed}")
-
-
-def _scale(map_CHW: Tensor, scale: tuple[float, float]) -> Tensor:
-    """(x, y) of a placement's (y, x), as many as the map has channels."""
-    return map_CHW.new_tensor([scale[1], scale[0]][: len(map_CHW)]).view(-1, 1, 1)
-
-
-def _as_whole(map_BCHW: Tensor, view: Any) -> Tensor:
-    top, left, bottom, right = view.box
-    factors = [(right - left) * (-1 if view.mirrored else 1), bottom - top]
-    return map_BCHW * map_BCHW.new_tensor(factors[: map_BCHW.shape[1]]).view(-1, 1, 1)

@@ -87,6 +87,6 @@ class Segmentation(BaseTask):
         """Probabilities are interpolated to the image's own size; the greatest one names the pixel."""
         predictions = []
         for id, maps_CHW, place in zip(batch.ids, raw["probabilities"].cpu(), batch.placed, strict=True):
-            labels_HW = place.labels_back(maps_CHW).numpy()
+            labels_HW = place.labels(maps_CHW).numpy()
             predictions.append(Prediction(id, {"mask": mask.encode(labels_HW)}))
         return predictions

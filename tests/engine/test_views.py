@@ -18,8 +18,9 @@ from cvflow.config import Image, Recipe
 from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.evaluate import evaluate
 from cvflow.engine.job import Job, make_job
-from cvflow.engine.views import Looking, View, as_it_is, make_views
+from cvflow.engine.views import UNIT, Looking, View, as_it_is, make_views
 from cvflow.loading.loader import eval_batches
+from cvflow.ops.place import mirrored
 from cvflow.registry import Component, build
 from cvflow.tasks.base import BaseTask
 from cvflow.types import Raw
@@ -112,9 +113,10 @@ def test_a_map_goes_back_to_where_it_was_seen(names: list[Any]) -> None:
         back = view.undo(view(whole[0], (80, 120))[None])
         assert back.shape == truth.shape
         inside = ~back.isnan()
-        seen = max(0.0, min(1.0, view.box[2]) - max(0.0, view.box[0])) * max(
-            0.0, min(1.0, view.box[3]) - max(0.0, view.box[1])
+        left, top, right, bottom = (
+            view.place.back(UNIT).boxes(torch.tensor([[0.0, 0.0, 1.0, 1.0]]))[0].clamp(0, 1)
         )
+        seen = float((right - left) * (bottom - top))
         assert inside.float().mean() == pytest.approx(seen, abs=0.03)
         assert (back - truth)[inside].abs().quantile(0.95) < 1.5, "pixels"
 
@@ -239,7 +241,7 @@ def test_annotations_are_those_of_what_a_view_shows_and_answers_come_back_to_the
         assert (shown[known] != labels[known]).float().mean() < 0.03
     raws = [{"light": part.images["image"][:, :1].float() / 200} for part in looking.apart(batch)]
     placed = looking.apart(batch)[0].placed[0]
-    back = placed.map_back(task.merge(raws, looking.views)["light"][0])[0]
+    back = placed.map(task.merge(raws, looking.views)["light"][0])[0]
     truth = torch.from_numpy(mask.decode(row["mask"]))
     columns = slice(12, 108) if resize == "crop" else slice(None)  # what the crop kept
     assert ((back > 0.5).long() != truth)[:, columns].float().mean() < 0.03
@@ -267,6 +269,6 @@ def test_one_view_that_is_not_the_plain_one_is_put_back_as_well() -> None:
     recipe = Recipe.model_validate(
         {"task": "segmentation", "data": {"format": "digit_scenes"}, "image": {"size": (64, 64)}}
     )
-    looking = Looking(build("task", recipe.task), recipe, (View(mirrored=True),))
+    looking = Looking(build("task", recipe.task), recipe, (View(mirrored(UNIT)),))
     ramp = torch.arange(64.0).expand(1, 1, 64, 64)
     assert torch.equal(looking.merged(nn.Identity(), {"light": ramp}, [])["light"], ramp.flip(-1))

@@ -11,6 +11,7 @@ from cvflow.config import Image
 from cvflow.effects import IMAGES_ALONE, effects_of
 from cvflow.loading.transforms import compose
 from cvflow.ops.labels import VOID
+from cvflow.ops.place import Place
 from cvflow.registry import Component, build, get, names
 from cvflow.types import Sample
 
@@ -38,7 +39,7 @@ def painted(left, top, width, height, size=SIZE):
     box = BoundingBoxes(
         [[left, top, left + width, top + height]], dtype=torch.float32, format="XYXY", canvas_size=size
     )
-    return Sample("x", {"image": image}, {"mask": Mask(mask), "box": box, "label": 3}, {"mask": mask})
+    return Sample("x", {"image": image}, {"mask": Mask(mask), "box": box, "label": 3})
 
 
 def grown(shape, by=1):
@@ -118,3 +119,19 @@ def test_a_mirrored_pair_changes_its_names():
 
 def test_those_that_move_images_alone_are_known():
     assert "rand_augment" in ALONE
+
+
+@pytest.mark.parametrize("name", sorted(MOVING))
+@pytest.mark.parametrize("seed", range(4))
+def test_a_transform_states_where_the_original_lies(name: str, seed: int) -> None:
+    """The box moved by the stated place is the box that moved with the pixels, cut off at the border."""
+    sample = painted(8, 8, 22, 20)
+    torch.manual_seed(seed)
+    after = transform(name, **MOVING[name])(sample)
+    before = sample.target["box"].as_subclass(torch.Tensor).float()
+    place = after.placed or Place(SIZE)
+    height, width = after.images["image"].shape[1:]
+    expected = place.boxes(before).clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+    torch.testing.assert_close(
+        after.target["box"].as_subclass(torch.Tensor).float(), expected, atol=1.0, rtol=0
+    )

@@ -20,9 +20,10 @@ from cvflow.engine.evaluate import evaluate
 from cvflow.engine.history import History
 from cvflow.engine.job import make_job
 from cvflow.engine.loop import train
-from cvflow.engine.views import View
+from cvflow.engine.views import UNIT, View
 from cvflow.errors import RequestError
 from cvflow.loading.samplers import Identities, Shuffle
+from cvflow.ops.place import mirrored
 from cvflow.registry import Component, build
 from cvflow.runtime.console import Console
 from cvflow.runtime.local import LocalSession
@@ -69,7 +70,7 @@ def test_merged_views_are_a_unit_vector_in_their_mean_direction() -> None:
         {"embedding": torch.tensor([[1.0, 0.0], [0.6, 0.8]])},
         {"embedding": torch.tensor([[0.0, 1.0], [0.6, -0.8]])},
     ]
-    merged = Embedding().merge(raws, [View(), View(mirrored=True)])["embedding"]
+    merged = Embedding().merge(raws, [View(), View(mirrored(UNIT))])["embedding"]
     torch.testing.assert_close(merged, torch.tensor([[0.5**0.5, 0.5**0.5], [1.0, 0.0]]))
 
 

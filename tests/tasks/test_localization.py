@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from cvflow.annotations.image import encode_png
 from cvflow.config import Recipe
-from cvflow.engine.views import View
+from cvflow.engine.views import UNIT, View
 from cvflow.errors import RequestError
-from cvflow.tasks.localization import Localization, whole
+from cvflow.ops.place import Place, mirrored
+from cvflow.tasks.localization import Localization
 from cvflow.types import Batch, DatasetInfo, Prediction, Row
 from tests.fixtures.tasks import losses_of, raw_of, truths_of
 
@@ -104,17 +105,17 @@ def test_the_loss_is_joint_and_in_fractions_of_what_the_model_sees() -> None:
 
 def test_a_mirrored_view_and_a_crop_are_put_back() -> None:
     box = torch.tensor([[0.1, 0.2, 0.4, 0.8]])
-    mirrored = torch.tensor([[0.6, 0.2, 0.9, 0.8]])
-    torch.testing.assert_close(whole(mirrored, (0, 0, 1, 1), True), box)
+    flipped = torch.tensor([[0.6, 0.2, 0.9, 0.8]])
+    torch.testing.assert_close(mirrored(UNIT).back(UNIT).boxes(flipped), box)
+    crop = Place(UNIT, ((2.0, 0.0, 0.0), (0.0, 2.0, -0.5)))
     torch.testing.assert_close(
-        whole(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), (0.25, 0.0, 0.75, 0.5), False),
-        torch.tensor([[0, 0.25, 0.5, 0.75]]),
+        crop.back(UNIT).boxes(torch.tensor([[0.0, 0.0, 1.0, 1.0]])), torch.tensor([[0, 0.25, 0.5, 0.75]])
     )
     raws = [
         {"probabilities": torch.eye(2)[:1], "boxes": box},
-        {"probabilities": torch.eye(2)[1:], "boxes": mirrored},
+        {"probabilities": torch.eye(2)[1:], "boxes": flipped},
     ]
-    merged = task().merge(raws, [View(), View(mirrored=True)])
+    merged = task().merge(raws, [View(), View(mirrored(UNIT))])
     assert merged["probabilities"].tolist() == [[0.5, 0.5]]
     torch.testing.assert_close(merged["boxes"], box)
 

@@ -17,7 +17,7 @@ from cvflow.config import Recipe
 from cvflow.engine.views import View, make_views
 from cvflow.errors import RequestError
 from cvflow.formats.built_in.layered_scenes import LayeredScenes
-from cvflow.ops.placement import Placement
+from cvflow.ops.place import Place
 from cvflow.recipe.refusals import view_faults
 from cvflow.registry import Component, build
 from cvflow.tasks.base import Task
@@ -85,7 +85,9 @@ def test_a_right_map_comes_back_as_the_truth(task: str, resize: str) -> None:
 def test_values_scale_with_the_size(task: str) -> None:
     column, channels = TASKS[task][1], 1 if task == "stereo" else 2
     batch = batch_of(task, list(made(task).samples(rows(task)[0])))
-    batch.placed = [Placement((64, 24), (0.5, 2.0))]  # the model sees it half as high and twice as wide
+    batch.placed = [
+        Place((64, 24), ((2.0, 0.0, 0.0), (0.0, 0.5, 0.0)))
+    ]  # the model sees it half as high and twice as wide
     (answer,) = made(task).decode({column: torch.full((1, channels, *SIZE), 6.0)}, batch)
     found = KINDS[column].decode(answer.values[column])
     assert found.shape[:2] == (64, 24)
@@ -105,7 +107,7 @@ def test_views_are_merged_in_the_pixels_of_the_whole(task: str) -> None:
 
 def seen(true: Tensor, view: View) -> Tensor:
     """What a network that errs nowhere says to a view: a shift of the whole image is longer in an enlarged part."""
-    factors = [(-1 if view.mirrored else 1) / (view.box[3] - view.box[1]), 1 / (view.box[2] - view.box[0])]
+    factors = [view.place.matrix[0][0], view.place.matrix[1][1]]
     return true * torch.tensor(factors[: true.shape[1]]).view(1, -1, 1, 1)
 
 

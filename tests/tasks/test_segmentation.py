@@ -13,8 +13,9 @@ from torchvision.tv_tensors import Mask
 from cvflow.annotations import mask
 from cvflow.annotations.image import encode_png
 from cvflow.config import Recipe
-from cvflow.engine.views import View
+from cvflow.engine.views import UNIT, View
 from cvflow.errors import RequestError
+from cvflow.ops.place import mirrored
 from cvflow.tasks.segmentation import Segmentation
 from cvflow.types import Batch, DatasetInfo, Prediction, Row
 from tests.fixtures.tasks import losses_of, raw_of, truths_of
@@ -122,8 +123,8 @@ def test_class_weights() -> None:
 def test_views_are_averaged_where_they_belong() -> None:
     made, batch = task(), batch_of(task(), [row(32, 32)])
     plain = raw_of(made, Seer(), batch)
-    mirrored = {"probabilities": plain["probabilities"].flip(-1)}
-    merged = made.merge([plain, mirrored], [View(), View(mirrored=True)])
+    flipped = {"probabilities": plain["probabilities"].flip(-1)}
+    merged = made.merge([plain, flipped], [View(), View(mirrored(UNIT))])
     torch.testing.assert_close(merged["probabilities"], plain["probabilities"])
 
 

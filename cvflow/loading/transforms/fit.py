@@ -7,34 +7,37 @@ from functools import lru_cache
 from torch import Tensor
 
 from cvflow.config import Image
-from cvflow.loading.transforms.apply import moved
-from cvflow.loading.transforms.geometry import Size, resized, window
+from cvflow.loading.transforms.apply import image_size, moved
+from cvflow.loading.transforms.geometry import Move, resized, window
 from cvflow.loading.transforms.lazy_torchvision import F
-from cvflow.ops.placement import Placement
+from cvflow.ops.place import Place, Size, shifted
+from cvflow.ops.place import resized as stretched
 from cvflow.types import Sample
 
 
 class Fit:
-    """Antialiased resize by the recipe's ``image.resize``, then grey or RGB. The sample knows how the images it had now lie."""
+    """Antialiased resize by the recipe's ``image.resize``, then grey or RGB. ``sample.placed`` says where the original lies."""
 
     def __init__(self, image: Image) -> None:
-        self.size, self.channels, self.resize = image.size, image.channels, image.resize
+        self.size = image.size
+        self.channels = image.channels
+        self.resize = image.resize
 
     def __call__(self, sample: Sample) -> Sample:
-        height, width = next(iter(sample.images.values())).shape[1:]
-        placed = placement(height, width, self.size, self.resize)
-        if (height, width) != self.size:
-            sample = moved(sample, lambda x: self._placed(x, placed))
-        return sample.but(
-            images={name: self._coloured(image) for name, image in sample.images.items()}, placed=placed
-        )
+        size = image_size(sample)
+        place = fitted(size, self.size, self.resize)
+        if size == self.size:
+            sample = sample.but(placed=place if sample.placed is None else sample.placed)
+        else:
+            sample = moved(sample, Move(place, lambda x: self._fitted(x, place)))
+        return sample.but(images={name: self._coloured(image) for name, image in sample.images.items()})
 
-    def _placed(self, x: Tensor, placed: Placement) -> Tensor:
-        new = [round(length * scale) for length, scale in zip(placed.size, placed.scale, strict=True)]
+    def _fitted(self, x: Tensor, place: Place) -> Tensor:
+        new = inner_size(place)
         result = resized(x, new)
-        if tuple(new) == self.size:
+        if new == self.size:
             return result
-        top, left = (-round(offset) for offset in placed.offset)
+        top, left = (-round(offset) for offset in place.offset)
         return window(result, top, left, self.size)
 
     def _coloured(self, image: Tensor) -> Tensor:
@@ -44,13 +47,25 @@ class Fit:
         return result
 
 
+def inner_size(place: Place) -> Size:
+    """Return the size that the whole original has for the model."""
+    return round(place.size[0] * place.scale[0]), round(place.size[1] * place.scale[1])
+
+
 @lru_cache(1024)
-def placement(height: int, width: int, size: Size, resize: str) -> Placement:
-    """Of an image of this size: stretched, or scaled by one factor and cut or bordered evenly (the odd pixel at the end)."""
-    new = list(size)
-    if resize != "stretch":
-        ratios = size[0] / height, size[1] / width
-        scale = max(ratios) if resize == "crop" else min(ratios)
-        new = [max(1, round(length * scale)) for length in (height, width)]
-    tops = [-((n - have) // 2) if n > have else (have - n) // 2 for n, have in zip(new, size, strict=True)]
-    return Placement((height, width), (new[0] / height, new[1] / width), (tops[0], tops[1]))
+def fitted(size: Size, to: Size, resize: str) -> Place:
+    """Return how an image of this size is fitted: stretched, or scaled by one factor and cut or bordered evenly.
+
+    An odd pixel of the border is at the end.
+    """
+    if resize == "stretch":
+        return stretched(size, to)
+    ratios = to[0] / size[0], to[1] / size[1]
+    scale = max(ratios) if resize == "crop" else min(ratios)
+    new = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    return stretched(size, new).then(shifted(new, _offset(new[0], to[0]), _offset(new[1], to[1])))
+
+
+def _offset(have: int, want: int) -> int:
+    """Return where the first of ``have`` pixels lies in ``want``; negative if some are cut off."""
+    return -((have - want) // 2) if have > want else (want - have) // 2

@@ -6,8 +6,8 @@ import torch
 
 from cvflow.config import Image
 from cvflow.effects import MIRRORS, states
-from cvflow.loading.transforms.apply import Probability, mirrored, moved
-from cvflow.loading.transforms.lazy_torchvision import F
+from cvflow.loading.transforms.apply import Probability, image_size, mirrored, moved
+from cvflow.loading.transforms.geometry import flip, turn_over
 from cvflow.registry import register
 from cvflow.types import Sample
 
@@ -21,7 +21,7 @@ class HorizontalFlip:
         self.p = p
 
     def __call__(self, sample: Sample) -> Sample:
-        return mirrored(sample, F.horizontal_flip) if torch.rand(()) < self.p else sample
+        return mirrored(sample, flip(image_size(sample))) if torch.rand(()) < self.p else sample
 
 
 @register("transform", "vertical_flip")
@@ -32,4 +32,4 @@ class VerticalFlip:
         self.p = p
 
     def __call__(self, sample: Sample) -> Sample:
-        return moved(sample, F.vertical_flip) if torch.rand(()) < self.p else sample
+        return moved(sample, turn_over(image_size(sample))) if torch.rand(()) < self.p else sample

@@ -9,9 +9,10 @@ from pydantic import Field
 from torch import Tensor
 
 from cvflow.config import Image
-from cvflow.loading.transforms.apply import moved
-from cvflow.loading.transforms.geometry import size_of, window
+from cvflow.loading.transforms.apply import image_size, moved
+from cvflow.loading.transforms.geometry import Move, size_of, window
 from cvflow.loading.transforms.lazy_torchvision import tv_tensors
+from cvflow.ops.place import shifted as place_shifted
 from cvflow.registry import register
 from cvflow.types import Sample
 
@@ -25,16 +26,19 @@ class RandomCrop:
 
     def __call__(self, sample: Sample) -> Sample:
         down, right = (self.padding - torch.randint(2 * self.padding + 1, (2,))).tolist()
-        return moved(sample, lambda x: shifted(x, down, right))
+        place = place_shifted(image_size(sample), down, right)
+        return moved(sample, Move(place, lambda x: shifted(x, down, right)))
 
 
 def shifted(image: Tensor, down: int, right: int) -> Tensor:
-    """Moved by so many pixels. Images in one copy: bordering them first takes three times as long."""
+    """Return x moved by so many pixels. Images in one copy: bordering them first takes three times as long."""
     if isinstance(image, tv_tensors.TVTensor):
         return window(image, -down, -right, size_of(image))
     result = torch.zeros_like(image)
     height, width = image.shape[1:]
-    from_y, from_x, to_y, to_x = max(0, -down), max(0, -right), max(0, down), max(0, right)
-    part = image[:, from_y : max(0, height - to_y), from_x : max(0, width - to_x)]
+    to_y, to_x = max(0, down), max(0, right)
+    rows = slice(max(0, -down), max(0, height - to_y))
+    columns = slice(max(0, -right), max(0, width - to_x))
+    part = image[:, rows, columns]
     result[:, to_y : to_y + part.shape[1], to_x : to_x + part.shape[2]] = part
     return result

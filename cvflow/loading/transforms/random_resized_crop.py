@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
-from torch import Tensor
 
 from cvflow.config import Image
-from cvflow.loading.transforms.apply import Range, moved, ordered
-from cvflow.loading.transforms.geometry import resized
-from cvflow.loading.transforms.lazy_torchvision import F, transforms
+from cvflow.loading.transforms.apply import Range, image_size, moved, ordered
+from cvflow.loading.transforms.geometry import cut, resize
+from cvflow.loading.transforms.lazy_torchvision import transforms
 from cvflow.registry import register
 from cvflow.types import Sample
 
@@ -30,13 +29,12 @@ class RandomResizedCrop:
         scale: Annotated[tuple[Fraction, Fraction], AfterValidator(ordered)] = (0.08, 1.0),
         ratio: Range = (3 / 4, 4 / 3),
     ) -> None:
-        self.size, self.scale, self.ratio = list(image.size), list(scale), list(ratio)
+        self.size = image.size
+        self.scale = list(scale)
+        self.ratio = list(ratio)
 
     def __call__(self, sample: Sample) -> Sample:
         first = next(iter(sample.images.values()))
-        part = transforms.RandomResizedCrop.get_params(first, self.scale, self.ratio)
-
-        def cut(x: Tensor) -> Tensor:
-            return resized(F.crop(x, *part), self.size)
-
-        return moved(sample, cut)
+        top, left, height, width = transforms.RandomResizedCrop.get_params(first, self.scale, self.ratio)
+        part = (height, width)
+        return moved(sample, cut(image_size(sample), top, left, part).then(resize(part, self.size)))

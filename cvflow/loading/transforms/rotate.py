@@ -8,8 +8,8 @@ from pydantic import Field
 
 from cvflow.config import Image
 from cvflow.effects import LEAVES_ROWS, states
-from cvflow.loading.transforms.apply import moved, uniform
-from cvflow.loading.transforms.geometry import rotated
+from cvflow.loading.transforms.apply import image_size, moved, uniform
+from cvflow.loading.transforms.geometry import rotate
 from cvflow.registry import register
 from cvflow.types import Sample
 
@@ -24,4 +24,4 @@ class Rotate:
 
     def __call__(self, sample: Sample) -> Sample:
         angle = uniform(-self.degrees, self.degrees)
-        return moved(sample, lambda x: rotated(x, angle))
+        return moved(sample, rotate(image_size(sample), angle))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cvflow.config import Image
-from cvflow.loading.transforms.apply import Range, moved, uniform
-from cvflow.loading.transforms.geometry import zoomed
+from cvflow.loading.transforms.apply import Range, image_size, moved, uniform
+from cvflow.loading.transforms.geometry import zoom
 from cvflow.registry import register
 from cvflow.types import Sample
 
@@ -17,5 +17,4 @@ class Zoom:
         self.scale = scale
 
     def __call__(self, sample: Sample) -> Sample:
-        scale = uniform(*self.scale)
-        return moved(sample, lambda x: zoomed(x, scale))
+        return moved(sample, zoom(image_size(sample), uniform(*self.scale)))

@@ -19,9 +19,10 @@ from cvflow.config import Image
 from cvflow.errors import RequestError
 from cvflow.loading.map_tensors import Disparity, Flow
 from cvflow.loading.transforms import compose
-from cvflow.loading.transforms.apply import mirrored, moved
-from cvflow.loading.transforms.geometry import resized, rotated, window, zoomed
-from cvflow.ops.warp import inside, warp
+from cvflow.loading.transforms.apply import image_size, mirrored, moved
+from cvflow.loading.transforms.geometry import Move, flip, resized, rotate, rotated, window, zoomed
+from cvflow.ops.place import Place
+from cvflow.ops.warp import warp
 from cvflow.registry import Component, build
 from cvflow.types import Sample
 
@@ -66,6 +67,14 @@ def stereo_sample() -> Sample:
     return Sample("s", {k: v.round().to(torch.uint8) for k, v in images.items()}, target, swaps=SWAPS)
 
 
+def inside(flow_B2HW: Tensor) -> Tensor:
+    """Bx1xHxW bool: whether the flow points into the frame."""
+    height, width = flow_B2HW.shape[2:]
+    x = torch.arange(width) + flow_B2HW[:, 0]
+    y = torch.arange(height)[:, None] + flow_B2HW[:, 1]
+    return ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1))[:, None]
+
+
 def gap(sample: Sample) -> float:
     """Mean difference in grey levels between the first image and the second looked up, where both are inside."""
     names = list(sample.images)
@@ -104,14 +113,16 @@ TURNS = st.floats(-40, 40).map(lambda angle: lambda x: rotated(x, angle))
 @settings(max_examples=20, deadline=None)
 def test_flow_follows_its_images(name: str, data: st.DataObject) -> None:
     change = data.draw({**CHANGES, "rotated": TURNS, "horizontal": st.just(F.horizontal_flip)}[name])
-    assert gap(moved(flow_sample(), change)) < 2
+    sample = flow_sample()
+    assert gap(moved(sample, Move(Place(image_size(sample)), change))) < 2
 
 
 @pytest.mark.parametrize("name", CHANGES)
 @given(data=st.data())
 @settings(max_examples=20, deadline=None)
 def test_disparity_follows_its_images(name: str, data: st.DataObject) -> None:
-    assert gap(moved(stereo_sample(), data.draw(CHANGES[name]))) < 2
+    sample = stereo_sample()
+    assert gap(moved(sample, Move(Place(image_size(sample)), data.draw(CHANGES[name])))) < 2
 
 
 @pytest.mark.parametrize("made", [flow_sample, stereo_sample])
@@ -147,23 +158,23 @@ def test_the_measure_sees_a_map_that_does_not_follow() -> None:
 
 def test_a_mirrored_pair_has_its_views_exchanged() -> None:
     before = stereo_sample()
-    after = mirrored(before, F.horizontal_flip)
+    after = mirrored(before, flip(image_size(before)))
     assert torch.equal(after.images["left"], before.images["right"].flip(-1))
     assert torch.equal(after.target["disparity"], before.target["disparity_right"].flip(-1))
     assert gap(after) < 1.5
-    assert gap(mirrored(after, F.horizontal_flip)) < 1
+    assert gap(mirrored(after, flip(image_size(after)))) < 1
 
 
 def test_a_mirrored_pair_needs_the_right_views_disparity() -> None:
     sample = stereo_sample()
     del sample.target["disparity_right"]
     with pytest.raises(RequestError, match=r"horizontal_flip.*without 'disparity_right'"):
-        mirrored(sample, F.horizontal_flip)
+        mirrored(sample, flip(image_size(sample)))
 
 
 def test_a_stereo_pair_is_not_turned() -> None:
     with pytest.raises(RequestError, match="a rotation of a stereo pair.*Leave rotate out"):
-        moved(stereo_sample(), lambda x: rotated(x, 10))
+        moved(stereo_sample(), rotate(image_size(stereo_sample()), 10))
 
 
 @given(SIZES)
