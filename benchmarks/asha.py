@@ -16,7 +16,7 @@ from cases import DATA as SETS
 from cases import STATE
 from measure import table, write_results
 
-from cvflow.verbs.search import Found, search
+from cvflow.verbs.search import SearchResult, search
 
 DATA = SETS / "cifar10_jpg"
 EPOCHS = 27
@@ -77,7 +77,7 @@ def main() -> int:
     return int(lost > MOST_LOST or share > MOST_EPOCHS)
 
 
-def epochs(found: Found) -> int:
+def epochs(found: SearchResult) -> int:
     """Of all trials together."""
     return sum(trial["epochs"] for trial in found.trials)
 

@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from measure import table, write_results
 
-from cvflow.verbs.search import Found, search
+from cvflow.verbs.search import SearchResult, search
 
 TRIALS, EPOCHS, SHOWN = 60, 3, 10
 """SHOWN: the best so far is told after so many trials each."""
@@ -48,7 +48,7 @@ def main(trials: int) -> None:
     )
 
 
-def summary(found: Found) -> list[object]:
+def summary(found: SearchResult) -> list[object]:
     """The best loss, its trial, the median, and the course of the best."""
     scores = {trial["number"]: trial["score"] for trial in found.trials if trial["score"] is not None}
     ranked = sorted(scores, key=lambda number: scores[number])

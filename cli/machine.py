@@ -18,11 +18,11 @@ def doctor(as_json: Json = False) -> None:
 
     findings = examine()
     if as_json:
-        print_json([vars(finding) for finding in findings])
+        print_json([finding.plain() for finding in findings])
     else:
         print_table(
             ("", "WHAT", "FOUND", "TO TYPE"),
-            [("ok" if f.ok else "!!", f.what, f.found, f.fix) for f in findings],
+            [("ok" if f.ok else "!!", f.what, f.state, f.fix) for f in findings],
         )
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)

@@ -153,7 +153,7 @@ def compare(
     Example:  cvflow compare digits quick
     """
     from cvflow.verbs.compare import compare as compare_runs
-    from cvflow.verbs.compare import short
+    from cvflow.verbs.comparison_page import short
 
     found = compare_runs(runs, out)
     if as_json:

@@ -46,13 +46,13 @@ def tune(
     """
     from cvflow.errors import InterruptedRunError
     from cvflow.project.project import parse_overrides
-    from cvflow.verbs.search import Found, search
+    from cvflow.verbs.search import SearchResult, search
 
     overrides: dict[str, Any] = parse_overrides(space or [])
     typed = {"samples": samples, "algorithm": algorithm, "scheduler": scheduler}
     overrides |= {f"search.{key}": value for key, value in typed.items() if value is not None}
     with stdout_to_stderr(as_json):
-        found: Found = search(recipe, overrides, name, register=register, quiet=quiet)
+        found: SearchResult = search(recipe, overrides, name, register=register, quiet=quiet)
     if as_json:
         print_json({**vars(found), "registered": found.registered and found.registered.to_dict()})
     else:

@@ -1,9 +1,10 @@
-"""The Python face: ``cvflow.run``, ``cvflow.load`` and batch prediction."""
+"""What Python users call: ``cvflow.run``, ``cvflow.load`` and prediction in batches."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ ImageLike = bytes | str | Path | NDArray[np.uint8] | Image.Image
 
 
 class Model:
-    """A trained model, ready to answer. Loaded from safetensors and JSON: nothing of the model's is executed."""
+    """A trained model, ready to answer. Loading it reads safetensors and JSON, and executes nothing."""
 
     def __init__(self, trained: TrainedModel, directory: Path, views: Sequence[Component] = ()) -> None:
         self.directory = directory
@@ -39,27 +40,39 @@ class Model:
     def predict(
         self, images: Iterable[ImageLike | Mapping[str, ImageLike]], batch_size: int = 64
     ) -> list[dict[str, Any]]:
-        """One mapping an image, in order: ``class``, ``probabilities``, ...; ``error`` alone where it cannot be read.
+        """Return a mapping for each image, in order: ``class``, ``probabilities``, ...
 
-        Where an answer takes several images they come by name, as ``{"left": ..., "right": ...}``.
+        An image that cannot be read gives ``error`` alone. If an answer needs several images, each item
+        is a mapping by name, as ``{"left": ..., "right": ...}``.
         """
-        rows = ({"id": str(index), **named(image, self.images)} for index, image in enumerate(images))
-        answers = [answer for batch in self._predictor.rows(rows, batch_size) for answer in batch]
-        return [
-            {k: v for k, v in answer.items() if k != "id" and (k != "error" or v is not None)}
-            for answer in answers
-        ]
+        rows = self._rows(images)
+        answers = chain.from_iterable(self._predictor.rows(rows, batch_size))
+        return list(map(_without_empty, answers))
+
+    def _rows(self, images: Iterable[ImageLike | Mapping[str, ImageLike]]) -> Iterator[dict[str, Any]]:
+        for index, image in enumerate(images):
+            yield {"id": str(index), **named(image, self.images)}
+
+
+def _without_empty(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an answer without its id, and without an error that did not occur."""
+    result = dict(answer)
+    result.pop("id", None)
+    if result.get("error") is None:
+        result.pop("error", None)
+    return result
 
 
 def load(model: str | Path, device: str = "auto", views: Sequence[str | Mapping[str, Any]] = ()) -> Model:
-    """A model by ``models:/name@alias``, ``models:/name/3``, ``name`` (its champion) or directory.
+    """Load a model by ``models:/name@alias``, ``models:/name/3``, ``name`` (its champion) or directory.
 
-    device: auto, cpu or cuda. views: looks at each image, whose answers are merged, as a recipe's ``predict.views``.
+    device: auto, cpu or cuda. views: looks at each image, whose answers are merged, as in a recipe's
+    ``predict.views``.
     """
-    looks, (directory, _) = checked_views(views, "views"), locate_model(model)
-    return Model(
-        read_model(directory, pick_device(Compute.model_validate({"device": device}))), directory, looks
-    )
+    components = checked_views(views, "views")
+    directory, _ = locate_model(model)
+    chosen_device = pick_device(Compute.model_validate({"device": device}))
+    return Model(read_model(directory, chosen_device), directory, components)
 
 
 def run(
@@ -69,9 +82,9 @@ def run(
     name: str | None = None,
     quiet: bool = False,
 ) -> Outcome:
-    """``cvflow run``: take a recipe from raw data to a registered model. overrides: dotted key -> value.
+    """Take a recipe from raw data to a registered model, as ``cvflow run`` does.
 
-    Raises RequestError for a wrong recipe, CvflowError where a stage failed.
+    overrides: dotted key -> value. Raises RequestError for a wrong recipe, CvflowError if a stage fails.
     """
     return run_pipeline(str(recipe), overrides, name, quiet=quiet)
 
@@ -87,64 +100,90 @@ def predict_batch(
     overlays: int = 0,
     views: Sequence[str | Mapping[str, Any]] = (),
 ) -> Written:
-    """Answer a folder, prepared dataset or Parquet with a model; see cvflow.stages.predict."""
-    looks, (directory, version) = checked_views(views, "--view"), locate_model(model)
-    return predict_path(
-        directory, version, source, out, Compute(workers=workers), batch_size, split, overlays, looks
-    )
+    """Predict a folder, prepared dataset or Parquet with a model; see cvflow.stages.predict."""
+    components = checked_views(views, "--view")
+    directory, version = locate_model(model)
+    compute = Compute(workers=workers)
+    return predict_path(directory, version, source, out, compute, batch_size, split, overlays, components)
 
 
 def checked_views(views: Sequence[str | Mapping[str, Any]], where: str) -> tuple[Component, ...]:
-    """Views as a recipe writes them, each a name or ``{name, options}``. Raises RequestError with every fault."""
-    wrong = [
-        view
-        for view in views
-        if not isinstance(view, str) and not (isinstance(view, Mapping) and isinstance(view.get("name"), str))
-    ]
-    faults = [Fault(where, repr(view), "a view's name, or {name: NAME, OPTION: VALUE}") for view in wrong]
-    components = [Component.model_validate(view) for view in views if view not in wrong]
-    faults += [fault for component in components for fault in check("view", component, where)[1]]
+    """Return views as a recipe writes them, each a name or ``{name, options}``.
+
+    Raises RequestError with every fault; it names ``where``.
+    """
+    faults: list[Fault] = []
+    components: list[Component] = []
+    for view in views:
+        if _is_view(view):
+            components.append(Component.model_validate(view))
+        else:
+            faults.append(Fault(where, repr(view), "a view's name, or {name: NAME, OPTION: VALUE}"))
+    # a component's faults are only looked for in what can be read as one
+    for component in components:
+        _, option_faults = check("view", component, where)
+        faults += option_faults
     if faults:
         raise RequestError(*faults)
     return tuple(components)
 
 
-def locate_model(model: str | Path) -> tuple[Path, str]:
-    """(directory, version) of a model by path or in the registry.
+def _is_view(view: object) -> bool:
+    """Whether it is a name, or a mapping with a name."""
+    if isinstance(view, Mapping):
+        return isinstance(view.get("name"), str)
+    return isinstance(view, str)
 
-    version: ``name/version`` as predictions carry it; a bare directory is named by its training's fingerprint.
+
+def locate_model(model: str | Path) -> tuple[Path, str]:
+    """Return (directory, version) of a model by path or in the registry.
+
+    version: ``name/version`` as predictions carry it; of a bare directory the fingerprint of its
+    training.
     """
-    if (Path(model) / "model.json").is_file():
-        return Path(model), str(json.loads((Path(model) / "model.json").read_text())["fingerprint"])
-    text = str(model)
-    if not text.startswith(("models:/", "runs:/")):
-        if "/" in text:
-            raise RequestError(
-                Fault(
-                    "MODEL",
-                    f"'{text}'",
-                    "a model directory (with model.json)",
-                    "Type 'cvflow models' for names.",
-                )
-            )
-        text = f"models:/{text}@champion"
+    model_json = Path(model) / "model.json"
+    if model_json.is_file():
+        return Path(model), str(json.loads(model_json.read_text())["fingerprint"])
+    uri = model_uri(str(model))
+    # mlflow comes with it: only for models in the registry
     from cvflow.runtime.model_registry import download, exact_version
 
-    version = exact_version(text)  # once: an alias may move
-    return download(text if text.startswith("runs:/") else f"models:/{version}"), version
+    # asked once, since an alias may move between two questions
+    version = exact_version(uri)
+    exact_uri = uri if uri.startswith("runs:/") else f"models:/{version}"
+    return download(exact_uri), version
+
+
+def model_uri(text: str) -> str:
+    """Return MLflow's URI of a model; a bare name means its champion.
+
+    Raises RequestError for the path of a directory without a model.
+    """
+    if text.startswith(("models:/", "runs:/")):
+        return text
+    if "/" in text:
+        fix = "Type 'cvflow models' for names."
+        raise RequestError(Fault("MODEL", f"'{text}'", "a model directory (with model.json)", fix))
+    return f"models:/{text}@champion"
 
 
 def named(image: ImageLike | Mapping[str, ImageLike], names: Sequence[str]) -> dict[str, bytes]:
-    """The encoded images of a row by their names; one alone needs none. RequestError where others are given."""
-    given = image if isinstance(image, Mapping) else {names[0]: image}
-    if set(given) != set(names):
-        got = f"a mapping of {', '.join(map(str, given))}" if isinstance(image, Mapping) else "one image"
-        raise RequestError(Fault("images", got, "{" + ", ".join(f'"{name}": IMAGE' for name in names) + "}"))
-    return {name: encoded(given[name]) for name in names}
+    """Return the encoded images of a row by name; a single image needs no name.
+
+    Raises RequestError if the names are not those that the model reads.
+    """
+    images = image if isinstance(image, Mapping) else {names[0]: image}
+    if set(images) != set(names):
+        got = "one image"
+        if isinstance(image, Mapping):
+            got = f"a mapping of {', '.join(map(str, images))}"
+        expected = ", ".join(f'"{name}": IMAGE' for name in names)
+        raise RequestError(Fault("images", got, f"{{{expected}}}"))
+    return {name: encoded(images[name]) for name in names}
 
 
 def encoded(image: ImageLike) -> bytes:
-    """Any kind of image as encoded bytes."""
+    """Return any kind of image as encoded bytes."""
     if isinstance(image, bytes):
         return image
     if isinstance(image, (str, Path)):
@@ -152,5 +191,6 @@ def encoded(image: ImageLike) -> bytes:
             raise RequestError(Fault("images", f"'{image}'", "an image file that exists"))
         return Path(image).read_bytes()
     if isinstance(image, Image.Image):
-        return encode_png(np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB")))
+        mode = "L" if image.mode in ("1", "L") else "RGB"
+        return encode_png(np.asarray(image.convert(mode)))
     return encode_png(image)

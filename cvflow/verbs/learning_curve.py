@@ -1,4 +1,4 @@
-"""``cvflow learning-curve``: the same recipe trained on ever more images a class; the test metric against their number."""
+"""``cvflow learning-curve``: a recipe trained on ever more images a class; the metric by their number."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ from cvflow.types import Objective
 
 @dataclass(frozen=True)
 class Point:
-    """images: a class, as asked; trained_on: in all, as there are. metrics: on the recipe's evaluation split."""
+    """One training of the curve.
+
+    images: of each class, as asked for. trained_on: images in all, which may be fewer. metrics: on the
+    recipe's evaluation split.
+    """
 
     images: int
     trained_on: int
@@ -32,57 +36,70 @@ class Point:
 
 @dataclass(frozen=True)
 class LearningCurve:
+    """The points in the order of their images. plot: path of the page."""
+
     objective: str
     points: Sequence[Point]
     plot: str
 
     def to_dict(self) -> dict[str, Any]:
+        """Return JSON data."""
         return asdict(self)
 
 
 def parse_images(text: str) -> list[int]:
-    """``1,2,4`` as numbers above 0."""
+    """Parse ``1,2,4`` as numbers above 0."""
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() and int(word) for word in words):
-        raise RequestError(
-            Fault("--images", f"'{text}'", "numbers above 0 with commas", "Type --images 1,2,4,8.")
-        )
-    return [int(word) for word in words]
+        expected = "numbers above 0 with commas"
+        raise RequestError(Fault("--images", f"'{text}'", expected, "Type --images 1,2,4,8."))
+    return list(map(int, words))
 
 
 def learning_curve(
-    recipe: str, images: Sequence[int], overrides: Mapping[str, Any], name: str | None, quiet: bool = False, verbose: bool = False
-) -> LearningCurve:  # fmt: skip
-    """One run a number of images, ``<name>-n<images>``; what was run before is skipped. The page is written after each.
+    recipe: str,
+    images: Sequence[int],
+    overrides: Mapping[str, Any],
+    name: str | None,
+    quiet: bool = False,
+    verbose: bool = False,
+) -> LearningCurve:
+    """Train a run ``<name>-n<images>`` for each number of images; write the page after each.
 
-    Each has a registered model of its own, so that the recipe's own champion is not disturbed. Where one fails, those
-    done are kept.
+    A run that is there already is skipped. Each has a registered model of its own, so the recipe's
+    champion stays what it is. If one fails, those before it are kept.
     """
     _, base = requested(recipe, name)
+    counts = sorted(set(images))
     points: list[Point] = []
-    for count in sorted(set(images)):
+    for count in counts:
         member = f"{base}-n{count}"
         sys.stderr.write(f"\n{member}: {count} images a class\n")
-        own = {
+        changes = {
+            **overrides,
             "train.images_per_class": count,
             "register.model": member,
             "tracking.experiment": f"{base}-learning-curve",
         }
         try:
-            outcome = run_pipeline(recipe, {**overrides, **own}, member, quiet=quiet, verbose=verbose)
+            outcome = run_pipeline(recipe, changes, member, quiet=quiet, verbose=verbose)
         except CvflowError:
             if points:
-                sys.stderr.write(f"{len(points)} of {len(set(images))} points are done: {plot_of(base)}\n")
+                sys.stderr.write(f"{len(points)} of {len(counts)} points are done: {plot_of(base)}\n")
             raise
         points.append(point_of(count, outcome))
+        # after each training, so that a later failure leaves a page of those before
         curve = LearningCurve(objective_of(Run(member)).metric, points, str(plot_of(base)))
         write(base, curve, outcome.split)
     return curve
 
 
 def point_of(count: int, outcome: Outcome) -> Point:
-    by_class = PreparedDataset(Run(outcome.run).path("data")).info.extra["class_counts"]["train"]
-    return Point(count, sum(min(count, there) for there in by_class.values()), outcome.run, outcome.metrics)
+    """Return the point of a run with ``count`` images of each class, or as many as there are."""
+    info = PreparedDataset(Run(outcome.run).path("data")).info
+    class_counts = info.extra["class_counts"]["train"].values()
+    trained_on = sum(min(count, available) for available in class_counts)
+    return Point(count, trained_on, outcome.run, outcome.metrics)
 
 
 def objective_of(run: Run) -> Objective:
@@ -92,27 +109,36 @@ def objective_of(run: Run) -> Objective:
 
 
 def plot_of(base: str) -> Path:
+    """Return the path of the page."""
     return Run(base).path("learning-curve.html")
 
 
 def write(base: str, curve: LearningCurve, split: str) -> None:
-    """The page, and the same as JSON beside it."""
-    plot, points = plot_of(base), curve.points
+    """Write the page, and the same as JSON beside it."""
+    plot = plot_of(base)
     plot.parent.mkdir(parents=True, exist_ok=True)
-    names = [curve.objective, *(name for name in points[0].metrics if name != curve.objective)]
-    rows = [[p.images, p.trained_on, *(p.metrics.get(name) for name in names), p.run] for p in points]
-    label = f"{split} {curve.objective}"
-    blocks: list[Block] = [
-        Curves(
-            label,
-            {label: [(p.images, p.metrics[curve.objective]) for p in points]},
-            x_label="training images a class",
-            x_log=True,
-        ),
-        Table(["images a class", "images in all", *names, "run"], rows, "Points"),
-    ]
+    blocks: list[Block] = [figure(curve, f"{split} {curve.objective}"), table(curve)]
     note = "The same recipe, each time with the images of the smaller ones and more."
-    plot.write_text(
-        page(f"{base}: learning curve", [Section("Learning curve", blocks, note)]), encoding="utf-8"
-    )
+    section = Section("Learning curve", blocks, note)
+    plot.write_text(page(f"{base}: learning curve", [section]), encoding="utf-8")
     plot.with_suffix(".json").write_text(json.dumps(curve.to_dict(), indent=1) + "\n")
+
+
+def figure(curve: LearningCurve, label: str) -> Curves:
+    """Return the objective by the number of images."""
+    points = []
+    for point in curve.points:
+        points.append((point.images, point.metrics[curve.objective]))
+    return Curves(label, {label: points}, x_label="training images a class", x_log=True)
+
+
+def table(curve: LearningCurve) -> Table:
+    """Return all metrics of each point, the objective first."""
+    names = list(curve.points[0].metrics)
+    names.remove(curve.objective)
+    names.insert(0, curve.objective)
+    rows = []
+    for point in curve.points:
+        metrics = [point.metrics.get(name) for name in names]
+        rows.append([point.images, point.trained_on, *metrics, point.run])
+    return Table(["images a class", "images in all", *names, "run"], rows, "Points")

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Iterator
 from pathlib import Path
 
-from cvflow.dataset.row_sources import open_source
+from cvflow.dataset.row_sources import RowSource, open_source
 from cvflow.engine.export import read_model
 from cvflow.engine.onnx import Exported, export_onnx
 from cvflow.project.writable import check_file
+from cvflow.types import Row
 from cvflow.verbs.api import locate_model
 
 CHECKED = 256
+"""Rows on which the file is compared with torch."""
 
 
 def export(model: str | Path, out: Path, check: Path | None = None, split: str = "test") -> Exported:
-    """Write a model as ONNX. check: what else to compare it with torch on, besides random images; CHECKED rows evenly spread."""
+    """Write a model as ONNX.
+
+    check: data on which the file is compared with torch, besides random images.
+    """
     check_file(out)
-    trained = read_model(locate_model(model)[0])
+    directory, _ = locate_model(model)
+    trained = read_model(directory)
     if check is None:
         return export_onnx(trained, out)
     source = open_source(check, trained.task.schema.images, split)
-    wanted = min(CHECKED, len(source))
-    numbers = sorted({i * len(source) // wanted for i in range(wanted)})
-    return export_onnx(trained, out, chain.from_iterable(source.rows(n, n + 1) for n in numbers))
+    return export_onnx(trained, out, spread_rows(source, CHECKED))
+
+
+def spread_rows(source: RowSource, most: int) -> Iterator[Row]:
+    """Yield at most ``most`` rows, evenly spread over the source."""
+    count = min(most, len(source))
+    for i in range(count):
+        number = i * len(source) // count
+        yield from source.rows(number, number + 1)

@@ -1,10 +1,10 @@
-"""``cvflow tune``: a search put into the project, reproduced by DVC, and its best trained and registered where asked."""
+"""``cvflow tune``: enter a search into the project, let DVC run it, and register its best if asked to."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,12 @@ from cvflow.space import is_written
 
 
 @dataclass(frozen=True)
-class Found:
-    """trials: best first, as in trials.json; best: the recipe of the best, None where no trial has a score."""
+class SearchResult:
+    """What a search has come to.
+
+    trials: best first, as in trials.json. closed: why no further trial begins. best: recipe of the best
+    trial, None if no trial has a score. registered: the run of that recipe, if it was asked for.
+    """
 
     run: str
     metric: str
@@ -36,46 +40,74 @@ class Found:
 
 
 def search(
-    recipe: str, overrides: Mapping[str, Any], name: str | None = None, register: bool = False, quiet: bool = False
-) -> Found:  # fmt: skip
-    """Search a recipe's space. overrides: dotted key -> value; a value such as ``int(1,9)`` makes the key one of the space.
+    recipe: str,
+    overrides: Mapping[str, Any],
+    name: str | None = None,
+    register: bool = False,
+    quiet: bool = False,
+) -> SearchResult:
+    """Search a recipe's space.
 
-    register: the best is trained on train and val together, measured, registered, and promoted by the recipe's rule.
+    overrides: dotted key -> value; a value such as ``int(1,9)`` makes the key one of the space.
+    register: train the best on train and val together, measure and register it, and promote it by the
+    recipe's rule.
     """
-    spaced = {f"search.space.{key}" if is_written(value) else key: value for key, value in overrides.items()}
+    changes = as_space(overrides)
     chosen = f"{Path(recipe).stem}-search" if name is None else name
-    algorithm = check(recipe, spaced, chosen)
-    sys.stderr.write(drawn(algorithm, overrides))
-    interrupted = False
-    with entered(recipe, spaced, chosen) as chosen:
+    algorithm = check(recipe, changes, chosen)
+    sys.stderr.write(grid_note(algorithm, overrides))
+    with entered(recipe, changes, chosen) as chosen:
         project.write_search(chosen)
-        before = lacking(Run(chosen))
-        try:
-            reproduce([f"tune@{chosen}"], quiet=quiet)
-            if before is not None and lacking(Run(chosen)) == before:  # the stage, unchanged, did not run
-                sys.stderr.write("MLflow lacks trials of this search: sending them\n")
-                reproduce([f"tune@{chosen}"], force_one=True, quiet=quiet)
-        except InterruptedRunError:
-            if not (Run(chosen).path("search") / "trials.json").exists():
-                raise
-            interrupted = True
-    found = read(Run(chosen), interrupted)
-    if register and found.best is not None and not interrupted:
-        found = registered(found, quiet)
-    return found
+        interrupted = reproduce_search(Run(chosen), quiet)
+    result = read(Run(chosen), interrupted)
+    if register and result.best is not None and not interrupted:
+        return register_best(result, result.best, quiet)
+    return result
 
 
-def drawn(algorithm: str, overrides: Mapping[str, Any]) -> str:
-    """A line for who writes a grid and gets a search of another kind."""
-    if algorithm == "grid" or not any(
-        is_written(value) and value.strip().startswith("grid") for value in overrides.values()
-    ):
+def as_space(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the overrides, with those that are dimensions moved into the search's space."""
+    changes: dict[str, Any] = {}
+    for key, value in overrides.items():
+        if is_written(value):
+            key = f"search.space.{key}"
+        changes[key] = value
+    return changes
+
+
+def reproduce_search(run: Run, quiet: bool) -> bool:
+    """Let DVC run the search; return whether it was interrupted after its first results."""
+    stage = f"tune@{run.name}"
+    before = unsent_since(run)
+    try:
+        reproduce([stage], quiet=quiet)
+        # the stage is unchanged, so DVC skipped it
+        skipped = before is not None and unsent_since(run) == before
+        if skipped:
+            sys.stderr.write("MLflow lacks trials of this search: sending them\n")
+            reproduce([stage], force_one=True, quiet=quiet)
+    except InterruptedRunError:
+        if not (run.path("search") / "trials.json").exists():
+            raise
+        return True
+    return False
+
+
+def grid_note(algorithm: str, overrides: Mapping[str, Any]) -> str:
+    """Return a line for users who write a grid and get another kind of search."""
+    if algorithm == "grid":
         return ""
-    return f"{algorithm}: settings are drawn from grid(...); for every combination type --algorithm grid\n"
+    for value in overrides.values():
+        if is_written(value) and value.strip().startswith("grid"):
+            return (
+                f"{algorithm}: settings are drawn from grid(...); "
+                "for every combination type --algorithm grid\n"
+            )
+    return ""
 
 
-def lacking(run: Run) -> int | None:
-    """When it was last found, in ns, that MLflow lacks trials of the search; None where it has them all."""
+def unsent_since(run: Run) -> int | None:
+    """Return when MLflow was last seen to lack trials of the search, in ns; None if it has all."""
     from cvflow.stages.tune.tracked import UNSENT
 
     note = run.state / UNSENT
@@ -83,36 +115,41 @@ def lacking(run: Run) -> int | None:
 
 
 def check(recipe: str, overrides: Mapping[str, Any], name: str) -> str:
-    """The recipe, then the search, before anything is written; its algorithm. Raises RequestError."""
+    """Check the recipe, then the search, before anything is written; return its algorithm's name.
+
+    Raises RequestError with every fault.
+    """
     file, _ = requested(recipe, name)
-    answer = yaml.safe_load(answer_file(load(file, overrides)).read_text())
+    resolved = yaml.safe_load(answer_file(load(file, overrides)).read_text())
+    # torch comes with it: only once the recipe itself is right
     from cvflow.stages.tune.check import check_search
 
-    asked = read_recipe(answer).search
-    check_search(answer, asked)
-    return asked.algorithm.name
+    section = read_recipe(resolved).search
+    check_search(resolved, section)
+    return section.algorithm.name
 
 
-def read(run: Run, interrupted: bool) -> Found:
-    """The results of a search, read from its files."""
+def read(run: Run, interrupted: bool) -> SearchResult:
+    """Read the result of a search from its files."""
     from cvflow.stages.tune.result import BEST, PAGE, read_results
 
-    said, folder = read_results(run), run.path("search")
-    best = folder / BEST if (folder / BEST).exists() else None
-    return Found(
-        run.name,
-        said["metric"],
-        said["trials"],
-        said["samples"],
-        said["closed"],
-        interrupted,
-        best,
-        folder / PAGE,
+    content = read_results(run)
+    folder = run.path("search")
+    best = folder / BEST
+    return SearchResult(
+        run=run.name,
+        metric=content["metric"],
+        trials=content["trials"],
+        samples=content["samples"],
+        closed=content["closed"],
+        interrupted=interrupted,
+        best=best if best.exists() else None,
+        page=folder / PAGE,
     )
 
 
-def registered(found: Found, quiet: bool) -> Found:
-    """The best recipe as a run of its own, on train and val together; DVC makes it follow from the search."""
-    name = f"{found.run.removesuffix('-search')}-best"
-    outcome = run_pipeline(str(found.best), {"data.split.train_on_val": True}, name, quiet=quiet)
-    return Found(**{**vars(found), "registered": outcome})
+def register_best(result: SearchResult, best: Path, quiet: bool) -> SearchResult:
+    """Run the best recipe, on train and val together; DVC makes it follow from the search."""
+    name = f"{result.run.removesuffix('-search')}-best"
+    outcome = run_pipeline(str(best), {"data.split.train_on_val": True}, name, quiet=quiet)
+    return replace(result, registered=outcome)

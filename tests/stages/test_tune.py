@@ -30,7 +30,7 @@ from cvflow.stages.tune.objective import search_objective
 from cvflow.stages.tune.result import read_results, write_results
 from cvflow.stages.tune.space import algorithm_of
 from cvflow.stages.tune.trial_recipe import WithoutTest, trial_recipe, with_params
-from cvflow.verbs.search import drawn
+from cvflow.verbs.search import grid_note
 
 SPACE = {
     "search.space.train.optimizer.lr": "loguniform(1e-3, 1)",
@@ -62,8 +62,8 @@ def run(project: Path) -> Run:
 
 
 def test_who_writes_a_grid_and_searches_otherwise_is_told() -> None:
-    assert "type --algorithm grid" in drawn("random", {"seed": "grid(1, 2)", "train.epochs": 3})
-    assert drawn("grid", {"seed": "grid(1, 2)"}) == drawn("random", {"seed": "choice(1, 2)"}) == ""
+    assert "type --algorithm grid" in grid_note("random", {"seed": "grid(1, 2)", "train.epochs": 3})
+    assert grid_note("grid", {"seed": "grid(1, 2)"}) == grid_note("random", {"seed": "choice(1, 2)"}) == ""
 
 
 def test_a_component_that_changed_has_its_own_defaults() -> None:
