@@ -13,7 +13,7 @@ import importlib
 import inspect
 import pkgutil
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
@@ -143,14 +143,25 @@ def kind_of(metadata: Iterable[Any]) -> str | None:
 
 
 def components_in(model: BaseModel) -> Iterator[tuple[str, str, Component]]:
-    """(field path, kind, component) for each component field, lists included."""
+    """Yield (path, kind, component) for each component below a model: in its fields, in lists, in models inside of it.
+
+    The options of a component are not entered: ``check`` does that with what its builder says of them.
+    """
     for name, info in type(model).model_fields.items():
-        value = getattr(model, name)
         kind = kind_of(info.metadata) or _item_kind(info.annotation)
-        if kind and isinstance(value, Component):
-            yield name, kind, value
-        elif kind and isinstance(value, (list, tuple)):
-            yield from ((f"{name}.{i}", kind, item) for i, item in enumerate(value))
+        yield from _components_below(info.alias or name, getattr(model, name), kind)
+
+
+def _components_below(path: str, value: Any, kind: str | None) -> Iterator[tuple[str, str, Component]]:
+    if isinstance(value, Component):
+        if kind:
+            yield path, kind, value
+    elif isinstance(value, BaseModel):
+        for inner_path, inner_kind, component in components_in(value):
+            yield f"{path}.{inner_path}", inner_kind, component
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _components_below(f"{path}.{index}", item, kind)
 
 
 def _item_kind(annotation: Any) -> str | None:
@@ -179,7 +190,7 @@ def check(kind: str, component: Component, where: str) -> tuple[dict[str, Any], 
     filled, faults = {**declared, **options.model_dump(mode="json")}, []
     for path, inner_kind, inner in (*components_in(component), *components_in(options)):
         data, inner_faults = check(inner_kind, inner, f"{where}.{path}")
-        _assign(filled, path.split("."), data)
+        assign(filled, path.split("."), data)
         faults += inner_faults
     return filled, faults
 
@@ -195,10 +206,16 @@ def _elsewhere(kind: str, fault: Fault, where: str) -> Fault:
     )
 
 
-def _assign(target: Any, path: list[str], value: Any) -> None:
-    for key in path[:-1]:
-        target = target[int(key) if isinstance(target, list) else key]
-    target[int(path[-1]) if isinstance(target, list) else path[-1]] = value
+def assign(target: Any, path: Sequence[str], value: Any) -> None:
+    """Put a value into plain data, down a path of keys and of places in lists."""
+    *holders, last = path
+    for key in holders:
+        target = target[_place(target, key)]
+    target[_place(target, last)] = value
+
+
+def _place(holder: Any, key: str) -> int | str:
+    return int(key) if isinstance(holder, list) else key
 
 
 def build(kind: str, component: Component, *given: Any) -> Any:

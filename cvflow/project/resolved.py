@@ -19,12 +19,10 @@ from cvflow.errors import Fault, RequestError
 from cvflow.plugins import load_plugins
 from cvflow.project.graph import STAGES, STATE, TUNE
 from cvflow.recipe.check import (
+    check_recipe,
     file_digest,
     located,
-    missing_files,
-    option_faults,
     plugin_paths,
-    reader_faults,
     without,
 )
 from cvflow.recipe.layers import Layered, load
@@ -80,11 +78,8 @@ def resolve_layers(layered: Layered) -> Resolved:
         recipe = without(data, error)
     filled: dict[str, Any] = {}
     if recipe is not None:
-        filled = recipe.model_dump(mode="json", by_alias=True)
-        faults += option_faults(recipe, filled)
-        faults += missing_files(recipe)
-        if not any(fault.where.startswith("data") for fault in faults):
-            faults += reader_faults(recipe)
+        filled, recipe_faults = check_recipe(recipe)
+        faults += recipe_faults
     if faults:
         raise RequestError(*(located(fault, layered) for fault in faults))
     return Resolved({**filled, "cvflow": own_keys(recipe)}, layered)
