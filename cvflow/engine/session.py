@@ -54,7 +54,7 @@ class Session(Protocol):
         """Hand over new points; those of rank 0 count. A barrier: every rank calls it equally often."""
         ...
 
-    def progress(self, at: Progress) -> None:
+    def progress(self, progress: Progress, /) -> None:
         """Show how far the training has come; called on rank 0, often; cheap."""
         ...
 

@@ -35,7 +35,8 @@ class Model:
         self.classes = trained.info.classes
         self.recipe = trained.recipe
         self.images = trained.task.schema.images
-        self._predictor = Predictor(trained, next(trained.model.parameters()).device, views=views)
+        first_weight = next(trained.model.parameters())
+        self._predictor = Predictor(trained, first_weight.device, views=views)
 
     def predict(
         self, images: Iterable[ImageLike | Mapping[str, ImageLike]], batch_size: int = 64
@@ -187,9 +188,10 @@ def encoded(image: ImageLike) -> bytes:
     if isinstance(image, bytes):
         return image
     if isinstance(image, (str, Path)):
-        if not Path(image).is_file():
+        file = Path(image)
+        if not file.is_file():
             raise RequestError(Fault("images", f"'{image}'", "an image file that exists"))
-        return Path(image).read_bytes()
+        return file.read_bytes()
     if isinstance(image, Image.Image):
         mode = "L" if image.mode in ("1", "L") else "RGB"
         return encode_png(np.asarray(image.convert(mode)))

@@ -28,8 +28,11 @@ def sections(
     yield costs(comparison)
     for pair in pairs:
         first, second = pair.names
-        note = "" if pair.same_data else "Not measured on the same data: images are joined by their ids."
-        yield Section(f"Disagreement of {first} and {second}", list(pair.blocks()), note)
+        note = ""
+        if not pair.same_data:
+            note = "Not measured on the same data: images are joined by their ids."
+        title = f"Disagreement of {first} and {second}"
+        yield Section(title, list(pair.blocks()), note)
 
 
 def results(comparison: Comparison) -> Section:

@@ -57,9 +57,11 @@ def examine() -> list[Finding]:
 
 def python() -> Finding:
     """Examine the version of Python."""
-    ok = sys.version_info >= (3, 11)
-    fix = "" if ok else "install Python 3.11 or newer"
-    return Finding(ok, "python", platform.python_version(), fix)
+    installed = platform.python_version()
+    is_new_enough = sys.version_info >= (3, 11)
+    if is_new_enough:
+        return Finding(True, "python", installed)
+    return Finding(False, "python", installed, "install Python 3.11 or newer")
 
 
 def package(name: str) -> Finding:
@@ -92,23 +94,27 @@ def shared_memory() -> Finding:
     if not path.is_dir():
         return Finding(True, "shared memory", "the system's own")
     free = shutil.disk_usage(path).free / 1e9
-    ok = free > LEAST_SHARED_GB
-    fix = "" if ok else "docker run --shm-size=2g ..."
-    return Finding(ok, "shared memory", f"{free:.1f} GB free", fix)
+    state = f"{free:.1f} GB free"
+    if free > LEAST_SHARED_GB:
+        return Finding(True, "shared memory", state)
+    return Finding(False, "shared memory", state, "docker run --shm-size=2g ...")
 
 
 def disk() -> Finding:
     """Examine the disk of the current directory."""
     free = shutil.disk_usage(".").free / 1e9
-    ok = free > LEAST_FREE_GB
-    fix = "" if ok else "dvc gc --workspace"
-    return Finding(ok, "disk here", f"{free:.0f} GB free", fix)
+    state = f"{free:.0f} GB free"
+    if free > LEAST_FREE_GB:
+        return Finding(True, "disk here", state)
+    return Finding(False, "disk here", state, "dvc gc --workspace")
 
 
 def command(name: str) -> Finding:
     """Examine a command that cvflow can do without."""
     path = shutil.which(name)
-    return Finding(True, name, path or "missing (cvflow works without; runs then carry no revision)")
+    if path is None:
+        return Finding(True, name, "missing (cvflow works without; runs then carry no revision)")
+    return Finding(True, name, path)
 
 
 def project() -> Finding:
@@ -123,15 +129,15 @@ def tracking() -> Finding:
     from cvflow.runtime.tracking_uri import tracking_uri, without_password
 
     uri = tracking_uri()
-    shown = without_password(uri)
+    public_uri = without_password(uri)
     if not uri.startswith("http"):
-        return Finding(True, "MLflow store", shown)
+        return Finding(True, "MLflow store", public_uri)
     try:
         urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=SECONDS).close()
     except (OSError, urllib.error.URLError) as error:
         fix = "mlflow server --port ..., or: unset MLFLOW_TRACKING_URI"
-        return Finding(False, "MLflow store", f"{shown} does not answer ({error})", fix)
-    return Finding(True, "MLflow store", shown)
+        return Finding(False, "MLflow store", f"{public_uri} does not answer ({error})", fix)
+    return Finding(True, "MLflow store", public_uri)
 
 
 def ray_cluster() -> Finding:
@@ -141,7 +147,8 @@ def ray_cluster() -> Finding:
         state = "none named: a local Ray is started for each run that wants workers"
         return Finding(True, "ray cluster", state)
     # without the slashes the host would be taken for a path
-    parts = urlsplit(address if "//" in address else f"//{address}")
+    url = address if "//" in address else f"//{address}"
+    parts = urlsplit(url)
     try:
         host, port = parts.hostname or "", parts.port or 6379
         socket.create_connection((host, port), timeout=SECONDS).close()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
@@ -173,5 +173,10 @@ def figure(result: RangeTest) -> Curves:
         "loss": list(zip(result.lrs, result.losses, strict=True)),
         "smoothed": list(zip(result.lrs, result.smoothed, strict=True)),
     }
-    best: dict[str, Literal["max", "min"]] = {"smoothed": "min"}
-    return Curves("Loss by learning rate", series, x_label="learning rate", x_log=True, best=best)
+    return Curves(
+        "Loss by learning rate",
+        series,
+        x_label="learning rate",
+        x_log=True,
+        best={"smoothed": "min"},
+    )

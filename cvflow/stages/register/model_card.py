@@ -29,7 +29,7 @@ SHOWN_CLASSES = 200
 def model_card(run: Run, model: str, run_id: str) -> str:
     """Return the whole card. The same run gives the same text."""
     recipe = read_recipe(run.trained_by)
-    model_json = json.loads((run.path("model") / "model.json").read_text())
+    model_json = _read_json(run.path("model") / "model.json")
     parts = [
         f"# {model}",
         recipe.description,
@@ -55,12 +55,12 @@ def data_part(run: Run, digest: str) -> list[str]:
 def quality_part(run: Run) -> list[str]:
     """Return the metrics, and the tables of the evaluation."""
     evaluation = run.path("evaluation")
-    measured = json.loads((evaluation / "metrics.json").read_text())
-    details = json.loads((evaluation / "details.json").read_text())
-    split, digest = measured["split"], measured["data_digest"]
+    measured = _read_json(evaluation / "metrics.json")
+    details = _read_json(evaluation / "details.json")
+    split = measured["split"]
     parts = [
         "## How good it is",
-        f"Measured on the {split} split of `{digest}`, {apart(run, split)}.",
+        f"Measured on the {split} split of `{measured['data_digest']}`, {apart(run, split)}.",
         table(["metric", "value"], sorted(measured["metrics"].items())),
     ]
     for name, figure in details.items():
@@ -113,8 +113,8 @@ def pretrained(run: Run) -> bool:
 def apart(run: Run, split: str) -> str:
     """Return how many images of the split are in train too, as prepare found, in words."""
     topic = f"train and {split}{SHARE}"
-    findings = json.loads(run.path("validation.json").read_text())["findings"]
-    shared = sum(finding["topic"] == topic for finding in findings)
+    validation = _read_json(run.path("validation.json"))
+    shared = sum(finding["topic"] == topic for finding in validation["findings"])
     if not shared:
         return "which it was not trained on"
     return f"{shared} of whose images are in train, too: the figures flatter"
@@ -154,7 +154,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     rule = ["---"] * len(columns)
     lines = [_line(columns), _line(rule)]
     for row in rows:
-        lines.append(_line(list(map(_cell, row))))
+        cells = list(map(_cell, row))
+        lines.append(_line(cells))
     return "\n".join(lines)
 
 
@@ -167,6 +168,11 @@ def _cell(value: Any) -> str:
         return "–"
     text = f"{value:.4f}" if isinstance(value, float) else str(value)
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text())
+    return content
 
 
 def _plain(value: Any) -> str:

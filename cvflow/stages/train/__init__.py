@@ -32,12 +32,14 @@ def train(run: Run) -> None:
 
     Until then checkpoints are in ``.cvflow/train/<fingerprint>``.
     """
+    recipe = run.recipe
     dataset = PreparedDataset(run.path("data"))
-    check_later_stages(run, dataset)
-    check_workers(run.recipe, dataset)
+    check_later_stages(recipe, dataset)
+    check_workers(recipe, dataset)
     digest = dataset.digest
     fingerprint = run.fingerprint("train", digest)
-    state = (run.recipe.compute.storage or STATE).absolute() / "train" / fingerprint
+    storage = recipe.compute.storage or STATE
+    state = storage.absolute() / "train" / fingerprint
     # another run of the same training waits, and then trains for itself
     with locked(f"train-{fingerprint}", f"training run {run.name}"):
         train_in(state, run, dataset, fingerprint, digest)
@@ -80,17 +82,17 @@ def announce_start(recipe: Recipe, dataset: PreparedDataset, store: CheckpointSt
         sys.stderr.write(f"{load_weights(model, recipe.model.weights)}\n")
 
 
-def check_later_stages(run: Run, dataset: PreparedDataset) -> None:
+def check_later_stages(recipe: Recipe, dataset: PreparedDataset) -> None:
     """Raise RequestError if evaluate, register or predict will lack something: before hours are spent."""
-    for split in (run.recipe.evaluate.split, run.recipe.predict.split):
+    for split in (recipe.evaluate.split, recipe.predict.split):
         dataset.split(split)
-    task = make_task(run.recipe, dataset.info)
+    task = make_task(recipe, dataset.info)
     names = set(task.answer.figures)
-    metric = run.recipe.register_.promote.metric
+    metric = recipe.register_.promote.metric
     # the names of a model's losses are not declared: any may be measured
     if metric and is_loss(metric):
         names.add(metric)
-    promotion_objective(run.recipe, task, names)
+    promotion_objective(recipe, task, names)
 
 
 def check_workers(recipe: Recipe, dataset: PreparedDataset) -> None:
@@ -106,15 +108,17 @@ def as_shipped(recipe: Recipe) -> dict[str, Any]:
     Workers run in directories of their own.
     """
     data = recipe.model_dump(mode="json", by_alias=True)
-    if recipe.model.weights is not None:
-        data["model"]["weights"] = str(recipe.model.weights.absolute())
+    weights = recipe.model.weights
+    if weights is not None:
+        data["model"]["weights"] = str(weights.absolute())
     return data
 
 
 def train_worker(session: Session, recipe: dict[str, Any], dataset: str) -> None:
     """Train to the end of the recipe's plan; runs on each rank."""
+    typed = Recipe.model_validate(recipe)
     prepared = PreparedDataset(Path(dataset))
-    train_loop(Recipe.model_validate(recipe), prepared, session)
+    train_loop(typed, prepared, session)
 
 
 def exported(store: CheckpointStore, recipe: Recipe) -> dict[str, Tensor]:

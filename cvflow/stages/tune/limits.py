@@ -51,7 +51,8 @@ def least_epochs(base: Mapping[str, Any], search: Search) -> int:
 def most_epochs(recipe: Recipe) -> int:
     """Return the epochs of the longest trial."""
     planned = sum(phase.epochs for phase in recipe.train.plan())
-    if "train.epochs" not in recipe.search.space:
+    searched = recipe.search.space.get("train.epochs")
+    if searched is None:
         return planned
-    longest: int = max(planned, *recipe.search.space["train.epochs"].values)
+    longest: int = max(planned, *searched.values)
     return longest

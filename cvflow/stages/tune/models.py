@@ -85,7 +85,8 @@ def shaping(search: Search) -> dict[str, Dimension]:
 def build_model(recipe: Recipe, info: DatasetInfo) -> None:
     """Build the recipe's model without memory for its weights."""
     with torch.device("meta"):
-        make_task(recipe, info).build(recipe, info)
+        task = make_task(recipe, info)
+        task.build(recipe, info)
 
 
 def builds(recipe: Recipe, info: DatasetInfo) -> bool:

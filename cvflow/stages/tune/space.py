@@ -25,7 +25,8 @@ def space_of(base: Mapping[str, Any], search: Search) -> Space:
 
 def algorithm_of(base: Mapping[str, Any], search: Search) -> Algorithm:
     """Build the search's algorithm. Raises RequestError if the algorithm does not take the space."""
-    algorithm: Algorithm = build("searcher", search.algorithm, space_of(base, search), search.seed)
+    space = space_of(base, search)
+    algorithm: Algorithm = build("searcher", search.algorithm, space, search.seed)
     return algorithm
 
 
@@ -44,8 +45,11 @@ def fulfilled(dimension: Dimension) -> dict[str, Any]:
     """Return values of other keys under which the dimension's condition holds."""
     params: dict[str, Any] = {}
     for key, condition in dimension.when.items():
-        is_choice = isinstance(condition, list) and condition
-        params[key] = condition[0] if is_choice else condition
+        # any value of a list fulfils it
+        if isinstance(condition, list) and condition:
+            params[key] = condition[0]
+        else:
+            params[key] = condition
     return params
 
 

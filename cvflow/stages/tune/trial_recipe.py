@@ -72,5 +72,6 @@ class WithoutTest(PreparedDataset):
 
 def trial_worker(session: Session, recipe: dict[str, Any], dataset: str) -> None:
     """Train to the end of the trial's plan; runs on each rank."""
+    typed = Recipe.model_validate(recipe)
     without_test = WithoutTest(Path(dataset))
-    train_loop(Recipe.model_validate(recipe), without_test, session)
+    train_loop(typed, without_test, session)
