@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cvflow.cli.output import Json, print_json
+from cvflow.cli.output import Json, Plugins, print_json
 
 NAMED = 3
 """Findings of each topic that are shown on the terminal; the page has them all."""
@@ -38,6 +38,7 @@ def check(
     ] = None,
     task: Annotated[str, typer.Option("--task", help="The vision task.")] = "classification",
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("data-check.html"),
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Look at every image: counts, sizes, what cannot be read, duplicates across splits, doubtful labels; with samples of each class.
@@ -49,7 +50,7 @@ def check(
     from cvflow.project.project import parse_overrides
     from cvflow.verbs.data_check import check_data
 
-    seen = check_data(source, format_name, task, out, parse_overrides(overrides or []))
+    seen = check_data(source, format_name, task, out, parse_overrides(overrides or []), plugin or ())
     if as_json:
         print_json(
             {

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cvflow.cli.output import Json, print_json, print_table
+from cvflow.cli.output import Json, Plugins, print_json, print_table
 
 
 def predict(
@@ -37,6 +37,7 @@ def predict(
             "--view", metavar="VIEW", help="Look at each image so, as predict.views; several multiply."
         ),
     ] = None,
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Predict in batches; writes Parquet with model version and data hash. Killed, the same command goes on where it was.
@@ -59,6 +60,7 @@ def predict(
         split=split,
         overlays=overlays,
         views=views,
+        plugins=plugin or (),
     )
     if as_json:
         print_json({"path": str(written.path), "rows": written.rows, "faults": written.faults})
@@ -80,6 +82,7 @@ def identify(
         float | None,
         typer.Option("--threshold", help="Similarity that is accepted; the model's own by default."),
     ] = None,
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Say whom images show: the most similar image of a gallery, and whether it is similar enough.
@@ -88,7 +91,7 @@ def identify(
     """
     from cvflow.verbs.identify import identify as find
 
-    found, used = find(model, gallery, probes, threshold)
+    found, used = find(model, gallery, probes, threshold, plugins=plugin or ())
     if as_json:
         print_json({"threshold": used, "answers": [vars(one) for one in found]})
         return
@@ -193,6 +196,7 @@ def export(
         typer.Option("--check", help="Real images (an INPUT of predict) to compare with torch on, too."),
     ] = None,
     split: Annotated[str, typer.Option("--split", help="Of a prepared dataset.")] = "test",
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Write a model for other programs to run; refused where its answers differ from torch's.
@@ -201,7 +205,7 @@ def export(
     """
     from cvflow.verbs.onnx_file import export as write
 
-    written = write(model, out, check, split)
+    written = write(model, out, check, split, plugin or ())
     if as_json:
         print_json(vars(written))
     else:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,15 @@ Json = Annotated[
     bool,
     typer.Option(
         "--json", help="Print the result as JSON on standard output; all else goes to standard error."
+    ),
+]
+
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        help="A Python file that registers components; several are allowed. Those of the project's recipes are loaded anyway.",
     ),
 ]
 

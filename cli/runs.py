@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cvflow.cli.output import Json, print_json, print_table, stdout_to_stderr
+from cvflow.cli.output import Json, Plugins, print_json, print_table, stdout_to_stderr
 
 Overrides = Annotated[
     list[str] | None,
@@ -186,6 +186,7 @@ def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The new recipe's and run's name.")],
     data: Annotated[Path, typer.Option("--data", help="The folder of images.")],
     task: Annotated[str, typer.Option("--task", help="The vision task.")] = "classification",
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Write a recipe and a run entry for your own data, by looking at it.
@@ -194,7 +195,7 @@ def new(
     """
     from cvflow.verbs.new import new_recipe
 
-    path, summary = new_recipe(name, task, data)
+    path, summary = new_recipe(name, task, data, plugin or ())
     if as_json:
         print_json({"recipe": path, "run": name, "seen": summary})
     else:

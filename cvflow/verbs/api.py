@@ -19,6 +19,8 @@ from cvflow.engine.infer import Predictor
 from cvflow.errors import Fault, RequestError
 from cvflow.project.pipeline import Outcome
 from cvflow.project.pipeline import run as run_pipeline
+from cvflow.project.plugins import use_plugins
+from cvflow.recipe.refusals import view_faults
 from cvflow.registry import Component, check
 from cvflow.runtime.local import pick_device
 from cvflow.stages.predict import Written, predict_path
@@ -64,16 +66,26 @@ def _without_empty(answer: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def load(model: str | Path, device: str = "auto", views: Sequence[str | Mapping[str, Any]] = ()) -> Model:
+def load(
+    model: str | Path,
+    device: str = "auto",
+    views: Sequence[str | Mapping[str, Any]] = (),
+    plugins: Sequence[str | Path] = (),
+) -> Model:
     """Load a model by ``models:/name@alias``, ``models:/name/3``, ``name`` (its champion) or directory.
 
     device: auto, cpu or cuda. views: looks at each image, whose answers are merged, as in a recipe's
-    ``predict.views``.
+    ``predict.views``. plugins: files that register components, as ``--plugin``; those that this directory's
+    recipes name are loaded anyway.
     """
+    use_plugins([Path(file) for file in plugins])
     components = checked_views(views, "views")
     directory, _ = locate_model(model)
     chosen_device = pick_device(Compute.model_validate({"device": device}))
-    return Model(read_model(directory, chosen_device), directory, components)
+    trained = read_model(directory, chosen_device)
+    if faults := view_faults(trained.task, components, "views"):
+        raise RequestError(*faults)
+    return Model(trained, directory, components)
 
 
 def run(
@@ -100,8 +112,10 @@ def predict_batch(
     split: str = "test",
     overlays: int = 0,
     views: Sequence[str | Mapping[str, Any]] = (),
+    plugins: Sequence[Path] = (),
 ) -> Written:
     """Predict a folder, prepared dataset or Parquet with a model; see cvflow.stages.predict."""
+    use_plugins(plugins)
     components = checked_views(views, "--view")
     directory, version = locate_model(model)
     compute = Compute(workers=workers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from cvflow.dataset.prepare import inspect
 from cvflow.dataset.validation import Validation
 from cvflow.errors import Fault, RequestError
 from cvflow.formats.recognise import read_as
+from cvflow.project.plugins import use_plugins
 from cvflow.project.writable import check_file
 from cvflow.recipe.task_data import check_annotated
 from cvflow.registry import Component, build, get
@@ -36,12 +37,14 @@ def check_data(
     task_name: str = "classification",
     out: Path = Path("data-check.html"),
     overrides: Mapping[str, Any] | None = None,
+    plugins: Sequence[Path] = (),
 ) -> DataCheck:
     """Look at every image of the source and write the page. The source is only read.
 
     format_name: None = the first that reads it. overrides: its options, as ``data.format.<option>``. RequestError where none
-    reads it, or where the page cannot be written.
+    reads it, or where the page cannot be written. plugins: files that register components.
     """
+    use_plugins(plugins)
     get("task", task_name, "--task")
     task: Task = build("task", Component(name=task_name))
     _check_out(out, source)

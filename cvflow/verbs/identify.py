@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from cvflow.dataset.row_sources import RowSource, open_source
 from cvflow.engine.export import read_model
 from cvflow.engine.infer import Predictor
 from cvflow.errors import Fault, RequestError
+from cvflow.project.plugins import use_plugins
 from cvflow.runtime.local import pick_device
 from cvflow.verbs.api import locate_model
 
@@ -42,12 +43,19 @@ class Identified:
 
 
 def identify(
-    model: str | Path, gallery: Path, probes: Path, threshold: float | None = None, device: str = "auto"
-) -> tuple[list[Identified], float | None]:  # fmt: skip
-    """(an answer for each image of ``probes``, the threshold used: the given one, else that of the model's own evaluation).
+    model: str | Path,
+    gallery: Path,
+    probes: Path,
+    threshold: float | None = None,
+    device: str = "auto",
+    plugins: Sequence[Path] = (),
+) -> tuple[list[Identified], float | None]:
+    """Return an answer for each image of ``probes``, and the threshold used: the given one, or the model's own.
 
-    gallery: images in a folder for each identity, or one image each, named after it. RequestError for a model that compares nothing.
+    gallery: images in a folder for each identity, or one image each, named after it. plugins: files that register
+    components. RequestError for a model that compares nothing.
     """
+    use_plugins(plugins)
     directory, version = locate_model(model)
     trained = read_model(directory, pick_device(Compute.model_validate({"device": device})))
     answer = trained.task.answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from cvflow.annotations.image import ImageFault, decode
 from cvflow.errors import CvflowError, Fault, RequestError
 from cvflow.formats.record import Record
 from cvflow.project.graph import read_runs
+from cvflow.project.plugins import file_of, use_plugins
 from cvflow.project.project import (
     RECIPES,
     check_name,
@@ -32,8 +33,12 @@ LOOKED_AT = 64
 """Images opened to choose the model's size."""
 
 
-def new_recipe(name: str, task: str, data: Path) -> tuple[Path, str]:
-    """Write ``pipelines/NAME.yaml`` and its run; gives the file and what was seen in the data."""
+def new_recipe(name: str, task: str, data: Path, plugins: Sequence[Path] = ()) -> tuple[Path, str]:
+    """Write ``pipelines/NAME.yaml`` and its run; gives the file and what was seen in the data.
+
+    plugins: files that register components. The recipe names those that its task and format come from.
+    """
+    use_plugins(plugins)
     check_name(name, "NAME", f"Type 'cvflow new {slug(name)} ...'.")
     get("task", task, "--task")
     check_pipeline_is_ours()
@@ -53,6 +58,7 @@ def new_recipe(name: str, task: str, data: Path) -> tuple[Path, str]:
     named = f"{len(classes)} {'identities' if built.schema.identity else 'classes'}" if classes else ""
     head = {
         "description": f"{named or task} from {data.resolve().name}",
+        **plugins_section(task, component),
         "task": task,
         "data": data_section(component, data),
     }
@@ -101,6 +107,13 @@ def data_section(component: Component, data: Path) -> dict[str, Any]:
         "source": os.path.relpath(data, RECIPES),
         "split": {"val": 0.1, "test": 0.2},
     }
+
+
+def plugins_section(task: str, format: Component) -> dict[str, Any]:
+    """Return the key ``plugins``, if the task or the format comes from a plug-in."""
+    files = [file_of(get("task", task)), file_of(get("format", format.name))]
+    paths = [os.path.relpath(file, RECIPES) for file in dict.fromkeys(files) if file is not None]
+    return {"plugins": paths} if paths else {}
 
 
 def recipe_text(name: str, head: Mapping[str, Any], seen: Seen, channels: int, own: Mapping[str, Any]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cvflow.dataset.row_sources import RowSource, open_source
 from cvflow.engine.export import read_model
 from cvflow.engine.onnx import Exported, export_onnx
+from cvflow.project.plugins import use_plugins
 from cvflow.project.writable import check_file
 from cvflow.types import Row
 from cvflow.verbs.api import locate_model
@@ -16,11 +17,18 @@ CHECKED = 256
 """Rows on which the file is compared with torch."""
 
 
-def export(model: str | Path, out: Path, check: Path | None = None, split: str = "test") -> Exported:
+def export(
+    model: str | Path,
+    out: Path,
+    check: Path | None = None,
+    split: str = "test",
+    plugins: Sequence[Path] = (),
+) -> Exported:
     """Write a model as ONNX.
 
-    check: data on which the file is compared with torch, besides random images.
+    check: data on which the file is compared with torch, besides random images. plugins: files that register components.
     """
+    use_plugins(plugins)
     check_file(out)
     directory, _ = locate_model(model)
     trained = read_model(directory)
