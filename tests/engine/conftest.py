@@ -54,7 +54,10 @@ def recipe() -> Callable[..., Recipe]:
 
 @pytest.fixture
 def session(tmp_path: Path) -> Callable[..., LocalSession]:
-    """A session of this process on one thread, its files in ``<name>`` below the test's folder; keeps every checkpoint."""
+    """A session of this process on one thread, which keeps every checkpoint.
+
+    Its files are in ``<name>`` below the test's folder.
+    """
 
     def make(name: str = "run", keep: int = 100) -> LocalSession:
         root = tmp_path / name

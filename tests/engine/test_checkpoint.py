@@ -229,5 +229,6 @@ def test_lists_of_tensors_and_gaps_come_back(store: CheckpointStore) -> None:
     assert saved is not None
     back = unflatten_optimizer(saved.tensors["optimizer"], saved.state["optimizer"])["state"][0]
     assert {k: back[k] for k in ("none", "t", "n")} == {"none": [], "t": 0.1 + 0.2, "n": 7}
-    assert all(torch.equal(a, b) for a, b in zip(back["dirs"], slots["dirs"], strict=True))  # type: ignore[arg-type]
+    pairs = zip(back["dirs"], slots["dirs"], strict=True)  # type: ignore[arg-type]
+    assert all(torch.equal(a, b) for a, b in pairs)
     assert (back["al"][0], back["al"][1:]) == (torch.tensor(0.5), [None])

@@ -35,7 +35,8 @@ root, rank, world_size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 if world_size > 1:
     dist.init_process_group("gloo", init_method=f"file://{root}/meet", rank=rank, world_size=world_size)
 found = {}
-for loss in ({"name": "triplet", "mining": "hard"}, {"name": "triplet", "mining": "semi_hard"}, {"name": "contrastive"}):
+hard, semi_hard = ({"name": "triplet", "mining": mining} for mining in ("hard", "semi_hard"))
+for loss in (hard, semi_hard, {"name": "contrastive"}):
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5, bias=False, dtype=torch.float64))
     step = Step(net, Embedding(loss=Component(**loss)))
@@ -48,13 +49,16 @@ for loss in ({"name": "triplet", "mining": "hard"}, {"name": "triplet", "mining"
     whole = reduce(table)
     (sums * (world_size / whole[1])).sum().backward()
     name = "-".join(loss.values())
-    found |= {f"{name} {key}": p.grad for key, p in net.named_parameters()} | {f"{name} loss": whole[0] / whole[1]}
+    found |= {f"{name} {key}": p.grad for key, p in net.named_parameters()}
+    found[f"{name} loss"] = whole[0] / whole[1]
 values, first = over_ranks(torch.arange(2.0 + rank)[:, None] + 10 * rank)
 found |= {"values": values, "first": torch.tensor(first)}
 found["least"] = torch.tensor(least(7 - 2 * rank))
-session = LocalSession(Compute(device="cpu", threads=1), CheckpointStore(root / "checkpoints"), None, Console())
+store = CheckpointStore(root / "checkpoints")
+session = LocalSession(Compute(device="cpu", threads=1), store, None, Console())
 session.rank, session.world_size = rank, world_size
-recipe = Recipe.model_validate({"task": "embedding", "data": {"format": "digits"}, "train": {"accumulate": 3}})
+written = {"task": "embedding", "data": {"format": "digits"}, "train": {"accumulate": 3}}
+recipe = Recipe.model_validate(written)
 job = Job(recipe, Embedding(loss=Component(name="contrastive")), None, net.float(), session)
 update = Update(job, torch.optim.SGD(net.parameters(), lr=0.1), Clock(session.device))
 own = slice(rank, 5, world_size)

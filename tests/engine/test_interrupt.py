@@ -1,4 +1,4 @@
-"""Stopped after any step, or killed at any moment: what goes on from there ends with the bits of the unbroken training."""
+"""Stopped after any step, or killed at any moment, a training ends with the bits of an unbroken one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ def stopping(root: Path, after: int) -> Stopping:
 
 
 def chosen(recipe: Make, model: Any = LENET, precision: str = "fp16") -> Recipe:
-    """Everything that has a state: two phases, momentum, warm-up, plateau, averaged weights, loss scale, dropout, augmentation."""
+    """A recipe with everything that has a state.
+
+    Two phases, momentum, warm-up, plateau, averaged weights, loss scale, dropout and augmentation.
+    """
     first = {"epochs": 2, "optimizer": {"name": "adamw", "lr": 0.01}, "warmup_epochs": 0.5}
     second = {
         "epochs": 2,
@@ -65,7 +68,8 @@ def chosen(recipe: Make, model: Any = LENET, precision: str = "fp16") -> Recipe:
         "optimizer": {"name": "sgd", "lr": 0.05, "nesterov": True},
     }
     return recipe(
-        model, every=3, batch_size=64, phases=[first, second], augment=[{"name": "random_crop", "padding": 1}],
+        model, every=3, batch_size=64, phases=[first, second],
+        augment=[{"name": "random_crop", "padding": 1}],
         ema=0.95, precision=precision, clip_norm=1.0, accumulate=2,
     )  # fmt: skip
 
@@ -94,7 +98,7 @@ def test_stopped_again_and_again(
     session: Sessions,
     tmp_path: Path,
 ) -> None:
-    """After every step, or every few looks: within an epoch, at its end, while val is measured, between phases."""
+    """After every step, or every few: in an epoch, at its end, while val is measured, between phases."""
     plan = chosen(recipe, model, precision)
     unbroken = train(plan, digits, session("whole")).model.state_dict()
     stops = 0
@@ -159,7 +163,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(
 
 
 def train_and_die(plan: Recipe, digits: PreparedDataset, root: Path, seconds: float) -> bool:
-    """Train in a child of this process that gets SIGKILL after ``seconds``; whether it came to its end before."""
+    """Train in a child process that gets SIGKILL after ``seconds``; return whether it ended before."""
     child = os.fork()
     if child == 0:
         try:
@@ -185,7 +189,7 @@ def train_and_die(plan: Recipe, digits: PreparedDataset, root: Path, seconds: fl
 def test_killed_at_thirty_random_moments(
     digits: PreparedDataset, recipe: Make, session: Sessions, tmp_path: Path
 ) -> None:
-    """At no step's border: SIGKILL comes from outside, whatever is going on, a checkpoint being written too."""
+    """SIGKILL comes from outside, whatever is going on: also while a checkpoint is written."""
     plan, draw = chosen(recipe), random.Random(0)
     started = time.monotonic()
     unbroken = train(plan, digits, session("whole")).model.state_dict()

@@ -1,4 +1,7 @@
-"""Models as ONNX: the same numbers in onnxruntime at any batch size, what a user needs in the metadata, nothing written that is wrong."""
+"""Models as ONNX: the same numbers in onnxruntime at any batch size.
+
+What a user needs is in the metadata, and nothing is written that is wrong.
+"""
 
 from __future__ import annotations
 

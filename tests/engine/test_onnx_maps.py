@@ -1,4 +1,4 @@
-"""Models of other tasks than classification as ONNX: maps, boxes and distances in pixels, at any batch size."""
+"""Models of tasks besides classification as ONNX: maps, boxes, distances in pixels, at any batch size."""
 
 from __future__ import annotations
 

@@ -34,23 +34,27 @@ class TwoLosses:
     def losses(self, answers, batch):
         boxed = batch.targets["boxed"]
         placed = answers[:, 1] * boxed
-        return {"class_loss": Loss(answers[:, 0].sum(), torch.tensor(len(batch))), "box_loss": Loss(placed.sum(), boxed.sum())}
+        class_loss = Loss(answers[:, 0].sum(), torch.tensor(len(batch)))
+        return {"class_loss": class_loss, "box_loss": Loss(placed.sum(), boxed.sum())}
 
 
 root, rank, world_size, parts = Path(sys.argv[1]), *map(int, sys.argv[2:])
 if world_size > 1:
     dist.init_process_group("gloo", init_method=f"file://{root}/meet", rank=rank, world_size=world_size)
-session = LocalSession(Compute(device="cpu", threads=1), CheckpointStore(root / "checkpoints"), None, Console())
+store = CheckpointStore(root / "checkpoints")
+session = LocalSession(Compute(device="cpu", threads=1), store, None, Console())
 session.rank, session.world_size = rank, world_size
 torch.manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2))
 images, boxed = torch.randn(8, 3), torch.tensor([0.0, 1, 0, 0, 0, 1, 1, 1])
 before = {key: p.detach().clone() for key, p in model.named_parameters()}
-recipe = Recipe.model_validate({"task": "localization", "data": {"format": "digits"}, "train": {"accumulate": parts}})
-update = Update(Job(recipe, TwoLosses(), None, model, session), torch.optim.SGD(model.parameters(), lr=1.0), Clock(session.device))
+written = {"task": "localization", "data": {"format": "digits"}, "train": {"accumulate": parts}}
+job = Job(Recipe.model_validate(written), TwoLosses(), None, model, session)
+update = Update(job, torch.optim.SGD(model.parameters(), lr=1.0), Clock(session.device))
 own = slice(rank, None, world_size)
 means, _ = update(Batch([""] * len(boxed[own]), {"x": images[own]}, {"boxed": boxed[own]}), seed=0)
-save_file({"means": means} | {key: p.detach() - before[key] for key, p in model.named_parameters()}, root / f"rank{rank}.safetensors")
+steps = {key: p.detach() - before[key] for key, p in model.named_parameters()}
+save_file({"means": means} | steps, root / f"rank{rank}.safetensors")
 if world_size > 1:
     dist.destroy_process_group()
 """

@@ -1,4 +1,7 @@
-"""A training killed at the worst moments and run again ends as one that nobody touched: the same bits, each step once."""
+"""A training killed at the worst moments and run again ends as an unbroken one.
+
+The same bits, and each step once.
+"""
 
 from __future__ import annotations
 

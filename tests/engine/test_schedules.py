@@ -28,7 +28,7 @@ def by_epoch(component: Component, epochs: int, scores: Sequence[float] = ()) ->
 def torch_lrs(
     make: Callable[[torch.optim.Optimizer], Any], arguments: Sequence[tuple[float, ...]]
 ) -> list[float]:
-    """The lrs of torch's scheduler, which is stepped with each of the arguments; the optimiser's own lr is 1."""
+    """The lrs of torch's scheduler, stepped with each of the arguments; the optimiser's own lr is 1."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler, lrs = make(optimizer), []
     for given in arguments:

@@ -1,4 +1,4 @@
-"""The algorithms as pure functions of what was tried: the same whatever ends first, and again after a resume."""
+"""The algorithms as pure functions of what was tried: the same whatever ends first, and after a resume."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def report(conductor: Conductor, number: int, losses: list[float]) -> None:
 
 
 def run(conductor: Conductor, order: random.Random, until: int = 10**9) -> None:
-    """Run the trials with as many at once as may be, the next to end chosen at random; give up after ``until`` ends."""
+    """Run as many trials at once as may be, of which a random one ends next; give up after ``until`` ends."""
     running: list[Trial] = []
     for _ in range(until):
         while len(running) < conductor.search.concurrency and (trial := conductor.ask()) is not None:

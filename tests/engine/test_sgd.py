@@ -42,7 +42,8 @@ def test_the_average_follows_its_formula() -> None:
         average.update(model, step)
         decay = min(0.9, (1 + step) / (10 + step))
         expected.append(decay * expected[-1] + (1 - decay) * step)
-    assert average.module.weight.item() == pytest.approx(expected[-1], rel=1e-5)  # type: ignore[operator, union-attr]
+    weight = average.module.weight.item()  # type: ignore[operator, union-attr]
+    assert weight == pytest.approx(expected[-1], rel=1e-5)
     assert average.module.num_batches_tracked.item() == 59  # type: ignore[operator, union-attr]
 
 

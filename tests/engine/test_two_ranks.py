@@ -1,4 +1,7 @@
-"""Two processes that divide the work reach what one does: the fitted head and the answers by views, bit for bit."""
+"""Two processes that divide the work reach what one does, bit for bit.
+
+The fitted head, and the answers by views.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ from cvflow.runtime.local import LocalSession
 root, data, rank, world_size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 if world_size > 1:
     dist.init_process_group("gloo", init_method=f"file://{root}/meet", rank=rank, world_size=world_size)
-session = LocalSession(Compute(device="cpu", threads=1), CheckpointStore(root / "checkpoints"), None, Console(StringIO()))
+store = CheckpointStore(root / "checkpoints")
+session = LocalSession(Compute(device="cpu", threads=1), store, None, Console(StringIO()))
 session.rank, session.world_size = rank, world_size
 recipe = Recipe.model_validate({
     "task": "classification", "data": {"format": "digits"}, "image": {"size": (16, 16), "channels": 1},

@@ -81,7 +81,10 @@ def test_parts_of_uneven_weight_make_the_exact_step(
 
 
 class TwoLosses:
-    """Two losses of one network, which count differently over the parts of a batch, one of them not at all in the first."""
+    """Two losses of one network, which count differently over the parts of a batch.
+
+    One of them counts nothing in the first part.
+    """
 
     def outputs(self, model: nn.Module, batch: Batch) -> Tensor:
         scores: Tensor = model(batch.images["x"])
@@ -120,7 +123,7 @@ def test_two_losses_that_count_differently_make_the_exact_step(
 def test_the_running_averages_take_each_part_once(
     digits: PreparedDataset, recipe: Make, session: Sessions
 ) -> None:
-    """The parts that are looked at ahead for their counts leave no trace, and the first part's graph is still good."""
+    """Parts that are run ahead for their counts leave no trace, and the first part's graph is still good."""
     batch = Batch(
         list("abcdef"), {"x": torch.arange(18.0).reshape(6, 3)}, {"boxed": torch.tensor([0.0, 1, 0, 0, 1, 1])}
     )
@@ -204,7 +207,8 @@ def test_channels_last_is_the_same_training(digits: PreparedDataset, recipe: Mak
     plain = trained(recipe(model, epochs=1, batch_size=160), digits, session("plain"))
     turned = session("turned")
     job: Job = train(recipe(model, epochs=1, batch_size=160, channels_last=True), digits, turned)
-    assert job.model.backbone.conv1.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr]
+    weight: Tensor = job.model.backbone.conv1.weight  # type: ignore[union-attr, assignment]
+    assert weight.is_contiguous(memory_format=torch.channels_last)
     assert distance(plain, job.model.state_dict()) < 1e-3
     saved = turned.checkpoints.latest()
     assert saved is not None

@@ -1,4 +1,4 @@
-"""Test-time views: what each shows, how they multiply, where their maps belong, and what evaluation makes of them."""
+"""Test-time views: what each shows, how they multiply, where their maps belong, how they are evaluated."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def painted_row(size: tuple[int, int]) -> dict[str, Any]:
 def test_annotations_are_those_of_what_a_view_shows_and_answers_come_back_to_the_original(
     names: list[Any], resize: str
 ) -> None:
-    """The network answers with what it sees: mirrored, cut and fitted, its answer lies on the original again."""
+    """The network answers with what it sees: mirrored, cut and fitted, it lies on the original again."""
     image, row = Image(size=(64, 64), resize=resize), painted_row((96, 120))  # type: ignore[arg-type]
     recipe = Recipe.model_validate(
         {"task": "segmentation", "data": {"format": "digit_scenes"}, "image": image.model_dump()}

@@ -1,4 +1,7 @@
-"""A task's own files of its answers: each below the folder, whatever an id is; parts end before they fill the memory."""
+"""A task's own files of its answers: each is below the folder, whatever its id.
+
+Parts end before they fill the memory.
+"""
 
 from __future__ import annotations
 

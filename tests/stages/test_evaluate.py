@@ -1,4 +1,7 @@
-"""The evaluate stage: test-time views are said, and scores by others are not compared; the maps of answers are not kept."""
+"""The evaluate stage: test-time views are named, and scores by others are not compared.
+
+The maps of answers are not kept.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +90,10 @@ def test_maps_are_not_kept_and_come_again_from_the_model(project: Path, reposito
 def test_predict_writes_the_answers_of_evaluate(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The split is answered once; without what evaluate kept, or for another request, the model is run: the same answers."""
+    """The split is answered once.
+
+    Without what evaluate kept, or for another request, the model is run, with the same answers.
+    """
     project = shutil.copytree(finished, tmp_path / "project")
     monkeypatch.chdir(project)
     run = Run("good")

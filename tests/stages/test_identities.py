@@ -1,4 +1,7 @@
-"""Embedding through every stage, in this process: the built-in numbers, their vectors in Parquet, the report, and ``identify``."""
+"""Embedding through every stage, in this process.
+
+The built-in numbers, their vectors in Parquet, the report, and ``identify``.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ from cvflow.stages.report.finished_run import Finished
 from cvflow.verbs.identify import identify, identity_of
 
 SMALL = {
-    "data.format": {"name": "digit_identities", "identities": 48, "images": 6}, "model.backbone.width": 16, "train.epochs": 12,
+    "data.format": {"name": "digit_identities", "identities": 48, "images": 6},
+    "model.backbone.width": 16, "train.epochs": 12,
     "train.batch_size": 32, "register.promote.threshold": 0.15, "compute.threads": 1, "compute.device": "cpu",
 }  # fmt: skip
 
@@ -53,7 +57,10 @@ def here(numbers: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def images(here: Path, tmp_path: Path) -> Path:
-    """``gallery``: an image of each test number, in a folder of its name; ``probes``: another, and a damaged file."""
+    """``gallery``: an image of each test number, in a folder of its name.
+
+    ``probes``: another image of each, and a damaged file.
+    """
     for record in build("format", Component.model_validate(SMALL["data.format"]), None):
         number, copy = record.id.split("/")
         if record.split == "test" and copy in ("00", "01"):

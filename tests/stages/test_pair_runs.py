@@ -1,4 +1,7 @@
-"""A pair task through the stages: from scenes to files in the field's formats, and a model measured on data that is for test alone."""
+"""A pair task through the stages: from scenes to files in the field's formats.
+
+A model is measured on data that has only a test split.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Every shipped recipe of a built-in sample, made tiny, through every stage: what the report shows, and the files of its answers."""
+"""Every shipped recipe of a built-in sample, made tiny, through every stage.
+
+What the report shows, and the files of its answers.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ def scenes(pairs: str) -> dict[str, Any]:
 
 
 class Sample(NamedTuple):
-    """overrides: what makes it tiny. blocks: of the report's details. words: in its page. suffixes: of an answer's files."""
+    """overrides: what makes it tiny. blocks: of the report's details. words: in its page.
+
+    suffixes: of an answer's files.
+    """
 
     overrides: dict[str, Any]
     blocks: list[str]
@@ -45,7 +51,11 @@ class Sample(NamedTuple):
 
 SAMPLES = {
     "segmentation-samples": Sample(
-        {"data.format": {"name": "digit_scenes", "size": 48, "count": 36}, "model.backbone": UNET, "predict.overlays": 2},
+        {
+            "data.format": {"name": "digit_scenes", "size": 48, "count": 36},
+            "model.backbone": UNET,
+            "predict.overlays": 2,
+        },
         ["matrix", "table"], [">iou<", "background", "test miou", "mean IoU of the image"], {".png"},
     ),
     "localization-samples": Sample(
@@ -53,11 +63,20 @@ SAMPLES = {
         ["matrix", "table"], [">mean iou<", ">box accuracy<", "IoU"], set(),
     ),
     "embedding-samples": Sample(
-        {"data.format": {"name": "digit_identities", "identities": 30, "images": 4}, "model.backbone.width": 4},
+        {
+            "data.format": {"name": "digit_identities", "identities": 30, "images": 4},
+            "model.backbone.width": 4,
+        },
         ["curves", "curves", "lineups"], ["impostor pairs accepted", "recall at 1"], set(), 0,
     ),
     "stereo-samples": Sample(
-        {**PAIRS, "data.format": scenes("stereo"), "model.max_disparity": 8, "model.channels": 8, "model.depth": 0},
+        {
+            **PAIRS,
+            "data.format": scenes("stereo"),
+            "model.max_disparity": 8,
+            "model.channels": 8,
+            "model.depth": 0,
+        },
         ["curves"], ["share of pixels off by more", "test bad3", "-EPE"], {".pfm", ".png"},
     ),
     "flow-samples": Sample(

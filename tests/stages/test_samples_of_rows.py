@@ -1,4 +1,7 @@
-"""Rows of no sample, of one and of five through every stage: rows go in, answers come out, batches count samples."""
+"""Rows of no sample, of one and of five through every stage.
+
+Rows go in, answers come out, batches count samples.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs beside each other: the figures are the runs' own, disagreements are joined by id, the test is McNemar's."""
+"""Runs beside each other: figures are the runs' own, images are joined by id, the test is McNemar's."""
 
 from __future__ import annotations
 

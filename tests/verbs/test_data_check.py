@@ -23,7 +23,7 @@ Folder = Callable[..., Path]
 
 @pytest.fixture
 def raw(project: Path) -> Path:
-    """Two classes of noise in given splits, with a leak, a damaged file and a name that HTML must not read."""
+    """Two classes of noise in given splits: a leak, a damaged file and a name that HTML must not read."""
     draw = np.random.default_rng(0)
     for split, count in (("train", 12), ("test", 3)):
         for kind in ("cat", "<dog>"):
@@ -121,7 +121,7 @@ def test_a_table_s_faults_are_said_alone_and_may_be_looked_past(raw: Path) -> No
 
 @pytest.fixture
 def masked(project: Path) -> Path:
-    """Six images with masks of two classes and void; one mask has a label out of range, one is of another size."""
+    """Six images with masks of two classes and void; one mask has a wrong label, one another size."""
     draw = np.random.default_rng(0)
     for folder in ("images", "masks"):
         (project / "roads" / folder).mkdir(parents=True)
