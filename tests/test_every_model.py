@@ -1,4 +1,7 @@
-"""Every registered task, model and backbone: forward, losses, backward and decode on a tiny input. New ones come in by themselves."""
+"""Every registered task, model and backbone: forward, losses, backward and decode on a tiny input.
+
+New ones come in by themselves.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ PerChannel = Annotated[tuple[float, ...], Field(min_length=1, max_length=3)]
 
 
 class PixelStats(BaseModel):
-    """Statistics given by hand, per channel (RGB) or one for all, of pixels in 0..1."""
+    """Statistics by hand, per channel (RGB) or one for all, of pixels in 0..1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     mean: PerChannel
@@ -32,11 +32,15 @@ Statistics = Annotated[
 ]
 
 
+LENET = Component(name="lenet")
+
+
 @register("model", "classifier")
 class Classifier(nn.Module):
     """backbone: the network below. dropout: before the linear layer.
 
-    normalize: which pixel statistics. auto: those of the published weights, where the backbone fetched some, else the dataset's.
+    normalize: which pixel statistics. auto: those of the published weights, if the backbone fetched
+    some, else the dataset's.
     """
 
     answer = "class"
@@ -46,7 +50,7 @@ class Classifier(nn.Module):
         image: Image,
         info: DatasetInfo,
         *,
-        backbone: Annotated[Component, Kind("backbone")] = Component(name="lenet"),  # noqa: B008, it is frozen
+        backbone: Annotated[Component, Kind("backbone")] = LENET,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         normalize: Statistics = "auto",
     ) -> None:
@@ -58,19 +62,20 @@ class Classifier(nn.Module):
         self.head = nn.Linear(self.backbone.num_features, len(info.classes))
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        """uint8 images, 0..255 -> logits, B x classes."""
-        logits: Tensor = self.head(self.dropout(self.embed(images_BCHW)))
+        """Return logits, B x classes, for uint8 images, 0..255."""
+        features_BF = self.embed(images_BCHW)
+        logits: Tensor = self.head(self.dropout(features_BF))
         return logits
 
     def embed(self, images_BCHW: Tensor) -> Tensor:
-        """uint8 images, 0..255 -> features, B x F."""
+        """Return features, B x F, for uint8 images, 0..255."""
         return self.backbone.embed(self.normalize(images_BCHW))
 
 
 def pixel_stats(
     normalize: str | PixelStats, backbone: Backbone, info: DatasetInfo
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std) by the recipe's choice."""
+    """Return (mean, std) by the recipe's choice."""
     if isinstance(normalize, PixelStats):
         return normalize.mean, normalize.std
     if normalize == "imagenet":

@@ -1,7 +1,8 @@
 """Batch norm folded into the convolution before it: the same outputs, a pass less over the maps.
 
-Jacob et al., 2017, arXiv 1712.05877. Which norm follows which convolution is stated, never guessed from what a model
-returns: a module names pairs of its parts in ``conv_norms``, and an ``nn.Sequential`` states it by its order.
+Jacob et al., 2017, arXiv 1712.05877. Which norm follows which convolution is stated, never
+guessed from what a model returns: a module names pairs of its parts in ``conv_norms``, and an
+``nn.Sequential`` states it by its order.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ Outputs = Callable[[nn.Module], Mapping[str, Tensor]]
 def folded(model: nn.Module, outputs: Outputs) -> nn.Module:
     """Return a copy in evaluation mode whose stated norms are folded into their convolutions.
 
-    The model itself is returned if its outputs would change, and if they show nothing by which to compare: a detector that
-    finds nothing in the example has empty outputs, folded or not.
+    The model itself is returned if its outputs would change, and if they show nothing by which
+    to compare: a detector that finds nothing in the example has empty outputs, folded or not.
     """
     if any(part._forward_hooks or part._forward_pre_hooks for part in model.modules()):
         return model  # hooks may keep maps, or make weights
@@ -69,8 +70,8 @@ def traced_pairs(
 ) -> ConvNorms:
     """Return the pairs of a library's network as its own code has them: traced, without running it.
 
-    opaque_modules, opaque_functions: what branches on values, so that tracing must not look inside. Returns no pairs if the
-    network cannot be traced.
+    opaque_modules, opaque_functions: what branches on values, so that tracing must not look
+    inside. Returns no pairs if the network cannot be traced.
     """
     if not any(_uses_averages(part) for part in net.modules()):
         return ()
@@ -115,7 +116,10 @@ def _stated(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
 
 
 def _foldable(conv: nn.Module, norm: nn.Module) -> bool:
-    """Return whether they are a convolution and a norm, and no subclasses, which may compute something else."""
+    """Return whether they are a convolution and a norm.
+
+    Subclasses are not, as they may compute something else.
+    """
     return type(conv) in CONVOLUTIONS and _uses_averages(norm)
 
 
@@ -141,9 +145,13 @@ def _fold(model: nn.Module, conv_name: str, norm_name: str) -> None:
 
 
 def _comparable(outputs: Mapping[str, Tensor]) -> bool:
-    """Return whether no output is empty, and not all are zero, as where a fixed number of places is left unfilled."""
-    filled = all(output.numel() > 0 for output in outputs.values())
-    return filled and any(bool(output.any()) for output in outputs.values())
+    """Return whether no output is empty, and some value is not zero.
+
+    Detections that are padded to a fixed number are all zero where nothing is detected.
+    """
+    if any(output.numel() == 0 for output in outputs.values()):
+        return False
+    return any(bool(output.any()) for output in outputs.values())
 
 
 def _same(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> bool:

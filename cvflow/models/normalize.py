@@ -11,13 +11,14 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """(mean, std) of ImageNet's RGB pixels in 0..1."""
 
 LEAST_STD = 1 / 255
-"""A channel that varies by less than a grey level is (nearly) constant: it is not blown up, nor divided by zero."""
+"""A channel that varies by less than a grey level is nearly constant: it is not blown up."""
 
 
 class Normalize(nn.Module):
     """uint8 or float images BCHW, 0..255 -> float BCHW of about zero mean and unit deviation.
 
-    mean, std: per channel, of pixels in 0..1. Three of them are averaged for grey images, one is used for every channel.
+    mean, std: per channel, of pixels in 0..1. Three of them are averaged for grey images, one
+    is used for every channel.
     """
 
     mean: Tensor
@@ -29,11 +30,13 @@ class Normalize(nn.Module):
         self.register_buffer("std", fit(std, channels).clamp(min=LEAST_STD))
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        return (images_BCHW.to(self.mean.dtype) / 255 - self.mean) / self.std
+        scaled = images_BCHW.to(self.mean.dtype) / 255
+        centred = scaled - self.mean
+        return centred / self.std
 
 
 def fit(values: tuple[float, ...], channels: int) -> Tensor:
-    """The statistics as C11, for this number of channels."""
+    """Return the statistics as C11, for this number of channels."""
     stats = torch.tensor(values, dtype=torch.float32)
     if channels == 1:
         stats = stats.mean(0, keepdim=True)

@@ -1,4 +1,4 @@
-"""What networks that compare two images share: one feature extractor for both, sizes that fit the strides, answers upsampled.
+"""What networks that compare two images share: features, sizes that fit the strides, upsampling.
 
 Shapes: B batch, C channels, H W pixels.
 """
@@ -16,27 +16,37 @@ from cvflow.types import DatasetInfo
 
 
 class Pyramid(nn.Module):
-    """Normalised images -> a map a level, each of half the size of the one before; the first at stride 2."""
+    """Feature maps of normalised images, each of half the size of the one before; the first at stride 2."""
 
     def __init__(self, channels: int, widths: Sequence[int]) -> None:
         super().__init__()
-        self.levels = nn.ModuleList(
-            nn.Sequential(
-                halving(inner, outer), conv_bn_relu(outer, outer), nn.Conv2d(outer, outer, 3, padding=1)
-            )
-            for inner, outer in zip((channels, *widths), widths, strict=False)
-        )
+        self.levels = nn.ModuleList()
+        for width in widths:
+            self.levels.append(level(channels, width))
+            channels = width
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         maps: list[Tensor] = []
-        for level in self.levels:
-            x_BCHW = level(F.relu(x_BCHW) if maps else x_BCHW)
+        for step in self.levels:
+            if maps:
+                # A level ends without a ReLU, as what is compared may be negative.
+                x_BCHW = F.relu(x_BCHW)
+            x_BCHW = step(x_BCHW)
             maps.append(x_BCHW)
         return maps
 
 
+def level(inner: int, outer: int) -> nn.Sequential:
+    """Return the convolutions of a level of the pyramid."""
+    return nn.Sequential(
+        halving(inner, outer),
+        conv_bn_relu(outer, outer),
+        nn.Conv2d(outer, outer, 3, padding=1),
+    )
+
+
 def halving(inner: int, outer: int) -> nn.Sequential:
-    """Half the size."""
+    """Return a convolution to half the size, its norm and a ReLU."""
     return nn.Sequential(
         nn.Conv2d(inner, outer, 3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(outer),
@@ -45,7 +55,9 @@ def halving(inner: int, outer: int) -> nn.Sequential:
 
 
 class TwoImages(nn.Module):
-    """Standardises two images and borders them to a multiple of ``stride``; ``matched`` of a subclass compares them.
+    """A network that standardises two images and borders them to a multiple of ``stride``.
+
+    ``matched`` of a subclass compares them.
 
     answer: what it gives, ``disparity`` or ``flow``.
     """
@@ -58,19 +70,25 @@ class TwoImages(nn.Module):
         self.normalize = Normalize(info.mean, info.std, channels)
 
     def forward(self, first_BCHW: Tensor, second_BCHW: Tensor) -> list[Tensor]:
-        """uint8 images, 0..255, of one size -> maps of that size, in its pixels, from the coarsest to the last, which is the answer."""
+        """Return maps of the images' size, in its pixels, from the coarsest to the last, the answer.
+
+        Images are uint8, 0..255, of one size.
+        """
         height, width = first_BCHW.shape[2:]
+        answers = self.matched(self._bordered(first_BCHW), self._bordered(second_BCHW))
+        return [answer[:, :, :height, :width] for answer in answers]
+
+    def _bordered(self, images_BCHW: Tensor) -> Tensor:
+        height, width = images_BCHW.shape[2:]
         border = (0, -width % self.stride, 0, -height % self.stride)
-        first, second = (
-            F.pad(self.normalize(x), border, mode="replicate") for x in (first_BCHW, second_BCHW)
-        )
-        return [answer[:, :, :height, :width] for answer in self.matched(first, second)]
+        return F.pad(self.normalize(images_BCHW), border, mode="replicate")
 
     def matched(self, first_BCHW: Tensor, second_BCHW: Tensor) -> list[Tensor]:
+        """Return the maps for standardised images whose sides the stride divides."""
         raise NotImplementedError
 
 
 def enlarged(pixels_BCHW: Tensor, factor: int) -> Tensor:
-    """A map of distances in its own pixels, at ``factor`` times the size and in the pixels there."""
+    """Return a map of distances in pixels at ``factor`` times the size, in the finer pixels."""
     upsampled = F.interpolate(pixels_BCHW, scale_factor=factor, mode="bilinear", align_corners=False)
     return factor * upsampled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from cvflow.errors import Fault, RequestError
 
 PICKLES = {".pth", ".pt", ".th", ".bin", ".ckpt", ".pkl", ".tar"}
 CONVERT = (
-    "python -c \"import torch; from safetensors.torch import save_file; w = torch.load('{0}', weights_only=True, map_location='cpu'); "
+    'python -c "import torch; from safetensors.torch import save_file; '
+    "w = torch.load('{0}', weights_only=True, map_location='cpu'); "
     "save_file({{k: v.clone().contiguous() for k, v in w.get('state_dict', w).items()}}, '{1}')\""
 )
 OPTIONAL = ("num_batches_tracked", "normalize.mean", "normalize.std")
@@ -24,7 +25,11 @@ OPTIONAL = ("num_batches_tracked", "normalize.mean", "normalize.std")
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What was loaded. matched, missing: keys of the model; unexpected: keys of the file; mismatched: both, with their shapes."""
+    """What was loaded.
+
+    matched, missing: keys of the model; unexpected: keys of the file; mismatched: both, with their
+    shapes.
+    """
 
     matched: tuple[str, ...]
     missing: tuple[str, ...]
@@ -42,50 +47,55 @@ class WeightsReport:
 def load_weights(model: nn.Module, path: Path) -> WeightsReport:
     """Copy the file's tensors into the model where name and shape agree; the others stay as initialised.
 
-    A key of the file is looked for as it is, below ``backbone``, and as ``head`` where it is the classifier of the published network.
-    Raises RequestError when the file cannot be read or nothing in it fits.
+    A key of the file is looked for as it is, below ``backbone``, and as ``head`` if it is the
+    classifier of the published network. Raises RequestError if the file cannot be read or nothing in
+    it fits.
     """
-    tensors, own = read(path), model.state_dict()
+    tensors = read(path)
+    state = model.state_dict()
     head_keys = getattr(getattr(model, "backbone", model), "head_keys", ())
-    found = {key: place(key, head_keys, own) for key in tensors}
-    fits = {
-        key: name for key, name in found.items() if name is not None and own[name].shape == tensors[key].shape
-    }
-    with torch.no_grad():
-        for key, name in fits.items():
-            own[name].copy_(tensors[key])
-    report = WeightsReport(
-        matched=tuple(fits.values()),
-        missing=tuple(name for name in own if name not in found.values() and not name.endswith(OPTIONAL)),
-        unexpected=tuple(key for key, name in found.items() if name is None),
-        mismatched=tuple(
-            f"{name} {shape(own[name])}, in the file {shape(tensors[key])}"
-            for key, name in found.items()
-            if name and key not in fits
-        ),
-    )
-    if not fits:
+    named: set[str] = set()
+    matched, unexpected, mismatched = [], [], []
+    for key, tensor in tensors.items():
+        name = model_key(key, head_keys, state)
+        if name is None:
+            unexpected.append(key)
+            continue
+        named.add(name)
+        if state[name].shape != tensor.shape:
+            mismatched.append(f"{name} {shape(state[name])}, in the file {shape(tensor)}")
+            continue
+        with torch.no_grad():
+            state[name].copy_(tensor)
+        matched.append(name)
+    missing = [name for name in state if name not in named and not name.endswith(OPTIONAL)]
+    if not matched:
         raise RequestError(
             Fault(
                 "model.weights",
                 f"'{path}', in which nothing fits",
                 "weights of this model",
-                explain(tensors, own),
+                explain(tensors, state),
             )
         )
-    return report
+    return WeightsReport(tuple(matched), tuple(missing), tuple(unexpected), tuple(mismatched))
 
 
-def place(key: str, head_keys: Sequence[str], own: dict[str, Tensor]) -> str | None:
-    """The model's name for a key of a file, if it has one."""
+def model_key(key: str, head_keys: Sequence[str], state: Mapping[str, Tensor]) -> str | None:
+    """Return the model's name for a key of a file, None if it has none."""
     key = key.removeprefix("module.")  # left by DataParallel
     names = [key, f"backbone.{key}", f"backbone.net.{key}"]
-    names += [f"head{key.removeprefix(head)}" for head in head_keys if key.startswith(f"{head}.")]
-    return next((name for name in names if name in own), None)
+    for head in head_keys:
+        if key.startswith(f"{head}."):
+            names.append(f"head{key.removeprefix(head)}")
+    for name in names:
+        if name in state:
+            return name
+    return None
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a safetensors file, on the CPU."""
+    """Return every tensor of a safetensors file, on the CPU."""
     if not path.is_file():
         raise RequestError(
             Fault("model.weights", f"'{path}', which is no file", "a safetensors file", "Check the path.")
@@ -107,21 +117,27 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def listed(title: str, items: Sequence[str], most: int = 4) -> list[str]:
-    """One line that names the first few, or none."""
+    """Return one line that names the first few, no line if there are none."""
     if not items:
         return []
     more = f", ... ({len(items)} in all)" if len(items) > most else ""
     return [f"{title}: {', '.join(items[:most])}{more}"]
 
 
-def explain(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> str:
-    """The first names on both sides."""
+def explain(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """Return a sentence with the first names on both sides."""
+    return (
+        f"The file has {first_names(tensors)}; the model has {first_names(state)}. "
+        "Choose the backbone that the file was made for."
+    )
 
-    def first(named: dict[str, Tensor]) -> str:
-        return ", ".join(f"{name} {shape(tensor)}" for name, tensor in list(named.items())[:3]) or "nothing"
 
-    return f"The file has {first(tensors)}; the model has {first(own)}. Choose the backbone that the file was made for."
+def first_names(tensors: Mapping[str, Tensor]) -> str:
+    """Return the first three names and shapes."""
+    first = list(tensors.items())[:3]
+    return ", ".join(f"{name} {shape(tensor)}" for name, tensor in first) or "nothing"
 
 
 def shape(tensor: Tensor) -> str:
+    """Return the shape as in 64x3x7x7."""
     return "x".join(map(str, tensor.shape)) or "scalar"

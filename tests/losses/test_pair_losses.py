@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -56,18 +57,17 @@ def test_distances_and_their_gradient_where_there_is_none() -> None:
 @pytest.mark.parametrize("margin", [0.5, 1.3])
 def test_contrastive_over_all_pairs(margin: float) -> None:
     points = vectors()
-    each = {
-        (i, j): (IDENTITY[i] == IDENTITY[j], apart(points[i], points[j])) for i in range(8) for j in range(8) if i != j
-    }  # fmt: skip
-    genuine = [d**2 / 2 for same, d in each.values() if same]
-    impostor = [max(0, margin - d) ** 2 / 2 for same, d in each.values() if not same]
+    each = [(IDENTITY[i] == IDENTITY[j], apart(points[i], points[j])) for i, j in permutations(range(8), 2)]
+    genuine = [d**2 / 2 for same, d in each if same]
+    impostor = [max(0, margin - d) ** 2 / 2 for same, d in each if not same]
     found = losses(points, name="contrastive", margin=margin)
     assert mean(found["genuine_loss"]) == pytest.approx(sum(genuine) / len(genuine), rel=1e-4)
     assert mean(found["impostor_loss"]) == pytest.approx(sum(impostor) / len(impostor), rel=1e-4)
 
 
 def test_contrastive_by_hand() -> None:
-    # 60 degrees between two of one identity: d = 1; 90 degrees to the third: d = sqrt(2), beyond a margin of 1.
+    # 60 degrees between two of one identity: d = 1.
+    # 90 degrees to the third: d = sqrt(2), beyond a margin of 1.
     points = torch.tensor([[1.0, 0, 0], [0.5, 0.75**0.5, 0], [0, 0, 1]])
     found = losses(points, torch.tensor([0, 0, 1]), name="contrastive")
     assert mean(found["genuine_loss"]) == pytest.approx(0.5)

@@ -1,4 +1,4 @@
-"""Class right, box right, both; against torchvision's IoU and by hand; equal however the images are divided."""
+"""Class right, box right, both; against torchvision's IoU and by hand; equal however images are divided."""
 
 from __future__ import annotations
 

@@ -92,7 +92,10 @@ def test_first_layer_of_the_mlp(backbone: Make, side: int, weights: int) -> None
 
 
 def test_googlenet_has_about_a_twelfth_of_alexnet(backbone: Make) -> None:
-    """The count depends on the edition: 60 M / 5 M in the paper's words, 57.0 M / 5.6 M before the classifier in torchvision's."""
+    """The count depends on the edition.
+
+    60 M / 5 M in the paper's words, 57.0 M / 5.6 M before the classifier in torchvision's.
+    """
     with torch.device("meta"):
         alexnet = backbone("torchvision", size=(224, 224), model="alexnet")
         googlenet = backbone("torchvision", size=(224, 224), model="googlenet")

@@ -51,8 +51,10 @@ class Unstated(Net):
 
 
 class Between(Net):
+    """A ReLU in place, so that the norm reads the convolution's tensor, but not its output."""
+
     def forward(self, images: Tensor) -> Tensor:
-        return self.norm(self.conv(images).relu_())  # type: ignore[no-any-return]  # in place: the same tensor
+        return self.norm(self.conv(images).relu_())  # type: ignore[no-any-return]
 
 
 class Twice(Net):
@@ -129,7 +131,7 @@ def test_a_model_whose_statement_is_wrong_is_given_as_it_is(kind: type[Net]) -> 
 
 @pytest.mark.parametrize("kind", [Net, Shared])
 def test_a_model_that_finds_nothing_in_the_example_is_given_as_it_is(kind: type[Net]) -> None:
-    """Empty answers are equal whatever the weights; on an image in which there is something they would not be."""
+    """Empty answers are equal whatever the weights; those to an image that shows something would not be."""
 
     def finds(model: nn.Module) -> Mapping[str, Tensor]:
         maps = answers(model)["maps"]

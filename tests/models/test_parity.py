@@ -69,7 +69,10 @@ def test_squeezenet_features(classifier: Callable[..., Classifier], tmp_path: Pa
 
 
 def test_googlenet_statistics_are_those_of_its_input_transform() -> None:
-    """torchvision's GoogLeNet turns ImageNet-normalised input into what its weights were trained with; we normalise so at once."""
+    """torchvision's GoogLeNet turns ImageNet-normalised input into what its weights were trained with.
+
+    Ours normalises so at once.
+    """
     net = get_model("googlenet", aux_logits=False, transform_input=True, init_weights=False)
     mean, std = (torch.tensor(v).view(-1, 1, 1) for v in pixel_stats("googlenet"))
     x = images()

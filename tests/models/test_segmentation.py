@@ -1,4 +1,4 @@
-"""Networks that label pixels: torchvision's answers with torchvision's weights, sizes, skips, switches, determinism."""
+"""Networks that label pixels: torchvision's answers with its weights, sizes, skips, switches, determinism."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_padding_does_not_shift_the_answer(make: Make, model: dict[str, Any]) ->
 
 
 def test_fcn_starts_as_the_coarser_one(make: Make) -> None:
-    """Skips begin at zero: FCN-8s with FCN-32s's weights is bilinear interpolation in three steps instead of one."""
+    """Skips begin at zero: FCN-8s with FCN-32s's weights is bilinear interpolation in three steps."""
     nets = [make(name="fcn", backbone=RESNET18, variant=variant).eval() for variant in ("32s", "16s", "8s")]
     for net in nets[1:]:
         net.load_state_dict({**net.state_dict(), **nets[0].state_dict()})

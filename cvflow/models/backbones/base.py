@@ -1,4 +1,4 @@
-"""What every backbone offers: feature maps by level, one feature vector, and the names its weights are published under.
+"""What every backbone offers: feature maps by level, one feature vector, names of published weights.
 
 Shapes: B batch, C channels, H W pixels of the map, F features.
 """
@@ -19,11 +19,12 @@ PixelStats = tuple[tuple[float, ...], tuple[float, ...]]
 class Backbone(nn.Module):
     """A network without its classifier.
 
-    channels, strides: one entry a level, fine to coarse; strides in input pixels.
-    num_features: F of ``embed``. head_keys: the classifier's name in published weights.
-    pixel_stats: what the published weights were trained with, where the library loaded them.
-    conv_norms: which norm follows which convolution, for backbones that have such pairs outside of an ``nn.Sequential``.
-    slides: whether ``embed`` has fully connected layers that ``slide`` can move over a map.
+    channels, strides: one entry a level, fine to coarse; strides in input pixels. num_features:
+    F of ``embed``. head_keys: the classifier's name in published weights. pixel_stats: what the
+    published weights were trained with, where the library loaded them. conv_norms: which norm
+    follows which convolution, for backbones that have such pairs outside of an
+    ``nn.Sequential``. slides: whether ``embed`` has fully connected layers that ``slide`` can
+    move over a map.
     """
 
     channels: tuple[int, ...]
@@ -34,15 +35,16 @@ class Backbone(nn.Module):
     slides: bool = False
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
-        """Normalised float images -> a BCHW map a level, fine to coarse."""
+        """Return a BCHW map a level, fine to coarse, for normalised float images."""
         raise NotImplementedError
 
     def embed(self, x_BCHW: Tensor) -> Tensor:
-        """Normalised float images -> B x F: what the classifier's linear layer reads."""
-        return self.forward(x_BCHW)[-1].mean((2, 3))
+        """Return B x F, what the classifier's linear layer reads, for normalised float images."""
+        levels = self.forward(x_BCHW)
+        return levels[-1].mean((2, 3))
 
     def slide(self, last_BCHW: Tensor) -> Tensor:
-        """The fully connected layers at every place of the last level, as convolutions: B x F x H x W."""
+        """Return what the fully connected layers give at every pixel of the last level: B x F x H x W."""
         raise NotImplementedError
 
     def maps_only(self) -> None:
@@ -55,10 +57,12 @@ def fetching(model: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # each library, and each HTTP client below it, has exceptions of its own
+        lines = str(error).strip().splitlines()
+        reason = lines[0][:120] if lines else "no reason"
         raise RequestError(
             Fault(
                 "model.backbone.pretrained",
-                f"no published weights for '{model}' ({type(error).__name__}: {str(error).strip().splitlines()[0][:120] or 'no reason'})",
+                f"no published weights for '{model}' ({type(error).__name__}: {reason})",
                 "weights that can be fetched",
                 "Without network, leave 'pretrained' out and type 'weights: FILE.safetensors' under 'model'.",
             )
@@ -66,11 +70,12 @@ def fetching(model: str) -> Iterator[None]:
 
 
 def too_small(backbone: str, size: tuple[int, int], least: int) -> RequestError:
-    """The error for an image that shrinks to nothing; least: a side in pixels that is enough."""
+    """Return the error for an image that shrinks to nothing; least: a side in pixels that is enough."""
+    height, width = size
     return RequestError(
         Fault(
             "image.size",
-            f"{size[0]}x{size[1]}",
+            f"{height}x{width}",
             f"at least {least}x{least} for the backbone '{backbone}'",
             f"Type 'size: [{least}, {least}]' under 'image', or choose another backbone.",
         )

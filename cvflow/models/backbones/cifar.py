@@ -1,4 +1,6 @@
-"""The 6n+2-layer networks for CIFAR, with and without shortcuts (He et al., 2015, arXiv 1512.03385, section 4.2).
+"""The 6n+2-layer networks for CIFAR, with and without shortcuts.
+
+He et al., 2015, arXiv 1512.03385, section 4.2.
 
 The trick: a block learns the difference from its input, so that a deeper network is never harder to train.
 Shortcuts have no parameters ("option A"): every second pixel, and zeros for the new channels.
@@ -19,7 +21,10 @@ WIDTHS = (16, 32, 64)
 
 
 def conv3x3(inner: int, outer: int, stride: int = 1) -> nn.Conv2d:
-    """Without bias, as a batch norm follows; initialised after He et al., 2015, arXiv 1502.01852."""
+    """Return a convolution without bias, as a batch norm follows.
+
+    It is initialised after He et al., 2015, arXiv 1502.01852.
+    """
     conv = nn.Conv2d(inner, outer, 3, stride, padding=1, bias=False)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     return conv
@@ -32,12 +37,17 @@ class PlainBlock(nn.Module):
 
     def __init__(self, inner: int, outer: int, stride: int) -> None:
         super().__init__()
-        self.conv1, self.bn1 = conv3x3(inner, outer, stride), nn.BatchNorm2d(outer)
-        self.conv2, self.bn2 = conv3x3(outer, outer), nn.BatchNorm2d(outer)
-        self.stride, self.new_channels = stride, outer - inner
+        self.conv1 = conv3x3(inner, outer, stride)
+        self.bn1 = nn.BatchNorm2d(outer)
+        self.conv2 = conv3x3(outer, outer)
+        self.bn2 = nn.BatchNorm2d(outer)
+        self.stride = stride
+        self.new_channels = outer - inner
 
     def residual(self, x_BCHW: Tensor) -> Tensor:
-        out: Tensor = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x_BCHW)))))
+        """Return what the convolutions give, before the last ReLU."""
+        hidden = F.relu(self.bn1(self.conv1(x_BCHW)))
+        out: Tensor = self.bn2(self.conv2(hidden))
         return out
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -49,9 +59,10 @@ class ResidualBlock(PlainBlock):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         before = self.new_channels // 2
-        shortcut = F.pad(
-            x_BCHW[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.new_channels - before)
-        )
+        after = self.new_channels - before
+        every_second = x_BCHW[:, :, :: self.stride, :: self.stride]
+        # The new channels are zeros, half of them on either side.
+        shortcut = F.pad(every_second, (0, 0, 0, 0, before, after))
         return F.relu(self.residual(x_BCHW) + shortcut)
 
 
@@ -67,29 +78,36 @@ class CifarNet(Backbone):
     def __init__(self, in_channels: int, depth: int, block: type[PlainBlock]) -> None:
         super().__init__()
         count = (depth - 2) // 6
-        self.conv1, self.bn1 = conv3x3(in_channels, WIDTHS[0]), nn.BatchNorm2d(WIDTHS[0])
-        self.layer1 = stage(block, count, WIDTHS[0], WIDTHS[0], 1)
-        self.layer2 = stage(block, count, WIDTHS[0], WIDTHS[1], 2)
-        self.layer3 = stage(block, count, WIDTHS[1], WIDTHS[2], 2)
+        fine, middle, coarse = WIDTHS
+        self.conv1 = conv3x3(in_channels, fine)
+        self.bn1 = nn.BatchNorm2d(fine)
+        self.layer1 = stage(block, count, fine, fine, 1)
+        self.layer2 = stage(block, count, fine, middle, 2)
+        self.layer3 = stage(block, count, middle, coarse, 2)
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
-        fine = self.layer1(F.relu(self.bn1(self.conv1(x_BCHW))))
+        stem = F.relu(self.bn1(self.conv1(x_BCHW)))
+        fine = self.layer1(stem)
         middle = self.layer2(fine)
-        return [fine, middle, self.layer3(middle)]
+        coarse = self.layer3(middle)
+        return [fine, middle, coarse]
 
 
 def stage(block: type[PlainBlock], count: int, inner: int, outer: int, stride: int) -> nn.Sequential:
-    """``count`` blocks; the first one changes width and resolution."""
-    return nn.Sequential(block(inner, outer, stride), *(block(outer, outer, 1) for _ in range(count - 1)))
+    """Return ``count`` blocks; the first one changes width and resolution."""
+    blocks = [block(inner, outer, stride)]
+    while len(blocks) < count:
+        blocks.append(block(outer, outer, 1))
+    return nn.Sequential(*blocks)
 
 
 @register("backbone", "cifar_resnet")
 def cifar_resnet(in_channels: int, image_size: tuple[int, int], *, depth: Depth = 20) -> CifarNet:
-    """ResNet for small images; depth: layers, 6n+2."""
+    """Return a ResNet for small images; depth: layers, 6n+2."""
     return CifarNet(in_channels, depth, ResidualBlock)
 
 
 @register("backbone", "cifar_plain")
 def cifar_plain(in_channels: int, image_size: tuple[int, int], *, depth: Depth = 20) -> CifarNet:
-    """The same network without shortcuts, which gets worse with depth; depth: layers, 6n+2."""
+    """Return the same network without shortcuts, which gets worse with depth; depth: layers, 6n+2."""
     return CifarNet(in_channels, depth, PlainBlock)

@@ -15,15 +15,20 @@ from cvflow.models.layers import ConvNorms
 from cvflow.registry import register
 
 
-def known(name: str) -> str:
-    """The name of a timm model, with or without the tag of its weights; ValueError if timm has none such."""
+def model_name(name: str) -> str:
+    """Return the name of a timm model, with or without the tag of its weights.
+
+    ValueError if timm has no such model or weights.
+    """
     import timm
 
     if not timm.is_model(name):
         hint = did_you_mean(name, timm.list_models())
-        raise ValueError(f"a timm model. {hint} All of them: https://huggingface.co/timm".replace("  ", " "))
+        message = f"a timm model. {hint} All of them: https://huggingface.co/timm"
+        raise ValueError(message.replace("  ", " "))  # without a hint two spaces meet
     if "." in name and name not in timm.list_pretrained():
-        tagged = timm.list_pretrained(f"{name.partition('.')[0]}.*")
+        untagged, _, _ = name.partition(".")
+        tagged = timm.list_pretrained(f"{untagged}.*")
         raise ValueError(f"weights that timm has: {', '.join(tagged) or 'none for this model'}")
     return name
 
@@ -42,7 +47,7 @@ class TimmBackbone(Backbone):
         in_channels: int,
         image_size: tuple[int, int],
         *,
-        model: Annotated[str, AfterValidator(known)] = "resnet18",
+        model: Annotated[str, AfterValidator(model_name)] = "resnet18",
         pretrained: bool = False,
     ) -> None:
         super().__init__()
@@ -55,10 +60,14 @@ class TimmBackbone(Backbone):
         config = self.net.pretrained_cfg
         names = config["classifier"]
         self.head_keys = (names,) if isinstance(names, str) else tuple(names)
-        self.pixel_stats = (tuple(config["mean"]), tuple(config["std"])) if pretrained else None
+        if pretrained:
+            self.pixel_stats = (tuple(config["mean"]), tuple(config["std"]))
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
-        maps: list[Tensor] = self.net.forward_intermediates(x_BCHW, intermediates_only=True)
+        maps: list[Tensor] = self.net.forward_intermediates(
+            x_BCHW,
+            intermediates_only=True,
+        )
         return maps
 
     @property
@@ -70,7 +79,8 @@ class TimmBackbone(Backbone):
         return tuple((f"net.{conv}", f"net.{norm}") for conv, norm in pairs)
 
     def embed(self, x_BCHW: Tensor) -> Tensor:
-        features: Tensor = self.net.forward_head(self.net.forward_features(x_BCHW), pre_logits=True)
+        last = self.net.forward_features(x_BCHW)
+        features: Tensor = self.net.forward_head(last, pre_logits=True)
         return features
 
     def maps_only(self) -> None:
@@ -78,7 +88,7 @@ class TimmBackbone(Backbone):
 
 
 def load(in_channels: int, image_size: tuple[int, int], model: str, pretrained: bool) -> nn.Module:
-    """timm's network; those of a fixed input size (most transformers) are told ours, where they take it."""
+    """Return timm's network; one of a fixed input size (most transformers) gets ours, if it takes it."""
     import timm
 
     net: nn.Module

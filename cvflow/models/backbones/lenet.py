@@ -1,7 +1,10 @@
-"""LeNet: two rounds of convolution and pooling, then fully connected layers (LeCun et al., 1998, Proc. IEEE 86(11)).
+"""LeNet: two rounds of convolution and pooling, then fully connected layers.
 
-The trick: shared weights and sub-sampling make the answer insensitive to small shifts and need few parameters.
-Both convolutions are padded here, so that every map lies on its stride; any image size works.
+LeCun et al., 1998, Proc. IEEE 86(11).
+
+The trick: shared weights and sub-sampling make the answer insensitive to small shifts and need
+few parameters. Both convolutions are padded here, so that every map lies on its stride; any
+image size works.
 """
 
 from __future__ import annotations
@@ -47,10 +50,12 @@ class LeNet(Backbone):
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         fine = self.pool(self.act(self.conv1(x_BCHW)))
-        return [fine, self.pool(self.act(self.conv2(fine)))]
+        coarse = self.pool(self.act(self.conv2(fine)))
+        return [fine, coarse]
 
     def embed(self, x_BCHW: Tensor) -> Tensor:
-        hidden = self.act(self.fc1(self.forward(x_BCHW)[-1].flatten(1)))
+        levels = self.forward(x_BCHW)
+        hidden = self.act(self.fc1(levels[-1].flatten(1)))
         features: Tensor = self.act(self.fc2(hidden))
         return features
 

@@ -1,6 +1,7 @@
-"""The multilayer perceptron on raw pixels (Rumelhart, Hinton and Williams, 1986, Nature 323): the baseline that fails.
+"""The multilayer perceptron on raw pixels: the baseline that fails.
 
-No weight is shared, so the first layer grows with the image: 24.6 M weights for 500 hidden units on 128x128 RGB.
+Rumelhart, Hinton and Williams, 1986, Nature 323. No weight is shared, so the first layer grows
+with the image: 24.6 M weights for 500 hidden units on 128x128 RGB.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ class MLP(Backbone):
     ) -> None:
         super().__init__()
         height, width = image_size
-        widths = (in_channels * height * width, *hidden)
-        self.channels, self.strides, self.num_features = (hidden[-1],), (max(image_size),), hidden[-1]
-        self.layers = nn.Sequential(
-            *(layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU()))
-        )
+        self.channels = (hidden[-1],)
+        self.strides = (max(image_size),)
+        self.num_features = hidden[-1]
+        layers: list[nn.Module] = []
+        for inner, outer in pairwise((in_channels * height * width, *hidden)):
+            layers += [nn.Linear(inner, outer), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         features: Tensor = self.layers(x_BCHW.flatten(1))

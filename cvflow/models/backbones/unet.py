@@ -1,6 +1,7 @@
-"""The way down of U-Net: pairs of convolutions and poolings, doubling the channels (Ronneberger et al., 2015, arXiv 1505.04597).
+"""The way down of U-Net: pairs of convolutions and poolings, doubling the channels.
 
-Made for maps rather than for a class: its first level has the image's size. Convolutions are padded, norms are batch norms.
+Ronneberger et al., 2015, arXiv 1505.04597. Made for maps rather than for a class: its first
+level has the image's size. Convolutions are padded, norms are batch norms.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from cvflow.registry import register
 
 @register("backbone", "unet")
 class UNetEncoder(Backbone):
-    """width: channels of the first level, 64 in the paper; each next one has twice as many. levels: 5 in the paper."""
+    """width: channels of the first level, 64 in the paper; each next one has twice as many.
+
+    levels: 5 in the paper.
+    """
 
     def __init__(
         self,
@@ -31,14 +35,21 @@ class UNetEncoder(Backbone):
         super().__init__()
         if min(image_size) < 2 ** (levels - 1):
             raise too_small("unet", image_size, 2 ** (levels - 1))
-        self.channels = tuple(width * 2**i for i in range(levels))
         self.strides = tuple(2**i for i in range(levels))
+        self.channels = tuple(width * stride for stride in self.strides)
         self.num_features = self.channels[-1]
-        pairs = zip([in_channels, *self.channels], self.channels, strict=False)
-        self.stages = nn.ModuleList(nn.Sequential(conv_bn_relu(a, b), conv_bn_relu(b, b)) for a, b in pairs)
+        self.stages = nn.ModuleList()
+        inner = in_channels
+        for outer in self.channels:
+            stage = nn.Sequential(conv_bn_relu(inner, outer), conv_bn_relu(outer, outer))
+            self.stages.append(stage)
+            inner = outer
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         maps: list[Tensor] = []
         for stage in self.stages:
-            maps.append(stage(F.max_pool2d(maps[-1], 2) if maps else x_BCHW))
+            if maps:
+                x_BCHW = F.max_pool2d(x_BCHW, 2)
+            x_BCHW = stage(x_BCHW)
+            maps.append(x_BCHW)
         return maps

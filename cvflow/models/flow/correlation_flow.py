@@ -1,7 +1,10 @@
-"""Flow by correlation, from coarse to fine (Sun et al. 2018, PWC-Net, arXiv 1709.02371; correlation: FlowNetC 2015, arXiv 1504.06852).
+"""Flow by correlation, from coarse to fine.
 
-The trick: at each level of a feature pyramid the second image's features are first laid where the flow so far says they belong;
-what is left to find is small, so that correlating a few shifts is enough. A dilated network at the end sees a wide context.
+Sun et al. 2018, PWC-Net, arXiv 1709.02371; correlation: FlowNetC 2015, arXiv 1504.06852.
+
+The trick: at each level of a feature pyramid the second image's features are first warped by the flow so
+far; what is left to find is small, so that correlating a few shifts is enough. A dilated network at the
+end sees a wide context.
 
 Shapes: B batch, C channels, H W pixels; h w pixels of a level.
 """
@@ -28,9 +31,10 @@ Width = Annotated[int, Field(ge=4)]
 
 @register("model", "correlation_flow")
 class CorrelationFlow(TwoImages):
-    """channels: of each level's features, fine to coarse, from stride 2 on. radius: of the shifts that are correlated, pixels of a level.
+    """channels: of each level's features, fine to coarse, from stride 2 on.
 
-    finest: the stride of the level at which it ends, 2 or 4 say; its flow is enlarged to the image.
+    radius: of the shifts that are correlated, pixels of a level. finest: the stride of the level at
+    which it ends, 2 or 4 say; its flow is enlarged to the image.
     """
 
     answer = "flow"
@@ -46,38 +50,67 @@ class CorrelationFlow(TwoImages):
         width: Width = 32,
     ) -> None:
         super().__init__(image.channels, info)
-        self.stride, self.radius = 2 ** len(channels), radius
+        self.stride = 2 ** len(channels)
+        self.radius = radius
         self.features = Pyramid(image.channels, channels)
-        strides = [2 ** (i + 1) for i in range(len(channels))]
-        self.used = [i for i in reversed(range(len(channels))) if strides[i] >= finest] or [len(channels) - 1]
-        self.last_stride = strides[self.used[-1]]
-        seen = [(2 * radius + 1) ** 2 + channels[i] + 2 for i in self.used]
-        self.estimators = nn.ModuleList(estimator(count, width) for count in seen)
+        self.used = used_levels(len(channels), finest)
+        self.last_stride = level_stride(self.used[-1])
+        shifts = (2 * radius + 1) ** 2
+        self.estimators = nn.ModuleList()
+        for level in self.used:
+            inner = shifts + channels[level] + 2
+            self.estimators.append(estimator(inner, width))
         self.context = nn.Sequential(
-            *(conv_bn_relu(inner, width, dilation=d) for inner, d in ((seen[-1], 1), (width, 2), (width, 4)))
+            conv_bn_relu(inner, width, dilation=1),
+            conv_bn_relu(width, width, dilation=2),
+            conv_bn_relu(width, width, dilation=4),
         )
         self.change = nn.Conv2d(width, 2, 3, padding=1)
 
     def matched(self, first_BCHW: Tensor, second_BCHW: Tensor) -> list[Tensor]:
-        """B2HW flows, a level each, and the last one refined; float32 in mixed precision too, where places would be rounded."""
-        halves = [first_BCHW.shape[0]] * 2  # not chunk(2), whose sizes an export takes for fixed
-        pairs = [level.split(halves) for level in self.features(torch.cat([first_BCHW, second_BCHW]))]
-        coarse = pairs[self.used[0]][0]
+        """Return B2HW flows, a level each, and the last one refined.
+
+        They are float32 in mixed precision too, where positions would be rounded.
+        """
+        levels = self.features(torch.cat([first_BCHW, second_BCHW]))
+        batch = first_BCHW.shape[0]
         answers: list[Tensor] = []
-        seen, flow = coarse, coarse.new_zeros(coarse.shape[0], 2, *coarse.shape[2:], dtype=torch.float32)
-        for index, estimate in zip(self.used, self.estimators, strict=True):
-            first, second = pairs[index]
-            flow = enlarged(flow.detach(), 2) if answers else flow
-            likeness = F.leaky_relu(flow_volume(first, warp(second, flow), self.radius), 0.1)
-            seen = torch.cat([likeness, first, flow], 1)
-            flow = flow + estimate(seen).float()
-            answers.append(enlarged(flow, 2 ** (index + 1)))
-        refined = flow + self.change(self.context(seen))
+        flow = still(levels[self.used[0]][:batch])
+        for level, estimate in zip(self.used, self.estimators, strict=True):
+            # Not chunk(2), whose sizes an export takes for fixed.
+            first, second = levels[level].split([batch, batch])
+            if answers:
+                flow = enlarged(flow.detach(), 2)
+            correlation = flow_volume(first, warp(second, flow), self.radius)
+            likeness = F.leaky_relu(correlation, 0.1)
+            evidence = torch.cat([likeness, first, flow], 1)
+            flow = flow + estimate(evidence).float()
+            answers.append(enlarged(flow, level_stride(level)))
+        refined = flow + self.change(self.context(evidence))
         return [*answers, enlarged(refined, self.last_stride)]
 
 
+def still(features_BChw: Tensor) -> Tensor:
+    """Return a flow of 0 at the size of the features: B2hw, float32."""
+    batch, _, height, width = features_BChw.shape
+    return features_BChw.new_zeros(batch, 2, height, width, dtype=torch.float32)
+
+
+def level_stride(level: int) -> int:
+    """Return the stride of a level of the pyramid."""
+    return 1 << (level + 1)
+
+
+def used_levels(count: int, finest: int) -> list[int]:
+    """Return the levels down to the stride ``finest``, coarse to fine; at least the coarsest one."""
+    levels = [count - 1]
+    while levels[-1] > 0 and level_stride(levels[-1] - 1) >= finest:
+        levels.append(levels[-1] - 1)
+    return levels
+
+
 def estimator(inner: int, width: int) -> nn.Sequential:
-    """What is still to be added to the flow, by what is seen at a level."""
+    """Return a network for what is still to be added to the flow at a level."""
     return nn.Sequential(
         conv_bn_relu(inner, 2 * width),
         conv_bn_relu(2 * width, width),

@@ -1,4 +1,4 @@
-"""What the networks that label pixels share: normalisation, padding to what their strides divide, logits at the image's size.
+"""What networks that label pixels share: normalisation, padding, logits at the image's size.
 
 Shapes: B batch, C channels or classes, H W pixels.
 """
@@ -21,8 +21,9 @@ from cvflow.types import DatasetInfo
 class Segmenter(nn.Module):
     """uint8 images BCHW -> logits B x classes x H x W, for images of any size.
 
-    multiple: images are padded (with their mean colour) to sides that it divides, and the logits cut to the image.
-    loss_weights: of the losses of ``outputs``, 1 where there is none.
+    multiple: images are padded (with their mean colour) to sides that it divides, and the
+    logits cut to the image. loss_weights: of the losses of ``outputs``, 1 for those that are
+    not named.
     """
 
     answer = "mask"
@@ -32,47 +33,67 @@ class Segmenter(nn.Module):
         self, backbone: Backbone, image: Image, info: DatasetInfo, normalize: Statistics, multiple: int = 1
     ) -> None:
         super().__init__()
-        self.backbone, self.multiple = backbone, multiple
-        self.normalize = Normalize(*pixel_stats(normalize, backbone, info), image.channels)
+        self.backbone = backbone
+        self.multiple = multiple
+        mean, std = pixel_stats(normalize, backbone, info)
+        self.normalize = Normalize(mean, std, image.channels)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         return self.outputs(images_BCHW)["loss"]
 
     def outputs(self, images_BCHW: Tensor) -> dict[str, Tensor]:
-        """Logits at the image's size by the name of their loss: ``loss``, and in training those of heads that only train."""
+        """Return logits at the image's size by the name of their loss.
+
+        That is ``loss``, and in training the names of heads that only train.
+        """
         H, W = images_BCHW.shape[2:]
-        x_BCHW = F.pad(self.normalize(images_BCHW), (0, -W % self.multiple, 0, -H % self.multiple))
+        border = (0, -W % self.multiple, 0, -H % self.multiple)
+        x_BCHW = F.pad(self.normalize(images_BCHW), border)
         size = x_BCHW.shape[2], x_BCHW.shape[3]
-        return {name: resized(logits, size)[:, :, :H, :W] for name, logits in self.logits(x_BCHW).items()}
+        outputs = {}
+        for name, logits in self.logits(x_BCHW).items():
+            outputs[name] = resized(logits, size)[:, :, :H, :W]
+        return outputs
 
     def logits(self, x_BCHW: Tensor) -> dict[str, Tensor]:
-        """Normalised images -> logits of any size, by the name of their loss."""
+        """Return logits of any size, by the name of their loss, for normalised images."""
         return self.decode(self.backbone(x_BCHW))
 
     def decode(self, levels: list[Tensor]) -> dict[str, Tensor]:
-        """The backbone's maps -> the same."""
+        """Return the same for the backbone's maps."""
         raise NotImplementedError
 
 
 def resized(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear; its gradient on CUDA is deterministic, though slower, where torch is told to be so."""
-    return (
-        x_BCHW
-        if x_BCHW.shape[2:] == size
-        else F.interpolate(x_BCHW, size, mode="bilinear", align_corners=False)
-    )
+    """Return a map of this size, bilinear.
+
+    Its gradient on CUDA is deterministic, though slower, if torch is set to be so.
+    """
+    if x_BCHW.shape[2:] == size:
+        return x_BCHW
+    return F.interpolate(x_BCHW, size, mode="bilinear", align_corners=False)
 
 
 def fitted(x_BCHW: Tensor, like: Tensor) -> Tensor:
-    """Cut, or bordered with zeros, below and at the right: levels of unpadded convolutions are smaller than their stride says."""
-    (H, W), (h, w) = like.shape[2:], x_BCHW.shape[2:]
-    return x_BCHW if (h, w) == (H, W) else F.pad(x_BCHW, (0, W - w, 0, H - h))
+    """Return the map at the size of another: cut, or bordered with zeros, below and at the right.
+
+    Levels of unpadded convolutions are smaller than their stride says.
+    """
+    H, W = like.shape[2:]
+    h, w = x_BCHW.shape[2:]
+    if (h, w) == (H, W):
+        return x_BCHW
+    return F.pad(x_BCHW, (0, W - w, 0, H - h))
 
 
 def falling(backbone: Backbone, least: int, model: str) -> list[int]:
-    """The levels that halve the resolution or more: of those with one stride the last. RequestError where they are fewer than ``least``."""
+    """Return the last level of each stride; RequestError if there are fewer than ``least``."""
     strides = backbone.strides
-    ends = [i for i, stride in enumerate(strides) if i + 1 == len(strides) or strides[i + 1] > stride]
+    ends = []
+    for i, stride in enumerate(strides):
+        is_last = i + 1 == len(strides)
+        if is_last or strides[i + 1] > stride:
+            ends.append(i)
     if len(ends) < least:
         got = f"a backbone of strides {', '.join(map(str, strides))}"
         raise RequestError(

@@ -1,7 +1,10 @@
-"""The dilated FCN as torchvision has it (Long et al., 2014, arXiv 1411.4038, on dilated residual nets, Yu et al., 2017, arXiv 1705.09914).
+"""The dilated FCN as torchvision has it.
 
-The trick: where a backbone would halve its map again, its kernels are spread out instead, so that the last level sees as
-much of the image and stays fine; one small head and a bilinear upsampling are then enough. Names are torchvision's.
+Long et al., 2014, arXiv 1411.4038, on dilated residual nets, Yu et al., 2017, arXiv 1705.09914.
+
+The trick: where a backbone would halve its map again, its kernels are spread out instead, so
+that the last level sees as much of the image and stays fine; one small head and a bilinear
+upsampling are then enough. Names are torchvision's.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ RESNET = Component.model_validate({"name": "torchvision", "model": "resnet50", "
 class DilatedFCN(Segmenter):
     """backbone: best one with ``output_stride``. dropout: before the scores.
 
-    auxiliary: weight of the loss of a second head, on the level before the last, in training; 0 = no such head.
+    auxiliary: weight of the loss of a second head, on the level before the last, in training; 0
+    = no such head.
     """
 
     def __init__(
@@ -45,22 +49,27 @@ class DilatedFCN(Segmenter):
         self.classifier = self.main_head(net, len(info.classes), dropout)
         self.aux_classifier = None
         if auxiliary:
-            self.aux_classifier = fcn_head(
-                net.channels[max(0, len(net.channels) - 2)], len(info.classes), dropout
-            )
+            before_last = max(0, len(net.channels) - 2)
+            self.aux_classifier = fcn_head(net.channels[before_last], len(info.classes), dropout)
             self.loss_weights = {"aux_loss": auxiliary}
 
     def main_head(self, net: Backbone, classes: int, dropout: float) -> nn.Module:
+        """Return what turns the last level into scores."""
         return fcn_head(net.channels[-1], classes, dropout)
 
     def decode(self, levels: list[Tensor]) -> dict[str, Tensor]:
         outputs = {"loss": self.classifier(levels[-1])}
         if self.aux_classifier is not None and self.training:
-            outputs["aux_loss"] = self.aux_classifier(levels[max(0, len(levels) - 2)])
+            before_last = max(0, len(levels) - 2)
+            outputs["aux_loss"] = self.aux_classifier(levels[before_last])
         return outputs
 
 
 def fcn_head(inner: int, classes: int, dropout: float) -> nn.Sequential:
-    """A convolution to a quarter of the channels, then the scores."""
+    """Return a convolution to a quarter of the channels, then the scores."""
     width = max(1, inner // 4)
-    return nn.Sequential(*conv_bn_relu(inner, width), nn.Dropout(dropout), nn.Conv2d(width, classes, 1))
+    return nn.Sequential(
+        *conv_bn_relu(inner, width),
+        nn.Dropout(dropout),
+        nn.Conv2d(width, classes, 1),
+    )

@@ -1,7 +1,8 @@
 """U-Net (Ronneberger, Fischer and Brox, 2015, arXiv 1505.04597).
 
-The trick: on the way back up, every level is joined with the map of the same size from the way down, so that the decoder
-has both what is there and exactly where. Convolutions are padded here, so nothing is cropped; norms are batch norms.
+The trick: on the way back up, every level is joined with the map of the same size from the way
+down, so that the decoder has both what is there and exactly where. Convolutions are padded
+here, so nothing is cropped; norms are batch norms.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ from cvflow.types import DatasetInfo
 
 Widths = tuple[Annotated[int, Field(gt=0)], ...]
 
+ENCODER = Component(name="unet")
+
 
 @register("model", "unet")
 class UNet(Segmenter):
-    """backbone: the way down; ``unet`` is the paper's. widths: channels of each step up, coarse to fine; none = those of the level joined.
+    """backbone: the way down; ``unet`` is the paper's.
 
-    A backbone that begins coarse gets a last step to the image's size, with nothing to join.
+    widths: channels of each step up, coarse to fine; none = those of the level
+    joined. A backbone that begins coarse gets a last step to the image's size, with nothing to join.
     """
 
     def __init__(
@@ -36,29 +40,34 @@ class UNet(Segmenter):
         image: Image,
         info: DatasetInfo,
         *,
-        backbone: Annotated[Component, Kind("backbone")] = Component(name="unet"),  # noqa: B008, it is frozen
+        backbone: Annotated[Component, Kind("backbone")] = ENCODER,
         widths: Widths = (),
         normalize: Statistics = "auto",
     ) -> None:
         net: Backbone = build("backbone", backbone, image.channels, image.size)
         net.maps_only()
-        used = falling(net, 2, "a U-Net")
+        fine_to_coarse = falling(net, 2, "a U-Net")
         super().__init__(net, image, info, normalize, net.strides[-1])
-        self.used = used[::-1]
+        self.used = fine_to_coarse[::-1]
         strides = [net.strides[i] for i in self.used]
-        joined = [net.channels[i] for i in self.used[1:]]
+        skips = [net.channels[i] for i in self.used[1:]]
         if strides[-1] > 1:
-            strides, joined = [*strides, 1], [*joined, 0]
-        chosen = [*widths, *(max(width, 16) for width in joined[len(widths) :])][: len(joined)]
-        inner = [net.channels[self.used[0]], *chosen]
-        steps = zip(pairwise(inner), joined, pairwise(strides), strict=True)
-        self.steps = nn.ModuleList(Up(a, b, skip, coarse // fine) for (a, b), skip, (coarse, fine) in steps)
-        self.score = nn.Conv2d(chosen[-1], len(info.classes), 1)
+            # A last step to the image's size, with nothing to join.
+            strides.append(1)
+            skips.append(0)
+        channels = net.channels[self.used[0]]
+        self.steps = nn.ModuleList()
+        for number, (skip, (coarse, fine)) in enumerate(zip(skips, pairwise(strides), strict=True)):
+            width = widths[number] if number < len(widths) else max(skip, 16)
+            self.steps.append(Up(channels, width, skip, coarse // fine))
+            channels = width
+        self.score = nn.Conv2d(channels, len(info.classes), 1)
 
     def decode(self, levels: list[Tensor]) -> dict[str, Tensor]:
         x_BCHW = levels[self.used[0]]
         for number, step in enumerate(self.steps, start=1):
-            x_BCHW = step(x_BCHW, levels[self.used[number]] if number < len(self.used) else None)
+            skip = levels[self.used[number]] if number < len(self.used) else None
+            x_BCHW = step(x_BCHW, skip)
         return {"loss": self.score(x_BCHW)}
 
 
