@@ -26,7 +26,8 @@ def export(
 ) -> Exported:
     """Write a model as ONNX.
 
-    check: data on which the file is compared with torch, besides random images. plugins: files that register components.
+    check: data on which the file is compared with torch, besides random images.
+    plugins: files that register components.
     """
     use_plugins(plugins)
     check_file(out)
