@@ -1,4 +1,4 @@
-"""What a training shows: a bar and a line an epoch on a terminal, plain lines elsewhere."""
+"""What a training and a prediction show: a line that is rewritten on a terminal, plain lines now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -9,81 +9,99 @@ from datetime import timedelta
 from typing import TextIO
 
 from cvflow.engine.session import Point, Progress
+from cvflow.runtime.status_line import StatusLine
 
 PLAIN_EVERY = 30.0
-"""Seconds between two lines within an epoch where the stream is not a terminal."""
+"""Seconds between two lines within an epoch if the stream is not a terminal."""
+REWRITTEN_EVERY = 0.2
+"""Seconds between two changes of the rewritten line while rows are answered."""
+BAR = 24
+"""Length of the bar, in characters."""
 
 
 class Console:
-    """Writes to ``stream``, stderr by default."""
+    """Shows a training on ``stream``, stderr by default."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
+        self._status = StatusLine(self.stream)
         self._losses: Mapping[str, float] = {}
         self._eta = ""
-        self._said = time.monotonic()
+        self._last_line = time.monotonic()
 
     def progress(self, at: Progress) -> None:
-        """Where the epoch stands: rewrites the bar, or adds a plain line now and then."""
+        """Show where the epoch stands."""
         self._eta = f"ETA {timedelta(seconds=round(at.eta))}"
-        text = f"epoch {at.epoch:3}/{at.epochs}  {{}}  {words(at.metrics)}  {at.speed:,.0f} images/s  {self._eta}"
-        if self.stream.isatty():
-            done = 24 * at.step // max(1, at.steps)
-            self._write("\r\x1b[K" + text.format("━" * done + "╌" * (24 - done)))
-        elif time.monotonic() - self._said > PLAIN_EVERY:
-            self._write(text.format(f"step {at.step}/{at.steps}") + "\n")
+        speed = f"{at.speed:,.0f} images/s"
+        if self._status.is_terminal:
+            done = BAR * at.step // max(1, at.steps)
+            state = "━" * done + "╌" * (BAR - done)
+        else:
+            state = f"step {at.step}/{at.steps}"
+        text = f"epoch {at.epoch:3}/{at.epochs}  {state}  {words(at.metrics)}  {speed}  {self._eta}"
+        if self._status.is_terminal:
+            self._status.show(text)
+        elif time.monotonic() - self._last_line > PLAIN_EVERY:
+            self._write(text)
 
     def point(self, point: Point) -> None:
-        """A line for an epoch's summary: the last training loss, the first metric and the loss on val, the speed where it was measured."""
+        """Write a line for an epoch's summary: the last training losses, the first metric and the losses on val, the speed."""
         if "epoch" not in point.metrics:
-            self._losses = {k: v for k, v in point.metrics.items() if k != "lr"}
+            self._losses = {name: value for name, value in point.metrics.items() if name != "lr"}
             return
-        first = [k for k in point.metrics if k.startswith("val_")][:1]
-        shown = dict.fromkeys([*first, *(f"val_{k}" for k in self._losses)])
-        scores = words({k: point.metrics[k] for k in shown if k in point.metrics})
-        epoch, speed = point.metrics["epoch"], point.metrics.get("images_per_second")
-        start = "\r\x1b[K" if self.stream.isatty() else ""
-        fast = "" if speed is None else f"{speed:,.0f} images/s"
-        self._write(f"{start}epoch {epoch:3.0f}  {words(self._losses)}  {scores}  {fast}  {self._eta}\n")
+        first_metric = [name for name in point.metrics if name.startswith("val_")][:1]
+        val_losses = [f"val_{name}" for name in self._losses]
+        names = dict.fromkeys([*first_metric, *val_losses])
+        scores = words({name: point.metrics[name] for name in names if name in point.metrics})
+        epoch = point.metrics["epoch"]
+        # a speed is not measured in an epoch that was stopped at its end
+        speed = ""
+        if "images_per_second" in point.metrics:
+            speed = f"{point.metrics['images_per_second']:,.0f} images/s"
+        self._write(f"epoch {epoch:3.0f}  {words(self._losses)}  {scores}  {speed}  {self._eta}")
 
     def say(self, text: str) -> None:
-        """A line of its own."""
-        self._write(("\r\x1b[K" if self.stream.isatty() else "") + f"{text}\n")
+        """Write a line of its own."""
+        self._write(text)
 
     def _write(self, text: str) -> None:
-        self._said = time.monotonic()
-        self.stream.write(text)
-        self.stream.flush()
+        self._last_line = time.monotonic()
+        self._status.line(text)
 
 
 def words(metrics: Mapping[str, float]) -> str:
-    """``loss 0.1234  val_accuracy 0.9876``."""
-    return "  ".join(
-        f"{name} {value:.4g}" if value < 1e-3 else f"{name} {value:.4f}" for name, value in metrics.items()
-    )
+    """Return metrics as ``loss 0.1234  val_accuracy 0.9876``."""
+    parts = []
+    for name, value in metrics.items():
+        parts.append(f"{name} {value:.4g}" if value < 1e-3 else f"{name} {value:.4f}")
+    return "  ".join(parts)
 
 
 class Pace:
-    """How fast rows are answered: one line that is rewritten on a terminal, a line now and then elsewhere."""
+    """Shows how fast rows are answered. done: rows answered before; total: all of them."""
 
     def __init__(self, done: int, total: int, stream: TextIO | None = None) -> None:
-        self.stream, self._total, self._from = stream or sys.stderr, total, done
-        self._start = self._said = time.monotonic()
+        self._status = StatusLine(stream or sys.stderr)
+        self._total = total
+        self._first = done
+        self._start = time.monotonic()
+        self._last_line = self._start
 
     def reached(self, done: int) -> None:
-        """So many rows are answered."""
+        """Say that so many rows are answered."""
         now = time.monotonic()
-        terminal = self.stream.isatty()
-        if now - self._said < (0.2 if terminal else PLAIN_EVERY):
+        interval = REWRITTEN_EVERY if self._status.is_terminal else PLAIN_EVERY
+        if now - self._last_line < interval:
             return
-        self._said = now
-        speed = (done - self._from) / (now - self._start)
+        self._last_line = now
+        speed = (done - self._first) / (now - self._start)
         left = timedelta(seconds=round((self._total - done) / speed)) if speed else "unknown"
         text = f"{done:,}/{self._total:,} rows  {speed:,.0f} rows/s  ETA {left}"
-        self.stream.write(f"\r\x1b[K{text}" if terminal else f"{text}\n")
-        self.stream.flush()
+        if self._status.is_terminal:
+            self._status.show(text)
+        else:
+            self._status.line(text)
 
     def end(self) -> None:
         """Leave the terminal a clean line."""
-        if self.stream.isatty():
-            self.stream.write("\r\x1b[K")
+        self._status.clear()

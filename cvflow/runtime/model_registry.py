@@ -142,13 +142,6 @@ def champion(model: str) -> VersionInfo | None:
 
 
 @plain_errors()
-def set_alias(model: str, alias: str, version: int) -> None:
-    """Move the alias to a version. Raises RequestError where there is none such."""
-    find_version(f"models:/{model}/{version}")
-    connect().set_registered_model_alias(model, alias, str(version))
-
-
-@plain_errors()
 def tag_version(model: str, version: int, tags: Mapping[str, str]) -> None:
     for key, value in tags.items():
         connect().set_model_version_tag(model, str(version), key, value)
