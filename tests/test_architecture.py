@@ -14,7 +14,18 @@ from cvflow import registry
 from cvflow.project.graph import dvc_yaml
 
 REPOSITORY = Path(__file__).parents[1]
-GROUND = ("errors", "config", "registry", "types", "plugins", "section", "space", "ops", "effects")
+GROUND = (
+    "errors",
+    "config",
+    "registry",
+    "types",
+    "plugins",
+    "section",
+    "space",
+    "ops",
+    "effects",
+    "child_process",
+)
 LEVELS = (
     GROUND,
     ("losses", "annotations", "draw"),

@@ -6,14 +6,10 @@ Worker processes import this file: it must not bring in torch.
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
-import threading
 import warnings
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import parent_process
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +18,7 @@ from PIL import Image
 
 from cvflow.annotations import KINDS
 from cvflow.annotations.image import ImageFault, read
+from cvflow.child_process import end_with_parent, leave_ctrl_c_to_parent
 
 Histogram = NDArray[np.int64]
 """3 x 256: per channel (RGB), how many pixels have each value."""
@@ -84,22 +81,9 @@ class Inspection:
 
 def begin() -> None:
     """Set up a worker process; the pool calls this before anything else."""
-    # Ctrl-C is for the parent to answer.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_ctrl_c_to_parent()
     warnings.simplefilter("ignore")
-    watcher = threading.Thread(target=_end_with_parent, daemon=True)
-    watcher.start()
-
-
-def _end_with_parent() -> None:
-    """End this process with its parent.
-
-    A parent that is killed outright cannot tell its workers: they would wait for ever.
-    """
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def inspect_all(records: Sequence[Encoded], rules: Rules) -> tuple[list[Inspection], Histogram]:

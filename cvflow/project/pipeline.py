@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import asdict, dataclass
@@ -24,7 +23,7 @@ from cvflow.project.graph import BY_NAME, NAMES, Run, find_entry, read_runs
 from cvflow.project.resolved import answer_file
 from cvflow.recipe.layers import load
 from cvflow.runtime import dvc
-from cvflow.runtime.interrupts import cut_short, raise_once
+from cvflow.runtime.interrupts import cut_short, handled_by, raise_once
 from cvflow.runtime.model_registry import champion_version, holds
 from cvflow.runtime.tracking_uri import tracking_uri
 
@@ -151,14 +150,8 @@ def sigterm_passed_on() -> Iterator[list[int]]:
         if not stages:
             raise_once(number, frame)
 
-    if threading.current_thread() is not threading.main_thread():
+    with handled_by(pass_on, [signal.SIGTERM]):
         yield passed
-        return
-    before = signal.signal(signal.SIGTERM, pass_on)
-    try:
-        yield passed
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def registry_holds(run: Run) -> bool:

@@ -8,11 +8,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any
 
+Handler = Callable[[int, FrameType | None], object]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TOGETHER = 1.0
 """Seconds within which two signals are one: what goes to a whole process group comes by way of ``cvflow run`` as well."""
@@ -47,48 +47,52 @@ def cut_short() -> bool:
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """Signals wait until the body is done, which must not be left half done; for what takes a moment."""
+def handled_by(handler: Handler, numbers: Iterable[signal.Signals] = SIGNALS) -> Iterator[None]:
+    """While the body runs, signals go to the handler. Python hands them to its main thread alone; elsewhere nothing is set."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard: list[int] = []
-    before = {number: signal.signal(number, lambda number, frame: heard.append(number)) for number in SIGNALS}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for known, handler in before.items():
-            signal.signal(known, handler)
-        for number in heard[:1]:
-            signal.raise_signal(number)
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Let signals wait until the body is done, which must not be left half done; for what takes a moment."""
+    waiting: list[int] = []
+    try:
+        with handled_by(lambda number, frame: waiting.append(number)):
+            yield
+    finally:
+        if waiting:
+            signal.raise_signal(waiting[0])
 
 
 class Interrupts:
-    """While the body runs: ``asked`` turns true at the first signal; the second raises KeyboardInterrupt.
-
-    Python hands signals to its main thread alone; elsewhere nothing is heard.
-    """
+    """While the body runs: ``asked`` turns true at the first signal; the second raises KeyboardInterrupt."""
 
     def __init__(
-        self, said: str = "stopping: a checkpoint is written; again to stop at once without one"
+        self, message: str = "stopping: a checkpoint is written; again to stop at once without one"
     ) -> None:
         self.asked = False
-        self._said = said
+        self._message = message
         self._pid = os.getpid()
-        self._before: dict[signal.Signals, Any] = {}
+        self._handlers = handled_by(self._on_signal)
 
     def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._heard) for number in SIGNALS}
+        self._handlers.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handlers.__exit__(None, None, None)
 
-    def _heard(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
             return  # a loader process, before it has handlers of its own
         if repeated():
@@ -96,4 +100,4 @@ class Interrupts:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        sys.stderr.write(f"\n{self._said}\n")
+        sys.stderr.write(f"\n{self._message}\n")

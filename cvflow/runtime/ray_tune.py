@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import shutil
 import threading
 import uuid
@@ -29,6 +28,7 @@ from cvflow.errors import Fault, RequestError
 from cvflow.plugins import loaded_plugins
 from cvflow.runtime.cluster import connect, resources, uses_gpu
 from cvflow.runtime.interrupts import Interrupts
+from cvflow.runtime.population import SeededPopulation
 from cvflow.runtime.schedulers import EPOCH, SCORE
 from cvflow.runtime.trial import RAY, STOP, own_folder, run_trial
 
@@ -98,9 +98,6 @@ class Population(HereOnly, SearchAlgorithm):
     """The same for population-based training, which Tune lets nothing ask that it knows for a searcher, and draws for itself."""
 
     def __init__(self, asker: Asker) -> None:
-        random.seed(
-            asker.conductor.search.seed
-        )  # whose params are taken, and how they change, Tune draws from this generator
         self._inner = SearchGenerator(asker)
         self._inner.set_search_properties(SCORE, "max", {})
 
@@ -226,7 +223,9 @@ def run_trials(
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     search, folder = conductor.search, conductor.folder
     (folder / STOP).unlink(missing_ok=True)
-    exploits = search.scheduler.name == "pbt"
+    exploits = isinstance(scheduler, SeededPopulation)
+    if isinstance(scheduler, SeededPopulation):
+        scheduler.seed(search.seed)
     waits = search.scheduler.name != "none"  # else nothing ends a trial by its epochs
     sign = 1.0 if conductor.objective.direction == "max" else -1.0
     asker = Asker(conductor, recipe_of)

@@ -76,7 +76,7 @@ def pbt(
     """
     import random
 
-    from ray.tune.schedulers import PopulationBasedTraining
+    from cvflow.runtime.population import SeededPopulation
 
     def within(config: dict[str, Any]) -> dict[str, Any]:
         params = {key: space[key].clip(value) for key, value in config["params"].items()}
@@ -88,7 +88,7 @@ def pbt(
         else (lambda dimension=dimension: dimension.at(random.random()))
         for key, dimension in space.items()
     }
-    return PopulationBasedTraining(
+    return SeededPopulation(
         time_attr=EPOCH,
         metric=SCORE,
         mode="max",

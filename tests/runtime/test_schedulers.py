@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any
 
 from cvflow.engine.search.conductor import Conductor
 from cvflow.engine.search.space import Space
 from cvflow.registry import build
-from cvflow.runtime.ray_tune import Asker, Before, Gentle, Population
+from cvflow.runtime.ray_tune import Asker, Before, Gentle
 from cvflow.runtime.schedulers import EPOCH, SCORE
 from cvflow.runtime.trial import STOP
 from cvflow.space import Search
@@ -24,16 +23,6 @@ def conduct(folder: Path, values: list[float], **options: Any) -> Conductor:
         build("searcher", search.algorithm, Space(search.space, {}), 0),
         folder,
     )
-
-
-def test_what_population_based_training_draws_is_seeded_by_the_search(tmp_path: Path) -> None:
-    conductor = conduct(tmp_path / "search", [0.9, 0.1], scheduler="pbt", seed=7)
-    before = random.getstate()
-    try:
-        Population(Asker(conductor, dict))
-        assert random.random() == random.Random(7).random()
-    finally:
-        random.setstate(before)
 
 
 def test_what_a_trial_reports_once_it_is_asked_to_stop_is_nothing_to_the_scheduler(tmp_path: Path) -> None:
