@@ -37,7 +37,9 @@ def pairs_of(
     index_M = torch.arange(len(identity_M), device=identity_M.device)
     anchor_index_B = index_M[first : first + len(identity_B)]
     itself_BM = index_M[None] == anchor_index_B[:, None]
-    return Pairs(distances(anchors_BD, samples_MD), same_BM & ~itself_BM, ~same_BM)
+    distance_BM = distances(anchors_BD, samples_MD)
+    genuine_BM = same_BM & ~itself_BM
+    return Pairs(distance_BM, genuine_BM, impostor_BM=~same_BM)
 
 
 def distances(a_BD: Tensor, b_MD: Tensor) -> Tensor:

@@ -58,8 +58,10 @@ class Triplet:
 
 def hard(pairs: Pairs) -> tuple[Tensor, Tensor]:
     """Return (distance of the farthest positive, of the nearest negative) for each anchor that has both."""
-    farthest_B = pairs.distance_BM.masked_fill(~pairs.genuine_BM, -INFINITE).amax(1)
-    nearest_B = pairs.distance_BM.masked_fill(~pairs.impostor_BM, INFINITE).amin(1)
+    positives_BM = pairs.distance_BM.masked_fill(~pairs.genuine_BM, -INFINITE)
+    negatives_BM = pairs.distance_BM.masked_fill(~pairs.impostor_BM, INFINITE)
+    farthest_B = positives_BM.amax(1)
+    nearest_B = negatives_BM.amin(1)
     has_both_B = pairs.genuine_BM.any(1) & pairs.impostor_BM.any(1)
     return farthest_B[has_both_B], nearest_B[has_both_B]
 

@@ -58,8 +58,11 @@ class Calibration:
 
         It is the gap between confidence and accuracy, averaged over all samples.
         """
-        samples = sum(counts[0] for counts in self._bins)
+        samples = 0
+        gaps = []
+        for count, right, total in self._bins:
+            samples += count
+            gaps.append(abs(right - total / UNIT))
         if samples == 0:
             return None
-        gaps = [abs(right - total / UNIT) for _, right, total in self._bins]
         return math.fsum(gaps) / samples

@@ -95,7 +95,10 @@ class ClassificationMetric:
         for k, hits in zip(self.topk, self._hits, strict=True):
             name = "accuracy" if k == 1 else f"top{k}_accuracy"
             figures[name] = _ratio(hits, total)
-        f1 = [row[3] for row in self._per_class() if row[3] is not None]
+        f1 = []
+        for _, _, _, score, _ in self._per_class():
+            if score is not None:
+                f1.append(score)
         figures["macro_f1"] = _ratio(math.fsum(f1), len(f1))
         figures["log_loss"] = _ratio(math.fsum(self._losses), total)
         figures["calibration_error"] = self._calibration.error()

@@ -129,9 +129,13 @@ def chances(rivals: Ints, others: int, drawn: int) -> Floats:
     That is C(others - rivals, drawn) / C(others, drawn).
     """
     draws = math.comb(others, drawn)
-    table = np.array([math.comb(others - r, drawn) / draws for r in range(others + 1)])
-    return table[rivals]
+    table = []
+    for count in range(others + 1):
+        table.append(math.comb(others - count, drawn) / draws)
+    return np.array(table)[rivals]
 
 
 def _mean(values: NDArray[Any]) -> float:
-    return math.fsum(values.tolist()) / len(values) if len(values) else math.nan
+    if len(values) == 0:
+        return math.nan
+    return math.fsum(values.tolist()) / len(values)

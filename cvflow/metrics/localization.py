@@ -95,7 +95,9 @@ def _figures(rows: Sequence[Row]) -> dict[str, float]:
         counts["class_accuracy"] += class_right
     # fsum rounds once, so that the order of the images does not matter.
     sums = {**counts, "mean_iou": math.fsum(row[2] for row in rows)}
-    return {name: total / len(rows) if rows else math.nan for name, total in sums.items()}
+    if not rows:
+        return dict.fromkeys(sums, math.nan)
+    return {name: total / len(rows) for name, total in sums.items()}
 
 
 def iou(a: Sequence[float], b: Sequence[float]) -> float:

@@ -66,11 +66,16 @@ class SegmentationMetric:
         """Return miou, pixel_accuracy, mean_accuracy, all 0..1."""
         total = int(self._confusion.sum())
         right = int(np.trace(self._confusion))
-        rows = self._per_class()
+        ious, accuracies = [], []
+        for _, iou, accuracy in self._per_class():
+            if iou is not None:
+                ious.append(iou)
+            if accuracy is not None:
+                accuracies.append(accuracy)
         return {
-            "miou": _mean([iou for _, iou, _ in rows if iou is not None]),
+            "miou": _mean(ious),
             "pixel_accuracy": right / total if total else math.nan,
-            "mean_accuracy": _mean([accuracy for *_, accuracy in rows if accuracy is not None]),
+            "mean_accuracy": _mean(accuracies),
         }
 
     def _per_class(self) -> list[tuple[int, float | None, float | None]]:
@@ -133,4 +138,6 @@ def mean_iou(counts: Counts) -> float:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values) if values else math.nan
+    if not values:
+        return math.nan
+    return math.fsum(values) / len(values)

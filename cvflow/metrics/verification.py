@@ -46,8 +46,10 @@ class Verification:
         levels: of each pair, 0..LEVELS - 1. same: whether it is genuine. counted: False for
         pairs to pass over.
         """
-        self.genuine += np.bincount(levels[same & counted], minlength=LEVELS)
-        self.impostor += np.bincount(levels[~same & counted], minlength=LEVELS)
+        genuine = levels[same & counted]
+        impostor = levels[~same & counted]
+        self.genuine += np.bincount(genuine, minlength=LEVELS)
+        self.impostor += np.bincount(impostor, minlength=LEVELS)
 
     @property
     def has_both(self) -> bool:
@@ -85,8 +87,11 @@ class Verification:
         far, tar = self._roc()
         least_far = 1 / int(self.impostor.sum())
         fars = np.unique(np.geomspace(least_far, 1, POINTS))
-        measured = [[float(f), _tar_at(f, far, tar)] for f in fars]
-        chance = [[float(f), float(f)] for f in fars]
+        measured = []
+        chance = []
+        for f in fars.tolist():
+            measured.append([f, _tar_at(f, far, tar)])
+            chance.append([f, f])
         roc = {
             "figure": "curves",
             "title": "ROC",

@@ -52,13 +52,19 @@ def norm_pairs(model: nn.Module) -> list[tuple[str, str]]:
 
     Parts that stand in two places of the model, or in two pairs, are left alone.
     """
-    places = Counter(part for _, part in model.named_modules(remove_duplicate=False))
-    names = {part: name for name, part in model.named_modules()}
-    stated = list(dict.fromkeys(_stated(model)))  # a Sequential of a backbone may be stated twice
-    uses = Counter(part for pair in stated for part in pair)
+    names: dict[nn.Module, str] = {}
+    uses: Counter[nn.Module] = Counter()
+    for name, part in model.named_modules(remove_duplicate=False):
+        names[part] = name
+        uses[part] += 1
+    # A Sequential of a library's backbone is stated by its order and by the traced code.
+    stated = list(dict.fromkeys(_stated(model)))
+    for pair in stated:
+        uses.update(pair)
     pairs = []
     for conv, norm in stated:
-        if all(places[part] == 1 and uses[part] == 1 for part in (conv, norm)):
+        # One place in the model and one pair.
+        if uses[conv] == 2 and uses[norm] == 2:
             pairs.append((names[conv], names[norm]))
     return pairs
 
@@ -80,17 +86,21 @@ def traced_pairs(
         graph = tracer.trace(net)
     except Exception:  # whatever the library's code raises when it is given a stand-in for a tensor
         return ()
-    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    layer_calls = [node for node in graph.nodes if node.op == "call_module"]
+    calls = Counter(node.target for node in layer_calls)
     pairs = []
-    for node in graph.nodes:
-        if node.op != "call_module" or not node.args:
+    for node in layer_calls:
+        source: Any = node.args[0] if node.args else None
+        # The convolution's output has no other reader, and neither layer another call.
+        if source not in layer_calls or len(source.users) > 1:
             continue
-        source = node.args[0]
-        if source.op != "call_module" or len(source.users) > 1:
+        if calls[source.target] > 1 or calls[node.target] > 1:
             continue
-        if calls[source.target] == 1 and calls[node.target] == 1:
+        conv = net.get_submodule(source.target)
+        norm = net.get_submodule(node.target)
+        if _foldable(conv, norm):
             pairs.append((source.target, node.target))
-    return tuple(pair for pair in pairs if _foldable(*map(net.get_submodule, pair)))
+    return tuple(pairs)
 
 
 class _Tracer(fx.Tracer):

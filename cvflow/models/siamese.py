@@ -75,13 +75,18 @@ class TwoImages(nn.Module):
         Images are uint8, 0..255, of one size.
         """
         height, width = first_BCHW.shape[2:]
-        answers = self.matched(self._bordered(first_BCHW), self._bordered(second_BCHW))
+        first = self._bordered(first_BCHW)
+        second = self._bordered(second_BCHW)
+        answers = self.matched(first, second)
         return [answer[:, :, :height, :width] for answer in answers]
 
     def _bordered(self, images_BCHW: Tensor) -> Tensor:
         height, width = images_BCHW.shape[2:]
-        border = (0, -width % self.stride, 0, -height % self.stride)
-        return F.pad(self.normalize(images_BCHW), border, mode="replicate")
+        right = -width % self.stride
+        below = -height % self.stride
+        images = self.normalize(images_BCHW)
+        # Zeros would be an edge that both images share, and so a match.
+        return F.pad(images, (0, right, 0, below), mode="replicate")
 
     def matched(self, first_BCHW: Tensor, second_BCHW: Tensor) -> list[Tensor]:
         """Return the maps for standardised images whose sides the stride divides."""

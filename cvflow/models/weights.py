@@ -134,10 +134,13 @@ def explain(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
 
 def first_names(tensors: Mapping[str, Tensor]) -> str:
     """Return the first three names and shapes."""
-    first = list(tensors.items())[:3]
-    return ", ".join(f"{name} {shape(tensor)}" for name, tensor in first) or "nothing"
+    described = []
+    for name, tensor in list(tensors.items())[:3]:
+        described.append(f"{name} {shape(tensor)}")
+    return ", ".join(described) or "nothing"
 
 
 def shape(tensor: Tensor) -> str:
     """Return the shape as in 64x3x7x7."""
-    return "x".join(map(str, tensor.shape)) or "scalar"
+    sides = map(str, tensor.shape)
+    return "x".join(sides) or "scalar"

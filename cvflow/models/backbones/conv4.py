@@ -30,6 +30,7 @@ class Conv4(Backbone):
         super().__init__()
         if min(image_size) < 16:
             raise too_small("conv4", image_size, 16)
+        # 16 is the stride of the last level.
         height, image_width = image_size
         self.channels = (width,) * 4
         self.num_features = width * (height // 16) * (image_width // 16)

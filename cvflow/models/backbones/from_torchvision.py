@@ -173,7 +173,8 @@ def convolved(x_BCHW: Tensor, layer: nn.Linear, size: tuple[int, int]) -> Tensor
     size: height and width of what the layer reads.
     """
     height, width = size
-    left, top = (width - 1) // 2, (height - 1) // 2
+    left = (width - 1) // 2
+    top = (height - 1) // 2
     bordered = nn.functional.pad(x_BCHW, (left, width // 2, top, height // 2))
     kernel = layer.weight.view(len(layer.weight), -1, height, width)
     return nn.functional.conv2d(bordered, kernel, layer.bias)

@@ -54,8 +54,9 @@ class ASPP(nn.Module):
         self.project = nn.Sequential(*conv_bn_relu(joined_width, WIDTH, 1), nn.Dropout(0.5))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        maps = [branch(x_BCHW) for branch in self.convs]
-        joined: Tensor = self.project(torch.cat(maps, 1))
+        branches = [branch(x_BCHW) for branch in self.convs]
+        x_BCHW = torch.cat(branches, 1)
+        joined: Tensor = self.project(x_BCHW)
         return joined
 
 

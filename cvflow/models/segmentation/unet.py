@@ -58,6 +58,7 @@ class UNet(Segmenter):
         channels = net.channels[self.used[0]]
         self.steps = nn.ModuleList()
         for number, (skip, (coarse, fine)) in enumerate(zip(skips, pairwise(strides), strict=True)):
+            # Fewer than 16 channels would be too few for an image-sized last step.
             width = widths[number] if number < len(widths) else max(skip, 16)
             self.steps.append(Up(channels, width, skip, coarse // fine))
             channels = width
