@@ -13,7 +13,7 @@ from cvflow.errors import Fault, RequestError
 from cvflow.formats.manifest import Manifest, PassedOver, keys_of, tables
 from cvflow.formats.reading.tables import SUFFIXES, Table, TableRow
 from cvflow.formats.reading.trees import FolderTree, open_tree
-from cvflow.formats.record import Record
+from cvflow.formats.record import Confidence, Guess, Record
 from cvflow.registry import register
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -38,6 +38,7 @@ class BoxesCsv(Manifest):
     """
 
     gives = frozenset({"label", "box"})
+    looks_for = "a table with the columns path, label, xmin, ymin, xmax, ymax"
     fewest = 1
 
     def __init__(
@@ -81,23 +82,27 @@ class BoxesCsv(Manifest):
             self._index = {name: i for i, name in enumerate(self.classes)}
 
     @classmethod
-    def guess(cls, source: Path) -> Mapping[str, Any] | None:
+    def guess(cls, source: Path) -> Guess:
         try:
             alone = source.suffix.lower() in SUFFIXES
             tree = FolderTree(source.parent) if alone else open_tree(source, "a table")
             (name,) = [source.name] if alone else tables(tree)
             columns = {column.lower(): column for column in Table(tree, name).columns}
         except (RequestError, ValueError):  # no table, or several
-            return None
-        found = {
-            field: next((columns[name] for name in usual if name in columns), None)
-            for field, usual in USUAL.items()
-        }
-        return (
-            None
-            if None in found.values()
-            else {field: column for field, column in found.items() if column != field}
-        )
+            return Guess(Confidence.NONE)
+        options: dict[str, str] = {}
+        missing: list[str] = []
+        for field, usual in USUAL.items():
+            column = next((columns[name] for name in usual if name in columns), None)
+            if column is None:
+                missing.append(field)
+            elif column != field:
+                options[field] = column
+        if not missing:
+            return Guess(Confidence.CERTAIN, options)
+        if set(missing) < set(EDGES):
+            return Guess(Confidence.NONE, near_miss=f"{name} has no column for {', '.join(missing)}")
+        return Guess(Confidence.NONE)
 
     def _first_of_its_kind(self, record: Record, row: TableRow, seen: dict[int, str]) -> Record | str:
         count = self._twice.get(keys_of(record)[0], 1)

@@ -16,7 +16,7 @@ from cvflow.annotations.image import ImageFault
 from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.formats.reading.parquet_cursor import BatchCursor
 from cvflow.formats.reading.trees import leads_out
-from cvflow.formats.record import Format, Record
+from cvflow.formats.record import Confidence, Format, Guess, Record
 from cvflow.registry import register
 from cvflow.types import Split
 
@@ -53,15 +53,12 @@ class HuggingFace(Format):
             _same_columns(path, schema, (self._image, self._label))
         self.classes = tuple(map(str, features.get(self._label, {}).get("names", ()))) or self._found()
 
-    by_mark = True
+    looks_for = "Parquet files with the columns image and label"
 
     @classmethod
-    def guess(cls, source: Path) -> Mapping[str, Any] | None:
-        return (
-            {}
-            if source.suffix == ".parquet" or (source.is_dir() and any(source.rglob("*.parquet")))
-            else None
-        )
+    def guess(cls, source: Path) -> Guess:
+        has_parquet = source.suffix == ".parquet" or (source.is_dir() and any(source.rglob("*.parquet")))
+        return Guess(Confidence.LIKELY if has_parquet else Confidence.NONE)
 
     def __iter__(self) -> Iterator[Record]:
         for name, split, row, label, cursor in self._rows():

@@ -38,6 +38,7 @@ class IdentityFolder(ImageFolder):
 
     gives = frozenset({"identity"})
     only_asked = True
+    looks_for = "a folder of images for each identity, at any depth"
 
     def __init__(
         self,

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from cvflow.errors import Fault, RequestError, one_of
 from cvflow.formats.reading.mask_folders import find
-from cvflow.formats.reading.pair_files import looks_like_pairs
+from cvflow.formats.reading.pair_files import has_images_in_folders, looks_like_pairs
 from cvflow.formats.reading.split_lists import SPLIT_FOLDERS
 from cvflow.formats.reading.trees import Entry, Tree, is_image, open_tree
-from cvflow.formats.record import Format, Record
+from cvflow.formats.record import Confidence, Format, Guess, Record
 from cvflow.registry import register
 from cvflow.types import Split
+
+SHOWN = 5
+"""Folders that a message lists."""
 
 
 @register("format", "image_folder")
 class ImageFolder(Format):
     """Ids are paths relative to the source, a folder or a zip, with '/'. Hidden files and folders are passed over."""
+
+    looks_for = "a folder of images for each class, also below train/, val/ and test/"
 
     def __init__(self, source: Path | None) -> None:
         self.tree: Tree = open_tree(source, "a folder of class folders")
@@ -28,16 +32,16 @@ class ImageFolder(Format):
         self.classes = self._checked_classes()
 
     @classmethod
-    def guess(cls, source: Path) -> Mapping[str, Any] | None:
-        """Folders of images and of masks, or of two views, look like two classes."""
+    def guess(cls, source: Path) -> Guess:
+        """Folders of images and of masks, or of two views, look like two classes: they are another format's."""
         try:
-            return (
-                None
-                if find(open_tree(source, "a folder of class folders")) or looks_like_pairs(source)
-                else {}
-            )
-        except RequestError:  # neither folder nor whole zip: its own fault says so
-            return {}
+            tree = open_tree(source, "a folder of class folders")
+            if find(tree) or looks_like_pairs(source):
+                return Guess(Confidence.NONE)
+        except RequestError:
+            # neither folder nor whole zip: reading it says so
+            return Guess(Confidence.POSSIBLE)
+        return Guess(Confidence.LIKELY if has_images_in_folders(tree) else Confidence.POSSIBLE)
 
     def __iter__(self) -> Iterator[Record]:
         for entry, split, label in self._class_files():
@@ -92,10 +96,7 @@ class ImageFolder(Format):
             for e in self._folders(root)
         }
         if len(trained) < 2:
-            got = "one class: " + ", ".join(f"'{name}'" for name in trained)
-            raise RequestError(
-                Fault(str(self.source), got, "at least two class folders", "Add the other classes.")
-            )
+            raise RequestError(self._one_class(trained))
         filled = self._filled()
         if len(filled) < 2:
             got = (
@@ -120,6 +121,17 @@ class ImageFolder(Format):
         if faults:
             raise RequestError(*faults)
         return tuple(sorted(trained))
+
+    def _one_class(self, trained: set[str]) -> Fault:
+        """Return the fault of a single class folder, which may hold the class folders itself."""
+        got = "one class: " + ", ".join(f"'{name}'" for name in trained)
+        fix = "Add the other classes."
+        for name in trained:
+            inner = [entry.name for entry in self._folders(name)]
+            if len(inner) >= 2 and "" in self.roots:
+                listed = ", ".join(inner[:SHOWN])
+                fix = f"Its folders {listed} look like classes: type {self.source / name}."
+        return Fault(str(self.source), got, "at least two class folders", fix)
 
     def _filled(self) -> set[str]:
         """The classes with a training image; one look into each folder tells."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Discriminator, Field, Tag
@@ -15,11 +15,11 @@ from cvflow.annotations import mask
 from cvflow.annotations.image import ImageFault, load
 from cvflow.errors import Fault, RequestError
 from cvflow.formats.reading.mask_files import Pair, pairs, stem
-from cvflow.formats.reading.mask_folders import LAYOUT, Folders, find, named, outside
+from cvflow.formats.reading.mask_folders import LAYOUT, Folders, find, named, near_miss, outside
 from cvflow.formats.reading.mask_legend import Colour, Legend, Reading, by_colour, by_index, parse, values_of
 from cvflow.formats.reading.split_lists import split_lists
 from cvflow.formats.reading.trees import Entry, Tree, open_tree
-from cvflow.formats.record import Format, Record
+from cvflow.formats.record import Confidence, Format, Guess, Record
 from cvflow.ops.labels import VOID
 from cvflow.registry import register
 from cvflow.types import Split
@@ -63,7 +63,7 @@ class ImageMask(Format):
     """
 
     gives = frozenset({"mask"})
-    by_mark = True
+    looks_for = "images/ and masks/, each image with a mask of its name (PNG of class indices, or of colours)"
 
     def __init__(
         self,
@@ -80,16 +80,20 @@ class ImageMask(Format):
         self._tree: Tree = open_tree(source, "a folder of images and masks")
         self._ends = image_end, mask_end
         self._folders = self._found(images, masks)
+        self._check_pairs()
         self._lists: dict[str, Split] = split_lists(self._tree, LISTS)
         self._reading = self._read_as(classes, legend, (void,) if isinstance(void, int | str) else void)
         self.classes = self._reading.classes
 
     @classmethod
-    def guess(cls, source: Path) -> Mapping[str, Any] | None:
+    def guess(cls, source: Path) -> Guess:
         try:
-            return {} if find(open_tree(source, "a folder of images and masks")) else None
+            tree = open_tree(source, "a folder of images and masks")
         except RequestError:  # neither folder nor whole zip
-            return None
+            return Guess(Confidence.NONE)
+        if find(tree):
+            return Guess(Confidence.LIKELY)
+        return Guess(Confidence.NONE, near_miss=near_miss(tree))
 
     def __iter__(self) -> Iterator[Record]:
         for pair, split in self._wanted():
@@ -123,6 +127,23 @@ class ImageMask(Format):
             fix = "Type data.format.images=<folder> data.format.masks=<folder>."
             raise RequestError(Fault(str(self._tree.source), "no folders of images and masks", LAYOUT, fix))
         return found
+
+    def _check_pairs(self) -> None:
+        """RequestError if there are images and masks, and none belong together."""
+        images: list[str] = []
+        masks: list[str] = []
+        for folders in self._folders:
+            for pair in pairs(self._tree, folders.images, folders.masks, *self._ends):
+                if pair.image and pair.mask:
+                    return
+                images += [pair.image.path] if pair.image else []
+                masks += [pair.mask.path] if pair.mask else []
+        if images and masks:
+            got = f"no image has a mask of its name: {images[0]}, {masks[0]}, ..."
+            fix = (
+                "Rename one of them; or say what the names end with, by data.format.image_end and .mask_end."
+            )
+            raise RequestError(Fault(str(self._tree.source), got, "an image and its mask of one name", fix))
 
     def _wanted(self) -> Iterator[tuple[Pair, Split | None]]:
         for folders in self._folders:

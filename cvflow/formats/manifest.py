@@ -16,7 +16,7 @@ from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.formats.reading.split_lists import SPLIT_WORDS
 from cvflow.formats.reading.tables import SUFFIXES, Table, TableRow
 from cvflow.formats.reading.trees import FolderTree, Tree, leads_out, open_tree
-from cvflow.formats.record import Format, Record
+from cvflow.formats.record import Confidence, Format, Guess, Record
 from cvflow.registry import register
 
 SHOWN = 20
@@ -74,18 +74,19 @@ class Manifest(Format):
         self._scan(faulty_rows)
         self._index = {name: i for i, name in enumerate(self.classes)}
 
-    by_mark = True
+    looks_for = "a table (CSV, TSV, JSON lines, Parquet) with the columns path and label"
     fewest = 2
     """Classes that there must be."""
     more: Mapping[str, str] = {}
     """field -> column that a row must have besides."""
 
     @classmethod
-    def guess(cls, source: Path) -> Mapping[str, Any] | None:
+    def guess(cls, source: Path) -> Guess:
         try:
-            return {} if source.suffix.lower() in SUFFIXES or tables(open_tree(source, "a table")) else None
+            has_table = source.suffix.lower() in SUFFIXES or bool(tables(open_tree(source, "a table")))
         except RequestError:  # neither folder nor whole zip
-            return None
+            return Guess(Confidence.NONE)
+        return Guess(Confidence.LIKELY if has_table else Confidence.NONE)
 
     def __iter__(self) -> Iterator[Record]:
         for _, found in self._checked():

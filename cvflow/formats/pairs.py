@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,13 @@ from cvflow.formats.reading.pair_files import (
     PairFiles,
     files_below,
     looks_like_pairs,
+    near_miss,
     pairs,
     recognised,
 )
 from cvflow.formats.reading.pair_layouts import FLOW, STEREO, Layout
 from cvflow.formats.reading.trees import Tree, open_tree
-from cvflow.formats.record import Format, Record
+from cvflow.formats.record import Confidence, Format, Guess, Record
 from cvflow.registry import register
 
 LAYOUTS: Mapping[Kind, tuple[Layout, ...]] = {"stereo": STEREO, "flow": FLOW}
@@ -46,6 +47,7 @@ class Pairs(Format):
     """
 
     gives = frozenset({"disparity", "disparity_right", "flow"})
+    looks_for = "left/, right/ and disparity/, or first/, second/ and flow/ (and layouts of KITTI, Middlebury, Sintel)"
 
     def __init__(
         self,
@@ -71,8 +73,10 @@ class Pairs(Format):
         self.layout = self._given({k: v for k, v in given.items() if v}, pairs) or self._recognised(pairs)
 
     @classmethod
-    def guess(cls, source: Path) -> Mapping[str, Any] | None:
-        return {} if looks_like_pairs(source) else None
+    def guess(cls, source: Path) -> Guess:
+        if looks_like_pairs(source):
+            return Guess(Confidence.LIKELY)
+        return Guess(Confidence.NONE, near_miss=near_miss(source))
 
     def __iter__(self) -> Iterator[Record]:
         for found in pairs(self._files, self.layout):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,6 +44,31 @@ class Record:
         return f"{self.path} ({place})" if place and place != self.path else self.path
 
 
+class Confidence(IntEnum):
+    """How sure a format is that it reads a source."""
+
+    NONE = 0
+    """Nothing of its layout is there: it is not tried."""
+    POSSIBLE = 1
+    """It might be read so; nothing speaks for it."""
+    LIKELY = 2
+    """The layout is the format's."""
+    CERTAIN = 3
+    """There is a mark that only this format has."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a format makes of a source whose format the user does not name.
+
+    options: with which it would read it. near_miss: what is there of its layout, and what is wrong with it, if it is NONE.
+    """
+
+    confidence: Confidence
+    options: Mapping[str, Any] = field(default_factory=dict)
+    near_miss: str = ""
+
+
 class Format(Protocol):
     """Records in a fixed order, the same at each iteration; iterating reads no image."""
 
@@ -51,8 +77,8 @@ class Format(Protocol):
     """Whether it takes no source."""
     gives: frozenset[str] = frozenset({"label"})
     """The annotations that its records can have: it is tried for tasks that need no others."""
-    by_mark: bool = False
-    """Whether ``guess`` goes by a mark of the format's own: where it is found, other formats' objections say nothing."""
+    looks_for: str = ""
+    """What it looks for, in a few words, for the message where no format finds its layout."""
     only_asked: bool = False
     """Whether it is tried only for tasks that need what it gives, other formats' data looking no different."""
 
@@ -63,6 +89,6 @@ class Format(Protocol):
         return ()
 
     @classmethod
-    def guess(cls, source: Path) -> Mapping[str, Any] | None:
-        """The options with which it might read this source, where the user names no format; None = not to be tried."""
-        return {}
+    def guess(cls, source: Path) -> Guess:
+        """Return how sure the format is that it reads this source, looking at names, at no image."""
+        return Guess(Confidence.POSSIBLE)

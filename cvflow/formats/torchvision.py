@@ -15,7 +15,7 @@ from cvflow.formats.reading.mask_legend import Reading
 from cvflow.formats.reading.torchvision_classes import MARKS, class_names, mask_values
 from cvflow.formats.reading.torchvision_items import IMAGES, SHAPES, image, map_of
 from cvflow.formats.reading.torchvision_splits import Part, Splits
-from cvflow.formats.record import Format, Record
+from cvflow.formats.record import Confidence, Format, Guess, Record
 from cvflow.registry import register
 
 ClassNames = Annotated[tuple[Annotated[str, Field(coerce_numbers_to_str=True)], ...], Field(min_length=2)]
@@ -34,7 +34,6 @@ class TorchVision(Format):
     """
 
     gives = frozenset(SHAPES)
-    by_mark = True
 
     def __init__(
         self,
@@ -61,8 +60,11 @@ class TorchVision(Format):
         self.classes = self._names(classes, (void,) if isinstance(void, int | str) else void)
 
     @classmethod
-    def guess(cls, source: Path) -> Mapping[str, Any] | None:
-        return next(({"dataset": name} for mark, name in MARKS.items() if (source / mark).exists()), None)
+    def guess(cls, source: Path) -> Guess:
+        for mark, name in MARKS.items():
+            if (source / mark).exists():
+                return Guess(Confidence.CERTAIN, {"dataset": name})
+        return Guess(Confidence.NONE)
 
     def __iter__(self) -> Iterator[Record]:
         for part in self._splits.parts:

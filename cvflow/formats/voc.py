@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ from cvflow.errors import Fault, RequestError, one_of
 from cvflow.formats.reading.split_lists import SPLIT_WORDS, split_lists
 from cvflow.formats.reading.trees import Entry, Tree, is_image, open_tree
 from cvflow.formats.reading.voc_xml import Annotation, Object, read
-from cvflow.formats.record import Format, Record
+from cvflow.formats.record import Confidence, Format, Guess, Record
 from cvflow.registry import register
 from cvflow.types import Split
 
@@ -49,7 +49,7 @@ class Voc(Format):
     """
 
     gives = frozenset({"label", "box"})
-    by_mark = True
+    looks_for = "JPEGImages/ and Annotations/ (or images/ and annots/), an XML file for each image"
 
     def __init__(self, source: Path | None, *, classes: Names | None = None) -> None:
         self._tree: Tree = open_tree(source, "a folder of images and of Pascal VOC's XML")
@@ -69,11 +69,14 @@ class Voc(Format):
             raise self._nothing()
 
     @classmethod
-    def guess(cls, source: Path) -> Mapping[str, Any] | None:
+    def guess(cls, source: Path) -> Guess:
         try:
-            return {} if _places(open_tree(source, "a folder of images and XML")) else None
+            tree = open_tree(source, "a folder of images and XML")
         except RequestError:  # neither folder nor whole zip
-            return None
+            return Guess(Confidence.NONE)
+        if _places(tree):
+            return Guess(Confidence.LIKELY)
+        return Guess(Confidence.NONE, near_miss=_near_miss(tree))
 
     def __iter__(self) -> Iterator[Record]:
         index = {name: i for i, name in enumerate(self.classes)}
@@ -156,6 +159,16 @@ class Voc(Format):
             else ""
         )
         return RequestError(Fault(str(self._tree.source), got, "images with exactly one object", fix))
+
+
+def _near_miss(tree: Tree) -> str:
+    """Return what is wrong with a tree that has a folder of annotations, or XML files, and is not read."""
+    for entry in tree.entries(""):
+        if entry.kind == "folder" and entry.name.lower() in ANNOTATIONS:
+            if not any(inner.name.lower().endswith(".xml") for inner in tree.entries(entry.path)):
+                return f"{entry.name}/ holds no XML files"
+            return f"{entry.name}/ holds XML files, and no folder beside it holds their images"
+    return ""
 
 
 def _places(tree: Tree) -> list[Place]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cvflow.errors import Fault, RequestError
-from cvflow.formats.recognise import recognise
+from cvflow.formats.recognise import is_recognised, recognise
 from cvflow.formats.record import Format
 from cvflow.recipe.task_data import schema_of
 from cvflow.registry import Component, names
@@ -16,18 +16,22 @@ from cvflow.registry import Component, names
 def recognise_for(
     task: str, data: Path, where: str, options: Mapping[str, Any] | None = None
 ) -> tuple[Component, Format]:
-    """The first format that reads the data and has what the task needs. RequestError, which names the tasks that the data would do for."""
+    """Return the surest format that reads the data and has what the task needs.
+
+    RequestError if there is none. It names the tasks that the data would do for, if no reader of this task finds its layout.
+    """
+    schema = schema_of(task)
     try:
-        return recognise(data, where, options, schema_of(task))
-    except RequestError as error:
-        others = _others(data) if not _reads(data, task) else []  # else it is the options that are wrong
-        fix = f"Type --task {' or --task '.join(others)}."
-        faults = (
-            [Fault("--task", f"'{task}'", "a task that these data have the annotations for", fix)]
-            if others
-            else error.faults
-        )
-        raise RequestError(*faults) from None
+        return recognise(data, where, options, schema)
+    except RequestError:
+        # what a reader of the asked task objects to is what the user can mend
+        if not data.exists() or is_recognised(data, schema):
+            raise
+        others = _others(data)
+        if not others:
+            raise
+    fix = f"Type --task {' or --task '.join(others)}."
+    raise RequestError(Fault("--task", f"'{task}'", "a task that these data have the annotations for", fix))
 
 
 def _others(data: Path) -> list[str]:

@@ -11,6 +11,7 @@ from cvflow.errors import RequestError
 from cvflow.formats.boxes_csv import BoxesCsv
 from cvflow.formats.manifest import Manifest
 from cvflow.formats.recognise import recognise
+from cvflow.formats.record import Confidence
 from cvflow.tasks.localization import Localization
 
 HEAD = "path,label,xmin,ymin,xmax,ymax"
@@ -75,9 +76,9 @@ def test_columns_by_their_usual_names(table):
 
 
 def test_tables_without_boxes_are_left_to_the_manifest(table):
-    assert BoxesCsv.guess(table("a.png,cat", "b.png,dog", head="path,label")) is None
+    assert BoxesCsv.guess(table("a.png,cat", "b.png,dog", head="path,label")).confidence == Confidence.NONE
     table("a.png,cat,1,2,3,4", name="other.csv")
-    assert BoxesCsv.guess(table("a.png,cat,1,2,3,4")) is None, "two tables"
+    assert BoxesCsv.guess(table("a.png,cat,1,2,3,4")).confidence == Confidence.NONE, "two tables"
 
 
 def test_images_with_several_objects_are_passed_over(table):

@@ -17,6 +17,7 @@ from cvflow.formats.reading.mask_folders import find
 from cvflow.formats.reading.mask_legend import parse
 from cvflow.formats.reading.trees import open_tree
 from cvflow.formats.recognise import recognise
+from cvflow.formats.record import Confidence
 from cvflow.registry import Component, check
 
 LABELS = np.array([[0, 1, 2], [2, 2, 1]], dtype=np.uint8)
@@ -79,7 +80,7 @@ def labels_of(reader: ImageMask) -> list[list[list[int]]]:
 )
 def test_layouts(tmp_path, names, splits):
     source = tree(tmp_path, dict.fromkeys(names, PHOTO) | dict.fromkeys(names.values(), MASK))
-    assert ImageMask.guess(source) == {}
+    assert ImageMask.guess(source).confidence == Confidence.LIKELY
     reader = ImageMask(source)
     records = list(reader)
     assert sorted((r.id, r.line) for r in records) == sorted(names.items())
@@ -101,7 +102,7 @@ def test_a_zip_is_read_as_its_folder(tmp_path):
     assert [(r.id, r.line, r.maps["mask"]()) for r in there] == [
         (r.id, r.line, r.maps["mask"]()) for r in packed
     ]
-    assert ImageMask.guess(tmp_path / "x.zip") == {}
+    assert ImageMask.guess(tmp_path / "x.zip").confidence == Confidence.LIKELY
 
 
 def test_folders_and_ends_that_the_user_names(tmp_path):
@@ -348,10 +349,16 @@ def test_names_of_two_words():
 
 
 def test_other_data_are_not_taken_for_masks(make_folder, tmp_path):
-    assert ImageMask.guess(make_folder({"train/cat": 2, "train/dog": 2, "test/cat": 1})) is None
+    assert (
+        ImageMask.guess(make_folder({"train/cat": 2, "train/dog": 2, "test/cat": 1})).confidence
+        == Confidence.NONE
+    )
     yolo = tree(tmp_path / "yolo", {"images/a.jpg": PHOTO, "labels/a.txt": "0 .5 .5 .1 .1"})
-    assert ImageMask.guess(yolo) is None
-    assert ImageMask.guess(tree(tmp_path / "table", {"x.json": json.dumps({})}) / "x.json") is None
+    assert ImageMask.guess(yolo).confidence == Confidence.NONE
+    assert (
+        ImageMask.guess(tree(tmp_path / "table", {"x.json": json.dumps({})}) / "x.json").confidence
+        == Confidence.NONE
+    )
 
 
 CAMVID = (

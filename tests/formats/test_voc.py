@@ -13,6 +13,7 @@ from cvflow.annotations import box
 from cvflow.annotations.image import ImageFault, encode_png, size_of
 from cvflow.errors import RequestError
 from cvflow.formats.reading.voc_xml import read
+from cvflow.formats.record import Confidence
 from cvflow.formats.voc import Voc
 
 PHOTO = encode_png(np.zeros((20, 30, 3), dtype=np.uint8))
@@ -53,7 +54,7 @@ def test_one_object_an_image(tmp_path, images, annotations):
     }
     files |= {f"{annotations}3.xml": xml(thing("cat", (1, 1, 30, 20.5)))}
     reader = Voc(tree(tmp_path, files))
-    assert Voc.guess(tmp_path) == {}
+    assert Voc.guess(tmp_path).confidence == Confidence.LIKELY
     assert reader.classes == ("cat", "dog")
     assert [(r.id, r.line, r.annotation) for r in reader] == [
         (f"{images}0.png", f"{annotations}0.xml object 1", {"label": 1, "box": [2, 3, 10, 12]}),
@@ -187,8 +188,8 @@ def test_sizes_are_upright(orientation, size):
 def test_nothing_to_read(tmp_path, make_folder):
     with pytest.raises(RequestError, match="no images with XML, expected JPEGImages/ and Annotations/"):
         Voc(make_folder({"cat": 1, "dog": 1}))
-    assert Voc.guess(tmp_path / "source") is None
-    assert Voc.guess(tmp_path / "nowhere") is None
+    assert Voc.guess(tmp_path / "source").confidence == Confidence.NONE
+    assert Voc.guess(tmp_path / "nowhere").confidence == Confidence.NONE
 
 
 def test_kangaroo_and_blood_cells(shared_data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from cvflow.errors import Fault, RequestError
@@ -68,6 +69,19 @@ def find(tree: Tree) -> list[Folders]:
         or _above_splits(tree)
         or _mixed_at_the_root(tree)
     )
+
+
+def near_miss(tree: Tree) -> str:
+    """Return what is wrong with a folder of images and one of masks, by their names, that are not read as such."""
+    paths = {entry.name.lower(): entry.path for entry in folders_in(tree, "")}
+    images = [paths[name] for name in IMAGES if name in paths]
+    masks = [paths[name] for name in MASKS if name in paths]
+    if not images or not masks:
+        return ""
+    suffixes = {PurePosixPath(entry.name).suffix for entry in tree.entries(masks[0]) if entry.kind == "file"}
+    if not suffixes:
+        return f"{masks[0]}/ holds no files"
+    return f"{masks[0]}/ holds {', '.join(sorted(suffixes))} files, which are not read as masks: save them as PNG of class indices"
 
 
 def outside(tree: Tree, folders: Iterable[Folders]) -> Iterator[str]:

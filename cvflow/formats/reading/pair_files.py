@@ -65,6 +65,40 @@ def looks_like_pairs(source: Path) -> bool:
     return recognised(files, (*STEREO, *FLOW)) is not None
 
 
+def has_images_in_folders(tree: Tree) -> bool:
+    """Return whether a look at some of the files shows an image in a folder, at any depth."""
+    paths = islice(files_below(tree, most=A_FEW), MANY)
+    return any("/" in path and path.lower().endswith(IMAGE_SUFFIXES) for path in paths)
+
+
+def near_miss(source: Path) -> str:
+    """Return what is there of a pair's folders, if their names say so and no layout fits; with the patterns to type."""
+    try:
+        tree = open_tree(source, "pairs")
+    except RequestError:
+        return ""
+    folders = [entry.name for entry in tree.entries("") if entry.kind == "folder"]
+    maps = [name for name in folders if name.lower().startswith(("flow", "disp"))]
+    if not maps:
+        return ""
+    images = [name for name in folders if name not in maps]
+    frames = images[0] if images else "frames"
+    if maps[0].lower().startswith("flow"):
+        patterns = (
+            f"data.format.first={frames}/{{id}}_{{n}}.png data.format.second={frames}/{{id}}_{{n+1}}.png "
+            f"data.format.flow={maps[0]}/{{id}}_{{n}}.flo"
+        )
+    else:
+        patterns = (
+            f"data.format.left={images[0] if images else 'left'}/{{id}}.png "
+            f"data.format.right={images[1] if len(images) > 1 else 'right'}/{{id}}.png "
+            f"data.format.disparity={maps[0]}/{{id}}.pfm"
+        )
+    return (
+        f"the folder {maps[0]} is there, and its files fit no layout; give their patterns, as in {patterns}"
+    )
+
+
 def pairs(files: Iterable[str], layout: Layout) -> Iterator[PairFiles]:
     """Yield a pair for each file that fits the first pattern and has another file of the pair.
 
