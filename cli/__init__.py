@@ -14,12 +14,15 @@ from cvflow.runtime.interrupts import SIGNALS, cut_short, raise_once, repeated
 
 INTERRUPTED = InterruptedRunError.exit_code
 SPINS = "3000"
-"""How often a thread of a layer looks for work before it sleeps: OpenMP's own 300,000 slow every other process, none at all makes each
-layer wait for its threads to be woken."""
+"""How often a thread of a layer looks for work before it sleeps: OpenMP's own 300,000 slow every
+other process, none at all makes each layer wait for its threads to be woken.
+"""
 
 
 def main() -> None:
-    """Entry point: errors become messages and exit codes (0 done, 1 failed, 2 wrong request, 130 interrupted)."""
+    """Entry point: errors become messages and exit codes (0 done, 1 failed, 2 wrong request, 130
+    interrupted).
+    """
     atexit.register(
         gc.freeze
     )  # at the end nothing is searched for cycles: of torch, MLflow and Ray that takes a second or more

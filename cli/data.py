@@ -41,9 +41,11 @@ def check(
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Look at every image: counts, sizes, what cannot be read, duplicates across splits, doubtful labels; with samples of each class.
+    """Look at every image: counts, sizes, what cannot be read, duplicates across splits, doubtful
+    labels; with samples of each class.
 
-    Findings are no failure: the exit code is 0. Faulty rows of a table are refused, or listed with data.format.faulty_rows=leave_out.
+    Findings are no failure: the exit code is 0. Faulty rows of a table are refused, or listed with
+    data.format.faulty_rows=leave_out.
 
     Example:  cvflow data check ~/flowers
     """

@@ -40,10 +40,12 @@ def predict(
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Predict in batches; writes Parquet with model version and data hash. Killed, the same command goes on where it was.
+    """Predict in batches; writes Parquet with model version and data hash.
 
-    Maps are written as the field's files too, in OUT/_files: masks as index PNG, disparity as PFM and 16-bit PNG, flow as .flo and
-    16-bit PNG.
+    Killed, the same command goes on where it was.
+
+    Maps are written as the field's files too, in OUT/_files: masks as index PNG, disparity as PFM
+    and 16-bit PNG, flow as .flo and 16-bit PNG.
 
     Example:  cvflow predict models:/digits@champion photos/ --out answers
     """
@@ -171,7 +173,8 @@ def promote(
 ) -> None:
     """Make a version the champion by hand, or go back to the former one.
 
-    Examples:  cvflow promote digits 2 --dry-run  |  cvflow promote digits 2  |  cvflow promote digits --rollback
+    Examples:  cvflow promote digits 2 --dry-run  |  cvflow promote digits 2  |  cvflow promote
+    digits --rollback
     """
     from cvflow.stages.register.promotion import promote_by_hand, roll_back
 

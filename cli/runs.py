@@ -49,7 +49,8 @@ def run(
 
     Stages that are up to date are skipped. Overrides given last time and not now are dropped.
 
-    Examples:  cvflow run digits  |  cvflow run digits train.epochs=3 --name quick  |  cvflow run mine.yaml compute.workers=2
+    Examples:  cvflow run digits  |  cvflow run digits train.epochs=3 --name quick  |  cvflow run
+    mine.yaml compute.workers=2
     """
     from cvflow.project import pipeline
     from cvflow.project.project import parse_overrides
@@ -148,7 +149,8 @@ def compare(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Put runs beside each other: what differs, how good each is, what it cost, and on which images they disagree.
+    """Put runs beside each other: what differs, how good each is, what it cost, and on which images
+    they disagree.
 
     Example:  cvflow compare digits quick
     """

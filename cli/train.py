@@ -23,7 +23,9 @@ def lr_find(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Find a learning rate: raise it from step to step until the loss diverges. Nothing of that training is kept.
+    """Find a learning rate: raise it from step to step until the loss diverges.
+
+    Nothing of that training is kept.
 
     Example:  cvflow lr-find digits train.batch_size=64 --max 3
     """
@@ -52,7 +54,9 @@ def learning_curve(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train the recipe on ever more images a class and plot the test metric. Points that were run before are skipped.
+    """Train the recipe on ever more images a class and plot the test metric.
+
+    Points that were run before are skipped.
 
     Example:  cvflow learning-curve digits --images 1,2,4,6,10 train.epochs=30
     """

@@ -39,8 +39,8 @@ def tune(
 ) -> None:
     """Search a recipe's settings. Interrupted or killed, the same command goes on; with more --samples too.
 
-    The search is the recipe's section 'search', or what is typed: choice(a,b), uniform(0,1), loguniform(1e-4,1e-1), int(1,9),
-    logint(8,512), grid(1,2). Quote them, for the shell.
+    The search is the recipe's section 'search', or what is typed: choice(a,b), uniform(0,1),
+    loguniform(1e-4,1e-1), int(1,9), logint(8,512), grid(1,2). Quote them, for the shell.
 
     Example:  cvflow tune digits 'train.optimizer.lr=loguniform(1e-3,1)' --samples 20 --register
     """

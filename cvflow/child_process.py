@@ -16,7 +16,8 @@ def leave_ctrl_c_to_parent() -> None:
 def obey_sigterm_of_parent_only() -> None:
     """End by SIGTERM only if the parent itself sends it: it may go to a whole process group as well.
 
-    Torch's own handler ends a loader process whoever sent it, and the training with it, in the middle of a step.
+    Torch's own handler ends a loader process whoever sent it, and the training with it, in the
+    middle of a step.
     """
     if not hasattr(signal, "sigwaitinfo"):  # macOS
         return
@@ -31,7 +32,10 @@ def _wait_for_sigterm_of(parent: int) -> None:
 
 
 def end_with_parent() -> None:
-    """End this process with its parent. One that is killed outright cannot tell its children: they would wait for ever."""
+    """End this process with its parent.
+
+    One that is killed outright cannot tell its children: they would wait for ever.
+    """
     threading.Thread(target=_wait_for_end_of_parent, daemon=True).start()
 
 

@@ -1,6 +1,8 @@
-"""What a change of an image does to its pixels, so that a recipe can be refused where an annotation does not survive it.
+"""What a change of an image does to its pixels, so that a recipe can be refused where an annotation
+does not survive it.
 
-A transform or a test-time view states its effects; a kind of annotation (``cvflow.annotations``) states which ones it survives.
+A transform or a test-time view states its effects; a kind of annotation (``cvflow.annotations``)
+states which ones it survives.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ B = TypeVar("B", bound=Callable[..., Any])
 class Effect:
     """One thing that can happen to an image.
 
-    does: for a message, what the change does ("which ..."). instead: for a message, what can be used in its place.
+    does: for a message, what the change does ("which ..."). instead: for a message, what can be
+    used in its place.
     """
 
     does: str

@@ -20,12 +20,17 @@ def load_plugins(paths: Iterable[str | Path]) -> list[Fault]:
 
 
 def loaded_plugins() -> dict[str, str]:
-    """path -> text of every plugin that this process has loaded: what a worker elsewhere needs to load them too."""
+    """path -> text of every plugin that this process has loaded: what a worker elsewhere needs to
+    load them too.
+    """
     return dict(_loaded)
 
 
 def load_texts(plugins: Mapping[str, str]) -> None:
-    """Import plugins by their text, on a worker that may not have the files. Raises RequestError where one fails."""
+    """Import plugins by their text, on a worker that may not have the files.
+
+    Raises RequestError where one fails.
+    """
     if faults := [fault for path, text in plugins.items() if (fault := _load(path, text)) is not None]:
         raise RequestError(*faults)
 
@@ -48,7 +53,8 @@ def _load(path: str, text: str) -> Fault | None:
         _unload(_module_name(_loaded.pop(path)))
     module = ModuleType(name)
     module.__file__ = path
-    sys.modules[name] = module  # before it runs: dataclasses and pickle look themselves up there
+    # before it runs: dataclasses and pickle look themselves up there
+    sys.modules[name] = module
     try:
         exec(compile(text, path, "exec"), module.__dict__)
     except Exception as error:  # a user's code can raise anything

@@ -143,7 +143,8 @@ def kind_of(metadata: Iterable[Any]) -> str | None:
 
 
 def components_in(model: BaseModel) -> Iterator[tuple[str, str, Component]]:
-    """Yield (path, kind, component) for each component below a model: in its fields, in lists, in models inside of it.
+    """Yield (path, kind, component) for each component below a model: in its fields, in lists, in
+    models inside of it.
 
     The options of a component are not entered: ``check`` does that with what its builder says of them.
     """
@@ -221,7 +222,8 @@ def _place(holder: Any, key: str) -> int | str:
 def build(kind: str, component: Component, *given: Any) -> Any:
     """Call the component's builder with cvflow's arguments and the component's checked options.
 
-    Options of a Component type reach the builder as Component, for it to build with what it knows. RequestError where options are wrong.
+    Options of a Component type reach the builder as Component, for it to build with what it knows.
+    RequestError where options are wrong.
     """
     builder = get(kind, component.name)
     model = options_model(builder)
@@ -269,7 +271,8 @@ def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> Mapping[st
         if isinstance(part, int):
             continue
         info = _keys_of(current).get(str(part))
-        current = _model_in(info.annotation) if info else current  # else the tag of a union
+        # else the tag of a union
+        current = _model_in(info.annotation) if info else current
     return _keys_of(current)
 
 

@@ -10,7 +10,9 @@ from cvflow.registry import Component
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """``over`` on top of ``base``: mappings merge deeply, lists replace, a changed component name resets its options."""
+    """``over`` on top of ``base``: mappings merge deeply, lists replace, a changed component name
+    resets its options.
+    """
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)

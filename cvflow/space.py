@@ -19,7 +19,9 @@ FORMS = "choice(a, b), uniform(0, 1), loguniform(1e-4, 1e-1), int(1, 9), logint(
 
 
 class Dimension(BaseModel):
-    """``loguniform(1e-4, 1e-1)``, a list, or ``{choice: [a, b], when: {key: value}}``; ``grid(a, b)`` is a choice."""
+    """``loguniform(1e-4, 1e-1)``, a list, or ``{choice: [a, b], when: {key: value}}``; ``grid(a,
+    b)`` is a choice.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: str = Field(description="How values lie between the ends, or choice.")

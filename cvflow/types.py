@@ -55,8 +55,9 @@ class Objective(NamedTuple):
 class Sample:
     """One training or test example. images: name -> uint8 tensor CHW, 0..255.
 
-    target: what the loss reads; what moves with the pixels is a ``torchvision.tv_tensors.TVTensor``.
-    placed: how the original lies in the images. swaps: names of images and targets that change places where left and right do.
+    target: what the loss reads; what moves with the pixels is a
+    ``torchvision.tv_tensors.TVTensor``. placed: how the original lies in the images. swaps: names
+    of images and targets that change places where left and right do.
     """
 
     id: str
@@ -71,7 +72,9 @@ class Sample:
 
 
 class Mixed(NamedTuple):
-    """What else the images of a batch show. targets: of the partner of each sample; share: scalar, 0..1, how much is the sample's own."""
+    """What else the images of a batch show. targets: of the partner of each sample; share: scalar,
+    0..1, how much is the sample's own.
+    """
 
     targets: dict[str, Any]
     share: Tensor
@@ -79,7 +82,8 @@ class Mixed(NamedTuple):
 
 @dataclass
 class Batch:
-    """Samples of one size, stacked. images: name -> uint8 BCHW; targets: tensors or lists of length B; mixed: where images are mixed.
+    """Samples of one size, stacked. images: name -> uint8 BCHW; targets: tensors or lists of length
+    B; mixed: where images are mixed.
 
     placed: of each sample, where there are any.
     """
@@ -126,7 +130,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one id, in the units of the original image; ``values`` become Parquet columns, maps as their canonical bytes."""
+    """The answer for one id, in the units of the original image; ``values`` become Parquet columns,
+    maps as their canonical bytes.
+    """
 
     id: str
     values: Mapping[str, Any]
@@ -136,11 +142,12 @@ class Prediction:
 class Schema:
     """Columns of a prepared row besides ``id`` and ``path``.
 
-    images: names of the encoded image columns. annotations: column -> Arrow type name.
-    stratify: the annotation whose values are spread evenly over the splits, if any.
-    defaults: annotation -> value where the raw data has none. kinds: annotation -> its kind in ``cvflow.annotations``, where
-    it lies in the pixels; maps are columns of type ``binary``. identity: the annotation, an index of the classes, that says who is
-    shown, if one does: each is wanted several times. swaps: names of images and annotations that change places where left and right do.
+    images: names of the encoded image columns. annotations: column -> Arrow type name. stratify:
+    the annotation whose values are spread evenly over the splits, if any. defaults: annotation ->
+    value where the raw data has none. kinds: annotation -> its kind in ``cvflow.annotations``,
+    where it lies in the pixels; maps are columns of type ``binary``. identity: the annotation, an
+    index of the classes, that says who is shown, if one does: each is wanted several times. swaps:
+    names of images and annotations that change places where left and right do.
     """
 
     images: tuple[str, ...]

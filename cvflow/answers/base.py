@@ -1,6 +1,7 @@
 """The answer protocol: what stages and verbs ask about a task's predictions.
 
-Several tasks can give the same kind of answer. A model says which kind it gives by its attribute ``answer``, the ``name`` here.
+Several tasks can give the same kind of answer. A model says which kind it gives by its attribute
+``answer``, the ``name`` here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ Guess = Callable[[Row], Mapping[str, Any]]
 
 
 class Metric(Protocol):
-    """How good the predictions of a split are. Mergeable over workers: ``state`` is plain data, ``merge`` adds another's state."""
+    """How good the predictions of a split are.
+
+    Mergeable over workers: ``state`` is plain data, ``merge`` adds another's state.
+    """
 
     def update(self, predictions: Sequence[Prediction], targets: Sequence[Mapping[str, Any]]) -> None: ...
 
@@ -42,7 +46,8 @@ class Answer(Protocol):
     heavy: the columns with encoded maps, which an evaluation does not keep: predict writes them.
     quality_name: what ``quality`` measures, in a word or two.
 
-    A truth is a row's annotations by name, decoded; ``caption`` and ``draw`` also take a row's own (encoded) values.
+    A truth is a row's annotations by name, decoded; ``caption`` and ``draw`` also take a row's own
+    (encoded) values.
     """
 
     name: str
@@ -52,7 +57,9 @@ class Answer(Protocol):
 
     @property
     def figures(self) -> Figures:
-        """The metrics that there can be, the objective first; once ``bind`` was called, those of this dataset."""
+        """The metrics that there can be, the objective first; once ``bind`` was called, those of
+        this dataset.
+        """
         ...
 
     def bind(self, info: DatasetInfo) -> None:
@@ -64,7 +71,10 @@ class Answer(Protocol):
         ...
 
     def quality(self, prediction: Prediction, truth: Mapping[str, Any]) -> float:
-        """Return how good one prediction is, higher is better. The report's worst and best images are sorted by it."""
+        """Return how good one prediction is, higher is better.
+
+        The report's worst and best images are sorted by it.
+        """
         ...
 
     def right(self, prediction: Prediction, truth: Mapping[str, Any]) -> bool | None:
@@ -84,7 +94,10 @@ class Answer(Protocol):
         ...
 
     def guess(self, train: Iterable[Row]) -> Guess:
-        """Return the best answer that looks at no image, learnt from the rows of train. A model has to beat it."""
+        """Return the best answer that looks at no image, learnt from the rows of train.
+
+        A model has to beat it.
+        """
         ...
 
 
@@ -132,7 +145,9 @@ def is_loss(figure: str) -> bool:
 
 
 def objective_of(answer: Answer, metric: str | None = None) -> Objective:
-    """Return the objective that a named figure of ``evaluate`` is; with None, the answer's own, its first figure."""
+    """Return the objective that a named figure of ``evaluate`` is; with None, the answer's own, its
+    first figure.
+    """
     figures = answer.figures
     if metric is None:
         metric = next(iter(figures))

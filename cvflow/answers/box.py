@@ -16,7 +16,9 @@ from cvflow.types import DatasetInfo, Prediction, Row
 
 
 class BoxAnswer(BaseAnswer):
-    """``class``, ``probabilities`` and ``box``, xyxy in the original's pixels; truths are ``label`` and ``box``."""
+    """``class``, ``probabilities`` and ``box``, xyxy in the original's pixels; truths are ``label``
+    and ``box``.
+    """
 
     name = "box"
     columns: Mapping[str, str] = {"class": "string", "probabilities": "list<float>", "box": "list<float>"}

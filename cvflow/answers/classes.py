@@ -15,7 +15,9 @@ TOP = 5
 
 
 class ClassAnswer(BaseAnswer):
-    """``class``, the name, and ``probabilities``, one for each class; truths are ``label``, an index of the classes."""
+    """``class``, the name, and ``probabilities``, one for each class; truths are ``label``, an
+    index of the classes.
+    """
 
     name = "class"
     columns: Mapping[str, str] = {"class": "string", "probabilities": "list<float>"}

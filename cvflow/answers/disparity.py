@@ -30,7 +30,10 @@ class DisparityAnswer(DisplacementAnswer):
         return f"disparity {np.nanmin(disparity):.1f} to {np.nanmax(disparity):.1f} px"
 
     def draw(self, image: Pixels, values: Mapping[str, Any]) -> Pixels:
-        """Return image and map side by side. Colours go by the image's width alone, so that truth and answer compare."""
+        """Return image and map side by side.
+
+        Colours go by the image's width alone, so that truth and answer compare.
+        """
         disparity = self.array(values)
         return beside(image, disparity_colours(disparity, disparity.shape[1] * WIDEST))
 

@@ -30,7 +30,10 @@ class FlowAnswer(DisplacementAnswer):
         return f"flow up to {np.nanmax(lengths):.1f} px, {np.nanmean(lengths):.1f} px in the mean"
 
     def draw(self, image: Pixels, values: Mapping[str, Any]) -> Pixels:
-        """Return image and map side by side. Colours go by the image's width alone, so that truth and answer compare."""
+        """Return image and map side by side.
+
+        Colours go by the image's width alone, so that truth and answer compare.
+        """
         flow = self.array(values)
         return beside(image, flow_colours(flow, flow.shape[1] * FARTHEST))
 

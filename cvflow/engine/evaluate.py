@@ -27,9 +27,9 @@ Sums = dict[str, tuple[float, float]]
 class Evaluation:
     """What was measured on a split.
 
-    metrics: name -> value, losses included. details: what the report draws. predictions, quality and right: of each row,
-    in the split's order; empty unless they were kept. Predictions are kept without their heavy columns, which would not
-    fit in memory; run the model again to get them.
+    metrics: name -> value, losses included. details: what the report draws. predictions, quality
+    and right: of each row, in the split's order; empty unless they were kept. Predictions are kept
+    without their heavy columns, which would not fit in memory; run the model again to get them.
     """
 
     metrics: dict[str, float]

@@ -33,7 +33,8 @@ ROW = "row"
 class Decoded:
     """Some rows, their images decoded and fitted, each once for each view.
 
-    owners: for each sample the place of its row, views not counted. faults: place of a row -> what is wrong with its image.
+    owners: for each sample the place of its row, views not counted. faults: place of a row -> what
+    is wrong with its image.
     """
 
     rows: list[Row]
@@ -62,7 +63,9 @@ class Predictor:
 
     @cached_property
     def model(self) -> nn.Module:
-        """The trained model in the memory order of its training, its norms folded if that leaves its outputs as they are."""
+        """The trained model in the memory order of its training, its norms folded if that leaves
+        its outputs as they are.
+        """
         with torch.inference_mode(False):  # else its weights could not be trained again
             model = folded(self.trained.model, self._example)
             return channels_last(model) if self.trained.recipe.train.channels_last else model
@@ -75,7 +78,9 @@ class Predictor:
         return dict(task.raw(task.outputs(model, batch), batch))
 
     def rows(self, rows: Iterable[Row], batch_size: int) -> Iterator[list[dict[str, Any]]]:
-        """Yield for each batch of rows its answers in order: ``{id, error, ...prediction}``, error None if all went well."""
+        """Yield for each batch of rows its answers in order: ``{id, error, ...prediction}``, error
+        None if all went well.
+        """
         for batch in batches(rows, batch_size):
             yield self.batch(batch)
 
@@ -84,7 +89,9 @@ class Predictor:
         return self.answers(self.decode(rows))
 
     def tables(self, rows: Iterable[Row], batch_size: int, first: int = 0) -> Iterator[pa.Table]:
-        """Yield the answers as tables of ``answer_schema``, a batch each. Images are decoded ahead, while the model works.
+        """Yield the answers as tables of ``answer_schema``, a batch each.
+
+        Images are decoded ahead, while the model works.
 
         first: the number of the first row.
         """
@@ -153,7 +160,9 @@ def noise(image: Image, count: int, seed: int) -> Tensor:
 
 
 def answer_schema(trained: TrainedModel) -> pa.Schema:
-    """Return ``row``, ``id``, ``error`` and the columns of the task's answer, whichever of them a batch happens to have."""
+    """Return ``row``, ``id``, ``error`` and the columns of the task's answer, whichever of them a
+    batch happens to have.
+    """
     columns = {name: arrow_type(kind) for name, kind in trained.task.answer.columns.items()}
     return pa.schema({ROW: pa.int64(), "id": pa.string(), "error": pa.string(), **columns})
 

@@ -1,4 +1,6 @@
-"""Linear classifiers fitted to features in closed form or by convex optimisation (scikit-learn), as weights of a linear layer."""
+"""Linear classifiers fitted to features in closed form or by convex optimisation (scikit-learn), as
+weights of a linear layer.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ CONSTANT = 1e-12
 
 @dataclass(frozen=True)
 class LinearLayer:
-    """scores = x @ weight.T + bias. weight: classes x F; bias: classes. warnings: what the solver objected to."""
+    """scores = x @ weight.T + bias. weight: classes x F; bias: classes. warnings: what the solver
+    objected to.
+    """
 
     weight: Array
     bias: Array
@@ -46,9 +50,10 @@ def fit_linear(
 ) -> LinearLayer:
     """Fit multinomial logistic regression, or a linear support vector machine, one class against the rest.
 
-    Features are standardised for the fit, which is then folded into the weights: ``c`` (1 / regularisation) means the
-    same for every backbone. The machine's scores are read as logits: its answers are right, its probabilities are not
-    calibrated. One BLAS thread, so that the result depends on the input alone.
+    Features are standardised for the fit, which is then folded into the weights: ``c`` (1 /
+    regularisation) means the same for every backbone. The machine's scores are read as logits: its
+    answers are right, its probabilities are not calibrated. One BLAS thread, so that the result
+    depends on the input alone.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression

@@ -1,4 +1,6 @@
-"""The losses of a batch whose images are mixed, for any task: of both targets, by their shares, the network run once."""
+"""The losses of a batch whose images are mixed, for any task: of both targets, by their shares, the
+network run once.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from cvflow.types import Batch, Loss, Outputs
 
 
 def losses_of(task: Task, outputs: Outputs, batch: Batch) -> dict[str, Loss]:
-    """Return ``task.losses``; if the batch is mixed, share * its own + (1 - share) * the partners', sums and counts alike."""
+    """Return ``task.losses``; if the batch is mixed, share * its own + (1 - share) * the partners',
+    sums and counts alike.
+    """
     losses = task.losses(outputs, batch)
     if batch.mixed is None:
         return losses

@@ -1,4 +1,6 @@
-"""A trained model as an ONNX file: uint8 images in, the task's raw answers out, checked against torch before it is written."""
+"""A trained model as an ONNX file: uint8 images in, the task's raw answers out, checked against
+torch before it is written.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ from cvflow.tasks.base import Task
 from cvflow.types import Batch, Row
 
 TOLERANCE = 1e-3
-"""The greatest difference to torch under which a file is written; of an output with values over 1, as a part of the greatest."""
+"""The greatest difference to torch under which a file is written; of an output with values over 1,
+as a part of the greatest.
+"""
 TRIALS = (1, 2, 5)
 """Batch sizes of the random images that it is checked on."""
 
@@ -42,7 +46,9 @@ class Exported:
 
 
 class RawAnswers(nn.Module):
-    """A task's forward pass as a function of the image tensors alone: B x C x H x W uint8, of the model's size."""
+    """A task's forward pass as a function of the image tensors alone: B x C x H x W uint8, of the
+    model's size.
+    """
 
     def __init__(self, task: Task, model: nn.Module) -> None:
         super().__init__()
@@ -57,7 +63,8 @@ class RawAnswers(nn.Module):
 def export_onnx(
     trained: TrainedModel, file: Path, rows: Iterable[Row] = (), batch_size: int = 32
 ) -> Exported:
-    """Write ``file``. rows: real images to check it on, besides random ones; those that cannot be read are passed over.
+    """Write ``file``. rows: real images to check it on, besides random ones; those that cannot be
+    read are passed over.
 
     Raises CvflowError, and writes nothing, where onnxruntime and torch differ by more than TOLERANCE.
     """
@@ -159,10 +166,13 @@ def _difference(
             outputs, {name: x.numpy() for name, x in zip(module.task.schema.images, images, strict=True)}
         )
         gaps = [gap(one, expected[name].numpy()) for name, one in zip(outputs, got, strict=True)]
-        worst, checked = float(np.max([worst, *gaps])), checked + len(images[0])  # np.max keeps a NaN
+        # np.max keeps a NaN
+        worst, checked = float(np.max([worst, *gaps])), checked + len(images[0])
     return worst, checked
 
 
 def gap(got: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """The greatest difference; where values exceed 1, such as pixels of disparity or flow, as a part of the greatest of them."""
+    """The greatest difference; where values exceed 1, such as pixels of disparity or flow, as a
+    part of the greatest of them.
+    """
     return float(np.abs(got - expected).max() / np.maximum(1, np.abs(expected).max()))

@@ -35,12 +35,15 @@ def counted(losses: Mapping[str, Loss]) -> tuple[Tensor, Tensor]:
 def reduce(table: Tensor) -> Tensor:
     """Return the 2 x losses table summed over ranks.
 
-    A rank's gradients are of sum * W / global count: DDP averages them over W ranks, so the step of W workers is the
-    step of one with the whole batch.
+    A rank's gradients are of sum * W / global count: DDP averages them over W ranks, so the step of
+    W workers is the step of one with the whole batch.
     """
     return sum_over_ranks(table.clone())
 
 
 def nonzero(counts: Tensor) -> Tensor:
-    """Return counts to divide by, 1 in place of 0: the sum of nothing is 0. Weights make them any positive number."""
+    """Return counts to divide by, 1 in place of 0: the sum of nothing is 0.
+
+    Weights make them any positive number.
+    """
     return counts.where(counts > 0, 1)

@@ -69,7 +69,9 @@ class Update:
         return means, taken
 
     def _parts(self, batch: Batch) -> list[Batch]:
-        """As many on every rank, though one may have a sample more: losses that compare all ranks' samples wait for each part."""
+        """As many on every rank, though one may have a sample more: losses that compare all ranks'
+        samples wait for each part.
+        """
         wanted = self.train.accumulate
         return batch.parts(least(min(wanted, len(batch)))) if wanted > 1 else [batch]
 
@@ -98,8 +100,9 @@ class Update:
     def _weights(self, first: Tensor, parts: list[Batch], seed: int) -> tuple[Tensor, Tensor | None]:
         """(factor of each loss in the backward pass, the whole batch's table where that was waited for).
 
-        One loss may be divided by its count when all gradients are there: until then ranks need not wait for each other. In fp16 its sum
-        could overflow, so it is weighed as if all parts had the first one's count.
+        One loss may be divided by its count when all gradients are there: until then ranks need not
+        wait for each other. In fp16 its sum could overflow, so it is weighed as if all parts had
+        the first one's count.
         """
         if len(self.names) == 1 and not self.scaler.is_enabled() and self.world_size * len(parts) > 1:
             return torch.full_like(first[1], self.world_size), None
@@ -111,9 +114,11 @@ class Update:
 
     @torch.no_grad()
     def _ahead(self, parts: list[Batch], seed: int) -> list[Tensor]:
-        """Sums and counts of all parts but the first, whose losses are known, where the losses may count differently.
+        """Sums and counts of all parts but the first, whose losses are known, where the losses may
+        count differently.
 
-        Several cannot be mended by one factor afterwards. Batch norm's running averages stay as the first part left them.
+        Several cannot be mended by one factor afterwards. Batch norm's running averages stay as the
+        first part left them.
         """
         if len(self.names) == 1 or len(parts) == 1:
             return []
@@ -169,7 +174,9 @@ class Update:
 
 
 def check_compiler() -> None:
-    """Raise RequestError where torch.compile would find no C++ compiler; it looks at CXX, g++ and clang++ on the PATH."""
+    """Raise RequestError where torch.compile would find no C++ compiler; it looks at CXX, g++ and
+    clang++ on the PATH.
+    """
     if not any(map(shutil.which, (os.environ.get("CXX") or "g++", "g++", "clang++"))):
         fix = "Install one (g++, say), or type train.compile=false."
         raise RequestError(

@@ -1,4 +1,5 @@
-"""Test-time views: several looks at one image, whose raw results the task merges (Krizhevsky 2012, NIPS: ten crops).
+"""Test-time views: several looks at one image, whose raw results the task merges (Krizhevsky 2012,
+NIPS: ten crops).
 
 A recipe's views multiply: ``[five_crops, horizontal_flip]`` are ten. The first one is the plainest.
 """
@@ -76,7 +77,9 @@ class View:
         return _start(top, whole[0], size[0]), _start(left, whole[1], size[1])
 
     def undo(self, map_BCHW: Tensor) -> Tensor:
-        """Return a map of what the view shows where it belongs in the whole image; NaN where the view did not look."""
+        """Return a map of what the view shows where it belongs in the whole image; NaN where the
+        view did not look.
+        """
         return self.place.in_pixels((map_BCHW.shape[2], map_BCHW.shape[3])).put(map_BCHW)
 
 
@@ -130,9 +133,11 @@ def colour_pca(
     strength: Annotated[float, Field(gt=0, le=1)] = 0.1,
     components: Annotated[int, Field(ge=1, le=3)] = 1,
 ) -> list[View]:
-    """The image, and for each of the first principal components of ImageNet's colours it with more and with less of that light.
+    """The image, and for each of the first principal components of ImageNet's colours it with more
+    and with less of that light.
 
-    strength: the shift along a component, in its eigenvalues; Krizhevsky trained with draws of 0.1. Grey images get lighter and darker.
+    strength: the shift along a component, in its eigenvalues; Krizhevsky trained with draws of 0.1.
+    Grey images get lighter and darker.
     """
     views = [PLAIN]
     for component in range(components):
@@ -195,7 +200,8 @@ class Looking:
     def _shown(self, view: View, whole: Sample, size: Size) -> Sample:
         """Return a view of a sample of ``size``.
 
-        ``placed`` says where the original lies in the whole image at the model's size, where ``undo`` puts the view's maps.
+        ``placed`` says where the original lies in the whole image at the model's size, where
+        ``undo`` puts the view's maps.
         """
         images = {name: view(image, self.size) for name, image in whole.images.items()}
         target = followed(whole.target, lambda annotation: view.follow(annotation, self.size))
@@ -214,7 +220,9 @@ class Looking:
         return [batch.part(slice(first, None, count)) for first in range(count)]
 
     def merged(self, model: nn.Module, raw: Raw, others: Sequence[Batch]) -> Raw:
-        """Return the raw result of the first view merged with those of the others, for which the model is run."""
+        """Return the raw result of the first view merged with those of the others, for which the
+        model is run.
+        """
         if self.views == (PLAIN,):
             return raw
         raws = [raw]

@@ -1,4 +1,6 @@
-"""A table of boxes: CSV, TSV or Parquet with the columns path, label, xmin, ymin, xmax and ymax; one object an image."""
+"""A table of boxes: CSV, TSV or Parquet with the columns path, label, xmin, ymin, xmax and ymax;
+one object an image.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,12 @@ _SIZES = 1 << 16
 
 @register("format", "boxes_csv")
 class BoxesCsv(Manifest):
-    """A manifest whose rows have a box as well: left, top, right and bottom edge in pixels of the upright image; xmax - xmin is its width.
+    """A manifest whose rows have a box as well: left, top, right and bottom edge in pixels of the
+    upright image; xmax - xmin is its width.
 
-    An image in several rows, that is with several objects, is passed over. xmin, ymin, xmax, ymax: the columns' names. normalised:
-    the edges are fractions of the width and height. The other options are those of manifest.
+    An image in several rows, that is with several objects, is passed over. xmin, ymin, xmax, ymax:
+    the columns' names. normalised: the edges are fractions of the width and height. The other
+    options are those of manifest.
     """
 
     gives = frozenset({"label", "box"})

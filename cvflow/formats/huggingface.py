@@ -1,4 +1,6 @@
-"""Parquet files as Hugging Face datasets write them: an image column of {bytes, path}, and a ClassLabel column."""
+"""Parquet files as Hugging Face datasets write them: an image column of {bytes, path}, and a
+ClassLabel column.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,12 @@ _SPLITS: Mapping[str, Split] = {"train": "train", "training": "train", "test": "
 
 @register("format", "huggingface")
 class HuggingFace(Format):
-    """The source is a folder of Parquet files, or one. Splits are read off the names, as in data/train-00000-of-00002.parquet.
+    """The source is a folder of Parquet files, or one.
 
-    image, label: the columns; by default the first of type Image and the first ClassLabel. Rows labelled -1 are passed over. Ids are
-    the file's name and the row's number.
+    Splits are read off the names, as in data/train-00000-of-00002.parquet.
+
+    image, label: the columns; by default the first of type Image and the first ClassLabel. Rows
+    labelled -1 are passed over. Ids are the file's name and the row's number.
     """
 
     def __init__(self, source: Path | None, *, image: str | None = None, label: str | None = None) -> None:

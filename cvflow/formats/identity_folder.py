@@ -1,4 +1,6 @@
-"""A folder per identity, at any depth: ``source/<person>/*`` or ``source/<alphabet>/<character>/*``, also below train, val and test."""
+"""A folder per identity, at any depth: ``source/<person>/*`` or
+``source/<alphabet>/<character>/*``, also below train, val and test.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,17 @@ SHOWN = 8
 
 @register("format", "identity_folder")
 class IdentityFolder(ImageFolder):
-    """An identity is the folder that an image lies in, named by its path: ``Latin/character03``. Ids are paths, as in image_folder.
+    """An identity is the folder that an image lies in, named by its path: ``Latin/character03``.
 
-    depth: so many folders of the path make the identity, what is deeper (a session, a camera) belongs to it; none = all.
-    test, val: the identities of these splits, by name or pattern (``s3?``, ``Latin/*``); the others are for training. Where test names
-    none, data.split carves it, each identity whole. Where the source has folders of splits, an identity may be in several: it is said.
-    turned: every identity that is not given to test is three more, its images turned by 90, 180 and 270 degrees: for characters and
-    the like, of which there are too few (Santoro et al. 2016, arXiv 1605.06065).
+    Ids are paths, as in image_folder.
+
+    depth: so many folders of the path make the identity, what is deeper (a session, a camera)
+    belongs to it; none = all. test, val: the identities of these splits, by name or pattern
+    (``s3?``, ``Latin/*``); the others are for training. Where test names none, data.split carves
+    it, each identity whole. Where the source has folders of splits, an identity may be in several:
+    it is said. turned: every identity that is not given to test is three more, its images turned by
+    90, 180 and 270 degrees: for characters and the like, of which there are too few (Santoro et al.
+    2016, arXiv 1605.06065).
     """
 
     gives = frozenset({"identity"})
@@ -91,7 +97,10 @@ class IdentityFolder(ImageFolder):
         return tuple(sorted(names))
 
     def _matched(self, patterns: Mapping[Split, Patterns]) -> dict[str, Split]:
-        """The split of each identity that a pattern names. RequestError where one names none, or two splits share some."""
+        """The split of each identity that a pattern names.
+
+        RequestError where one names none, or two splits share some.
+        """
         found: dict[str, Split] = {}
         faults = []
         for split, wanted in patterns.items():

@@ -1,4 +1,6 @@
-"""A folder per class: ``source/<class>/**`` or ``source/{train,val,test}/<class>/**`` (the ImageFolder layout)."""
+"""A folder per class: ``source/<class>/**`` or ``source/{train,val,test}/<class>/**`` (the
+ImageFolder layout).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ SHOWN = 5
 
 @register("format", "image_folder")
 class ImageFolder(Format):
-    """Ids are paths relative to the source, a folder or a zip, with '/'. Hidden files and folders are passed over."""
+    """Ids are paths relative to the source, a folder or a zip, with '/'.
+
+    Hidden files and folders are passed over.
+    """
 
     looks_for = "a folder of images for each class, also below train/, val/ and test/"
 
@@ -70,7 +75,8 @@ class ImageFolder(Format):
         top = [entry.name for entry in self._folders("")]
         given: dict[str, Split | None] = {name: SPLIT_FOLDERS[name] for name in top if name in SPLIT_FOLDERS}
         if not given or (len(top) > len(given) and not {"train"} < given.keys()):
-            return {"": None}  # a lone "train" among other folders is a class: the railway kind
+            # a lone "train" among other folders is a class: the railway kind
+            return {"": None}
         if "train" not in given.values():
             got = "only " + ", ".join(f"'{name}'" for name in given)
             raise RequestError(
@@ -155,7 +161,9 @@ class ImageFolder(Format):
                     yield entry, split, folder.name
 
     def _files(self, folder: str, above: frozenset[str]) -> Iterator[Entry]:
-        """Every file below, links followed, save those that lead back to a folder above, which come as entries of that kind."""
+        """Every file below, links followed, save those that lead back to a folder above, which come
+        as entries of that kind.
+        """
         real = self.tree.real(folder)
         if real in above:
             yield Entry(folder, "link to a folder above it")

@@ -52,14 +52,18 @@ Void = Annotated[
 
 @register("format", "image_mask")
 class ImageMask(Format):
-    """Ids are the images' paths. An image and its mask have one name, or the mask's goes on with _mask, _L, ... The source is a
-    folder or zip: images/ and masks/, below train/, val/ and test/ or above them; or train/ and trainannot/; also JPEGImages/ and
-    SegmentationClass/ with ImageSets/Segmentation/*.txt.
+    """Ids are the images' paths.
 
-    images, masks: the two folders, where their names say nothing; {split} in them stands for train, val, ... image_end, mask_end:
-    what the files' names end with, as _leftImg8bit. classes: the names of indices 0, 1, ..., or a file of them; else classes.txt, else
-    the indices in the masks. legend: name -> [r, g, b], or a file of such lines; else class_dict.csv, classes.csv or label_colors.txt.
-    void: indices and names that count for nothing; 255 and a class called void, ignore or unlabelled always do.
+    An image and its mask have one name, or the mask's goes on with _mask, _L, ... The source is a
+    folder or zip: images/ and masks/, below train/, val/ and test/ or above them; or train/ and
+    trainannot/; also JPEGImages/ and SegmentationClass/ with ImageSets/Segmentation/*.txt.
+
+    images, masks: the two folders, where their names say nothing; {split} in them stands for train,
+    val, ... image_end, mask_end: what the files' names end with, as _leftImg8bit. classes: the
+    names of indices 0, 1, ..., or a file of them; else classes.txt, else the indices in the masks.
+    legend: name -> [r, g, b], or a file of such lines; else class_dict.csv, classes.csv or
+    label_colors.txt. void: indices and names that count for nothing; 255 and a class called void,
+    ignore or unlabelled always do.
     """
 
     gives = frozenset({"mask"})
@@ -195,7 +199,10 @@ class ImageMask(Format):
             ) from error
 
     def _values(self) -> list[int]:
-        """The indices in all masks; RequestError where they are no indices. Masks that cannot be read are named later."""
+        """The indices in all masks; RequestError where they are no indices.
+
+        Masks that cannot be read are named later.
+        """
         with ThreadPoolExecutor() as pool:
             found = set().union(
                 *pool.map(self._values_in, (pair.mask for pair, _ in self._wanted() if pair.mask))

@@ -1,4 +1,6 @@
-"""A table of images: CSV, TSV or Parquet with the columns path and label, and where wanted split, weight, id and group."""
+"""A table of images: CSV, TSV or Parquet with the columns path and label, and where wanted split,
+weight, id and group.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,16 @@ class PassedOver(str):
 
 @register("format", "manifest")
 class Manifest(Format):
-    """Rows in the table's order. The source is the table, or a folder or zip that holds it (then DVC watches the images too).
+    """Rows in the table's order.
 
-    file: the table in that folder, needed where there are several. images: folder that the paths start from, relative to the table's.
-    path, label, split, weight, id, group: the columns' names. An id is the path by default; rows of one group (a person, say) stay in
-    one split. No path may lead out of the table's folder, save to where ``images`` is. classes: names in the order of
-    integer labels; by default, the labels found. faulty_rows: refuse a table that has any, or leave them out. encoding: of CSV.
-    delimiter: found out by default.
+    The source is the table, or a folder or zip that holds it (then DVC watches the images too).
+
+    file: the table in that folder, needed where there are several. images: folder that the paths
+    start from, relative to the table's. path, label, split, weight, id, group: the columns' names.
+    An id is the path by default; rows of one group (a person, say) stay in one split. No path may
+    lead out of the table's folder, save to where ``images`` is. classes: names in the order of
+    integer labels; by default, the labels found. faulty_rows: refuse a table that has any, or leave
+    them out. encoding: of CSV. delimiter: found out by default.
     """
 
     def __init__(

@@ -39,11 +39,12 @@ Pattern = Annotated[str, Field(pattern=r"\{id\}")]
 
 @register("format", "pairs")
 class Pairs(Format):
-    """A folder or zip with left/, right/ and disparity/ (disparity_right/ too), or first/, second/ and flow/, as KITTI, Middlebury, Sintel
-    and Flying Chairs have them, or as patterns say: left: ``{id}_left.png``. ``{id}`` is any path, ``{n}`` a number, ``{n+1}`` the next.
+    """A folder or zip with left/, right/ and disparity/ (disparity_right/ too), or first/, second/
+    and flow/, as KITTI, Middlebury, Sintel and Flying Chairs have them, or as patterns say:
+    left: ``{id}_left.png``. ``{id}`` is any path, ``{n}`` a number, ``{n+1}`` the next.
 
-    pairs: stereo or flow, where the source has both. scale: what a disparity's PNG is divided by, 256 for KITTI's 16 bits.
-    Maps are PFM, .flo, KITTI's PNG, .npz or .npy; infinite = unknown.
+    pairs: stereo or flow, where the source has both. scale: what a disparity's PNG is divided by,
+    256 for KITTI's 16 bits. Maps are PFM, .flo, KITTI's PNG, .npz or .npy; infinite = unknown.
     """
 
     gives = frozenset({"disparity", "disparity_right", "flow"})
@@ -173,7 +174,10 @@ def read_disparity(path: str, data: bytes, scale: float | None = None) -> NDArra
 
 
 def read_flow(path: str, data: bytes) -> NDArray[np.float32]:
-    """HxWx2, NaN = unknown, by the file's suffix; of a PFM the first two of three channels. Raises ImageFault."""
+    """HxWx2, NaN = unknown, by the file's suffix; of a PFM the first two of three channels.
+
+    Raises ImageFault.
+    """
     match _suffix(path):
         case ".flo":
             return flo.read(data)

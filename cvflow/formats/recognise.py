@@ -30,9 +30,10 @@ def recognise(
 ) -> tuple[Component, Format]:
     """Return the surest format that reads the data, with its options.
 
-    Of equally sure ones the first by name is tried first. options: what the user sets of them. where: what the data are
-    called. schema: whose columns the records must have. RequestError with the objections of the surest formats; if no
-    format finds its layout, with what each of them looked for.
+    Of equally sure ones the first by name is tried first. options: what the user sets of them.
+    where: what the data are called. schema: whose columns the records must have. RequestError with
+    the objections of the surest formats; if no format finds its layout, with what each of them
+    looked for.
     """
     if not data.exists():
         raise RequestError(Fault(where, f"'{data}'", "a folder or file that exists"))
@@ -76,7 +77,8 @@ def guesses(data: Path, schema: Schema | None) -> list[Candidate]:
 
 
 def is_recognised(data: Path, schema: Schema) -> bool:
-    """Return whether a format finds its layout in the data, with what the schema needs, even if it then objects to something.
+    """Return whether a format finds its layout in the data, with what the schema needs, even if it
+    then objects to something.
 
     The surest ones are asked: a mark of a format's own says more than a layout that several have.
     """

@@ -16,11 +16,11 @@ class Record:
     """One raw example.
 
     id: unique and stable over runs. path: relative to the source, or a name; what reports say.
-    images: image name -> reader of the encoded bytes. annotation: column -> value.
-    split: where the data gives one. group: records of one group (a person, a sequence) stay in one split.
-    line: where the annotation stands, as ``labels.csv:12``, if it stands in a file.
-    files: image or map -> its file, where records are of several files.
-    maps: column -> reader of its canonical bytes, for annotations that are maps; it raises ImageFault where there are none.
+    images: image name -> reader of the encoded bytes. annotation: column -> value. split: where the
+    data gives one. group: records of one group (a person, a sequence) stay in one split. line:
+    where the annotation stands, as ``labels.csv:12``, if it stands in a file. files: image or map
+    -> its file, where records are of several files. maps: column -> reader of its canonical bytes,
+    for annotations that are maps; it raises ImageFault where there are none.
     """
 
     id: str
@@ -61,7 +61,8 @@ class Confidence(IntEnum):
 class Guess:
     """What a format makes of a source whose format the user does not name.
 
-    options: with which it would read it. near_miss: what is there of its layout, and what is wrong with it, if it is NONE.
+    options: with which it would read it. near_miss: what is there of its layout, and what is wrong
+    with it, if it is NONE.
     """
 
     confidence: Confidence

@@ -1,4 +1,6 @@
-"""Any class of torchvision.datasets whose items are images with a class or a mask, or pairs of images with disparity or flow."""
+"""Any class of torchvision.datasets whose items are images with a class or a mask, or pairs of
+images with disparity or flow.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,14 @@ ClassNames = Annotated[tuple[Annotated[str, Field(coerce_numbers_to_str=True)], 
 class TorchVision(Format):
     """The source is the dataset's root. download: fetch it into torch's own cache, where there is no source.
 
-    dataset: the class's name, as MNIST. options: its further arguments, as {split: letters} for EMNIST. Items are (image, class),
-    (image, mask), (left, right, disparity) or (first, second, flow). Splits are those that the class has as train, val and test; one
-    whose truth is kept back, or whose files are not there, is passed over and named. identities: the classes are identities.
-    classes: of the values 0, 1, ... in masks; else VOC, SBD, Cityscapes and Oxford's pets have their makers' names. void: values or
-    names that count for nothing. Images keep their file's bytes where the dataset lists files, else they become PNG. CIFAR's own files
-    are pickles: reading them runs what is in them.
+    dataset: the class's name, as MNIST. options: its further arguments, as {split: letters} for
+    EMNIST. Items are (image, class), (image, mask), (left, right, disparity) or (first, second,
+    flow). Splits are those that the class has as train, val and test; one whose truth is kept back,
+    or whose files are not there, is passed over and named. identities: the classes are identities.
+    classes: of the values 0, 1, ... in masks; else VOC, SBD, Cityscapes and Oxford's pets have
+    their makers' names. void: values or names that count for nothing. Images keep their file's
+    bytes where the dataset lists files, else they become PNG. CIFAR's own files are pickles:
+    reading them runs what is in them.
     """
 
     gives = frozenset(SHAPES)

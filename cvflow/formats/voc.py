@@ -41,11 +41,14 @@ class Faulty(str):
 
 @register("format", "voc")
 class Voc(Format):
-    """Ids are the images' paths. The source is a folder or zip: JPEGImages/ (images/, ...) and Annotations/ (annots/, ...), or the
-    XML beside the images; below train/, val/ and test/ too, or with ImageSets/Main/*.txt as the splits.
+    """Ids are the images' paths.
 
-    An image of no object or of several is passed over, and so is one whose XML is faulty. classes: the objects that count; by
-    default all, and the classes are those found.
+    The source is a folder or zip: JPEGImages/ (images/, ...) and Annotations/ (annots/, ...), or
+    the XML beside the images; below train/, val/ and test/ too, or with ImageSets/Main/*.txt as the
+    splits.
+
+    An image of no object or of several is passed over, and so is one whose XML is faulty. classes:
+    the objects that count; by default all, and the classes are those found.
     """
 
     gives = frozenset({"label", "box"})

@@ -1,6 +1,7 @@
 """Batches of one rank, in an order and with an augmentation that no division of the work changes.
 
-A sample's random transforms are seeded by (seed, epoch, sample id); what is drawn for a batch, by (seed, epoch, its place in the order).
+A sample's random transforms are seeded by (seed, epoch, sample id); what is drawn for a batch, by
+(seed, epoch, its place in the order).
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Key(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """One training batch of a rank. partners: what each key is mixed with, none if nothing is mixed; seed: of the mixing."""
+    """One training batch of a rank. partners: what each key is mixed with, none if nothing is
+    mixed; seed: of the mixing.
+    """
 
     keys: Sequence[Key]
     partners: Sequence[Key] = ()
@@ -51,7 +54,8 @@ class Plan(NamedTuple):
 class RowBatch:
     """Some rows and all of their samples as one batch.
 
-    rows: without their images. owners: for each sample the place of its row among the rows. batch: None without samples.
+    rows: without their images. owners: for each sample the place of its row among the rows. batch:
+    None without samples.
     """
 
     rows: Sequence[Row]
@@ -89,7 +93,9 @@ def seed_of(*parts: object) -> int:
 
 
 class BatchSet(Dataset[Batch]):
-    """Plan -> batch of transformed samples. seed: None = the transform draws nothing. mix: for plans with partners."""
+    """Plan -> batch of transformed samples. seed: None = the transform draws nothing. mix: for
+    plans with partners.
+    """
 
     def __init__(
         self,
@@ -110,7 +116,9 @@ class BatchSet(Dataset[Batch]):
         return self._mix(batch, partners, np.random.default_rng(plan.seed))
 
     def _samples(self, keys: Sequence[Key]) -> dict[Key, Sample]:
-        """All read, all decoded, all transformed: a third faster than row by row, as each stage's code stays in the caches."""
+        """All read, all decoded, all transformed: a third faster than row by row, as each stage's
+        code stays in the caches.
+        """
         rows = {key: self._rows[key.row] for key in dict.fromkeys(key._replace(sample=0) for key in keys)}
         decoded = {key: list(self._task.samples(row)) for key, row in rows.items()}
         with drawing():
@@ -145,7 +153,9 @@ class RowBatchSet(Dataset[RowBatch]):
 
 
 def items_of(order: Sequence[int], counts: Sequence[int] | None) -> list[Item]:
-    """Return the samples of an epoch: those of each row in turn, in the order of the rows. counts: of every row; None: one each."""
+    """Return the samples of an epoch: those of each row in turn, in the order of the rows. counts:
+    of every row; None: one each.
+    """
     items: list[Item] = []
     for row in map(int, order):
         count = 1 if counts is None else counts[row]
@@ -167,11 +177,13 @@ def train_batches(
     start: int = 0,
     mix: Mix | None = None,
 ) -> Iterator[Batch]:
-    """This rank's share of each global batch: every world_size-th of ``batch_size`` consecutive entries of the order.
+    """This rank's share of each global batch: every world_size-th of ``batch_size`` consecutive
+    entries of the order.
 
-    start: the sample offset in the order at which to go on. A last short batch is dropped; a dataset smaller than
-    one batch makes one of all its samples. mix: mixes each image with that of a partner in the global batch, which this rank
-    loads too where it is another's: so the mixed samples are the same at any world size.
+    start: the sample offset in the order at which to go on. A last short batch is dropped; a
+    dataset smaller than one batch makes one of all its samples. mix: mixes each image with that of
+    a partner in the global batch, which this rank loads too where it is another's: so the mixed
+    samples are the same at any world size.
     """
     size = min(batch_size, len(order))
     if size < world_size:
@@ -198,7 +210,8 @@ def train_batches(
 def row_alone(
     row: int, order: Sequence[Item], batch_size: int, epoch: int, seed: int, mix: Mix | None = None
 ) -> Plan:
-    """A row's first sample as it first comes in the batches of an epoch, mixed with the same partner by the same draw.
+    """A row's first sample as it first comes in the batches of an epoch, mixed with the same
+    partner by the same draw.
 
     A sample that a last short batch leaves out is not mixed.
     """
@@ -225,7 +238,9 @@ def _keys(order: Sequence[Item], epoch: int) -> list[Key]:
 def _mixing(
     batch: Sequence[Key], own: slice, seed: int, epoch: int, first: int, mix: Mix | None
 ) -> tuple[Sequence[Key], int]:
-    """(partners of this rank's part of a global batch, the seed of the mixing): the same permutation and seed on every rank."""
+    """(partners of this rank's part of a global batch, the seed of the mixing): the same
+    permutation and seed on every rank.
+    """
     if mix is None:
         return (), 0
     partner = np.random.default_rng(seed_of(seed, epoch, first, "partners")).permutation(len(batch))
@@ -241,7 +256,9 @@ def eval_batches(
     world_size: int,
     loader_workers: int = 0,
 ) -> Iterator[RowBatch]:
-    """Batches of consecutive rows, batch i on rank i mod world_size; nothing is dropped. batch_size: counts samples."""
+    """Batches of consecutive rows, batch i on rank i mod world_size; nothing is dropped.
+    batch_size: counts samples.
+    """
     parts = consecutive(len(rows), task.count(rows), batch_size)
     return _load(RowBatchSet(task, rows, transform), parts[rank::world_size], loader_workers)
 
@@ -267,7 +284,8 @@ def _load(batches: Dataset[B], plans: Sequence[Any], loader_workers: int) -> Ite
     """In a thread of this process, ahead of what is asked for; with loader_workers, in as many processes."""
     if not loader_workers:
         return ahead(map(batches.__getitem__, plans))
-    own = torch.Generator()  # the loader draws a number for its workers; from here it changes nothing else
+    # the loader draws a number for its workers; from here it changes nothing else
+    own = torch.Generator()
     one: dict[str, Any] = {
         "batch_size": None,
         "sampler": plans,

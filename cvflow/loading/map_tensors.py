@@ -1,7 +1,8 @@
 """Disparity and flow as tensors that change as their images do, in place and in value.
 
-torchvision's functional transforms find the kernels below by the type. Beyond the border, and where it is unknown, lies NaN; a
-map is never blended with its neighbours: the value of a new pixel is that of the old one at its centre.
+torchvision's functional transforms find the kernels below by the type. Beyond the border, and where
+it is unknown, lies NaN; a map is never blended with its neighbours: the value of a new pixel is
+that of the old one at its centre.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ NAN = float("nan")
 
 
 class Disparity(TVTensor):  # type: ignore[misc]  # torchvision has no types
-    """1xHxW float32, x_left - x_right in pixels. Mirrored pairs have their views exchanged, so its values stay."""
+    """1xHxW float32, x_left - x_right in pixels.
+
+    Mirrored pairs have their views exchanged, so its values stay.
+    """
 
 
 class Flow(TVTensor):  # type: ignore[misc]
@@ -69,7 +73,8 @@ def _resize(map_CHW: Tensor, size: Sequence[int], **_: Any) -> Tensor:
 @_kernel("crop", Disparity, Flow)
 def _crop(map_CHW: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
     below, after = top + height - map_CHW.shape[1], left + width - map_CHW.shape[2]
-    return nn.pad(map_CHW, (-left, after, -top, below), value=NAN)  # a negative padding cuts
+    # a negative padding cuts
+    return nn.pad(map_CHW, (-left, after, -top, below), value=NAN)
 
 
 @_kernel("pad", Disparity, Flow)

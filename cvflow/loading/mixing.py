@@ -28,7 +28,8 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 class Mixup:
     """Weighted means of two images (Zhang et al. 2017, arXiv 1710.09412).
 
-    alpha: the share is drawn from Beta(alpha, alpha); small = near 0 or 1. p: of a batch to be mixed. Not for tasks with boxes or maps.
+    alpha: the share is drawn from Beta(alpha, alpha); small = near 0 or 1. p: of a batch to be
+    mixed. Not for tasks with boxes or maps.
     """
 
     def __init__(self, *, alpha: Positive = 0.2, p: Probability = 1.0) -> None:
@@ -46,7 +47,8 @@ class Mixup:
 class CutMix:
     """A box of each image is its partner's (Yun et al. 2019, arXiv 1905.04899).
 
-    alpha: the share that stays is drawn from Beta(alpha, alpha). p: of a batch to be mixed. Not for tasks with boxes or maps.
+    alpha: the share that stays is drawn from Beta(alpha, alpha). p: of a batch to be mixed. Not for
+    tasks with boxes or maps.
     """
 
     def __init__(self, *, alpha: Positive = 1.0, p: Probability = 1.0) -> None:

@@ -1,4 +1,6 @@
-"""Work done before it is asked for, in another thread; and torch's one generator, lent to one thread at a time."""
+"""Work done before it is asked for, in another thread; and torch's one generator, lent to one
+thread at a time.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ def _on_one_core() -> None:
 def drawing() -> Iterator[None]:
     """Torch's generator for this thread alone; it is left as it was found.
 
-    Augmentation is drawn from it in the loading thread, dropout in the training one: each seeds it and draws within.
+    Augmentation is drawn from it in the loading thread, dropout in the training one: each seeds it
+    and draws within.
     """
     with _generator:
         state = torch.default_generator.get_state()

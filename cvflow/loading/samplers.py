@@ -41,7 +41,9 @@ class Shuffle:
 
 @register("sampler", "balanced")
 class Balanced:
-    """Every class equally often, an epoch as long as the split: rows of rare classes come again, of frequent ones not each epoch."""
+    """Every class equally often, an epoch as long as the split: rows of rare classes come again, of
+    frequent ones not each epoch.
+    """
 
     def __init__(self, stratify: str | None, batch_size: int) -> None:
         self.column = required(stratify, "train.sampler", "balanced")
@@ -71,9 +73,11 @@ def _drawn(
 
 @register("sampler", "identities")
 class Identities:
-    """P x K: each batch holds P identities (or classes) with K images of each, one after the other; an epoch is as long as the split.
+    """P x K: each batch holds P identities (or classes) with K images of each, one after the other;
+    an epoch is as long as the split.
 
-    images: K; P = train.batch_size / K. Identities come in turns, and so do the images of each; one with fewer than K gives some again.
+    images: K; P = train.batch_size / K. Identities come in turns, and so do the images of each; one
+    with fewer than K gives some again.
     """
 
     def __init__(
@@ -105,7 +109,9 @@ class Identities:
 
 
 class Deck:
-    """Cards drawn in a shuffled order, and shuffled again when all were drawn; a hand has none twice where there are enough."""
+    """Cards drawn in a shuffled order, and shuffled again when all were drawn; a hand has none
+    twice where there are enough.
+    """
 
     def __init__(self, cards: np.ndarray[Any, np.dtype[np.intp]], generator: torch.Generator) -> None:
         self._cards, self._generator = cards.tolist(), generator
@@ -125,7 +131,9 @@ class Deck:
 
 
 class FirstOfEach:
-    """Only ``count`` rows of each class, those whose ids come first by a hash with the seed: few are part of more."""
+    """Only ``count`` rows of each class, those whose ids come first by a hash with the seed: few
+    are part of more.
+    """
 
     def __init__(self, inner: Sampler, count: int, stratify: str | None) -> None:
         self.inner, self.count = inner, count

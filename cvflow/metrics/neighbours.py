@@ -58,7 +58,8 @@ def all_pairs(vectors_ND: Floats, identity_N: Ints) -> Neighbours:
     for rows in _blocks(count):
         similarity = vectors_ND[rows] @ vectors_ND.T
         same = identity_N[rows, None] == identity_N[None]
-        once = np.arange(count)[None] > rows[:, None]  # each pair is met from both sides
+        # each pair is met from both sides
+        once = np.arange(count)[None] > rows[:, None]
         pairs.add(_level(similarity), same, once)
         rivals_N[rows] = _rivals(similarity[:, gallery], own_gallery_N[rows])
         strangers_N[rows] = _strangers(similarity, same, rows)

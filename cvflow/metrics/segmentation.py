@@ -34,7 +34,8 @@ class SegmentationMetric:
     def __init__(self, classes: Sequence[str], decode: Callable[[bytes], Labels]) -> None:
         self.classes = tuple(classes)
         self._decode = decode
-        self._confusion = np.zeros((len(classes), len(classes)), np.int64)  # [true][predicted]
+        # [true][predicted]
+        self._confusion = np.zeros((len(classes), len(classes)), np.int64)
 
     def update(self, predictions: Sequence[Prediction], targets: Sequence[Mapping[str, Any]]) -> None:
         """Count a batch.

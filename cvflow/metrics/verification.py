@@ -145,7 +145,8 @@ def bars(counts: Ints) -> list[list[float]]:
     Parts without a pair are left out at both ends.
     """
     part_counts = counts[:-1].reshape(BARS, -1).sum(1)
-    part_counts[-1] += counts[-1]  # the level of similarity 1 itself is one too many to divide
+    # the level of similarity 1 itself is one too many to divide
+    part_counts[-1] += counts[-1]
     used = np.flatnonzero(part_counts)
     total = int(part_counts.sum())
     points = []

@@ -28,7 +28,8 @@ Outputs = Callable[[nn.Module], Mapping[str, Tensor]]
 """Returns what a model gives for an example that is always the same."""
 
 
-@torch.inference_mode(False)  # tensors made in inference mode could not be trained again
+# tensors made in inference mode could not be trained again
+@torch.inference_mode(False)
 @torch.no_grad()
 def folded(model: nn.Module, outputs: Outputs) -> nn.Module:
     """Return a copy in evaluation mode whose stated norms are folded into their convolutions.
@@ -84,7 +85,8 @@ def traced_pairs(
     tracer = _Tracer(tuple(opaque_modules), tuple(opaque_functions))
     try:
         graph = tracer.trace(net)
-    except Exception:  # whatever the library's code raises when it is given a stand-in for a tensor
+    # whatever the library's code raises when it is given a stand-in for a tensor
+    except Exception:
         return ()
     layer_calls = [node for node in graph.nodes if node.op == "call_module"]
     calls = Counter(node.target for node in layer_calls)

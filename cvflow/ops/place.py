@@ -64,7 +64,9 @@ class Place:
         return points_N2 @ linear.T + shift
 
     def boxes(self, boxes_N4: Tensor) -> Tensor:
-        """Return where boxes xyxy of the original are for the model: the upright ones around the moved corners."""
+        """Return where boxes xyxy of the original are for the model: the upright ones around the
+        moved corners.
+        """
         left, top, right, bottom = boxes_N4.unbind(1)
         corners_N42 = torch.stack(
             [
@@ -89,9 +91,11 @@ class Place:
         return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
 
     def map(self, map_CHW: Tensor) -> Tensor:
-        """Return a map of what the model sees at the original's size: bilinear; of integers the nearest value.
+        """Return a map of what the model sees at the original's size: bilinear; of integers the
+        nearest value.
 
-        If a crop cut the original off, the nearest edge goes on; borders that were padded are gone. Upright places only.
+        If a crop cut the original off, the nearest edge goes on; borders that were padded are gone.
+        Upright places only.
         """
         height, width = map_CHW.shape[1:]
         if not map_CHW.is_floating_point():
@@ -108,20 +112,26 @@ class Place:
         return F.interpolate(part[None], self.size, mode="bilinear", align_corners=False)[0]
 
     def _span(self, axis: int) -> tuple[int, int]:
-        """Return the first and the last pixel edge, for the model, of the original's rows (axis 0) or columns (1)."""
+        """Return the first and the last pixel edge, for the model, of the original's rows (axis 0)
+        or columns (1).
+        """
         scale, offset = self.scale[axis], self.offset[axis]
         return round(offset), round(offset + self.size[axis] * scale)
 
     def _nearest(self, axis: int, length: int, device: torch.device) -> Tensor:
-        """Return for each row or column of the original the model's one at its centre. length: how many the model has."""
+        """Return for each row or column of the original the model's one at its centre. length: how
+        many the model has.
+        """
         centres = torch.arange(self.size[axis], device=device) + 0.5
         seen = centres * self.scale[axis] + self.offset[axis]
         return seen.floor().long().clamp(0, length - 1)
 
     def labels(self, maps_CHW: Tensor) -> Tensor:
-        """Return HxW uint8 at the original's size: which map, brought back, is the greatest; of equal ones the first.
+        """Return HxW uint8 at the original's size: which map, brought back, is the greatest; of
+        equal ones the first.
 
-        A few maps are brought back at a time: all of them at the size of a large photograph would take gigabytes.
+        A few maps are brought back at a time: all of them at the size of a large photograph would
+        take gigabytes.
         """
         count = max(1, MAPS_AT_ONCE // (self.size[0] * self.size[1]))
         best, labels = self.map(maps_CHW[:count]).max(0)
@@ -133,7 +143,8 @@ class Place:
         return labels.to(torch.uint8)
 
     def put(self, map_BCHW: Tensor) -> Tensor:
-        """Return a map of what the model sees where it belongs in the original, NaN where the model did not look.
+        """Return a map of what the model sees where it belongs in the original, NaN where the model
+        did not look.
 
         For upright places; mirrored ones are mirrored back.
         """
@@ -146,13 +157,16 @@ class Place:
         return window(part, -top, -left, self.size, NAN)
 
     def _covered(self, axis: int, length: int) -> tuple[int, int]:
-        """Return the first and the last pixel edge of the original that the model sees. length: pixels of the model."""
+        """Return the first and the last pixel edge of the original that the model sees. length:
+        pixels of the model.
+        """
         scale, offset = self.scale[axis], self.offset[axis]
         edges = sorted((edge - offset) / scale for edge in (0, length))
         return round(edges[0]), round(edges[1])
 
     def vectors_back(self, map_CHW: Tensor) -> Tensor:
-        """Return displacements (x, y), or x alone, in pixels of the original instead of the model's; nothing is moved.
+        """Return displacements (x, y), or x alone, in pixels of the original instead of the
+        model's; nothing is moved.
 
         map_CHW: of any leading dimensions.
         """
@@ -166,7 +180,9 @@ class Place:
         return torch.einsum("ij,...jhw->...ihw", inverse, map_CHW)
 
     def in_pixels(self, size: Size) -> Place:
-        """Return a place of the unit square as one of images. size: of the original, and of what the model sees."""
+        """Return a place of the unit square as one of images. size: of the original, and of what
+        the model sees.
+        """
         height, width = size
         (a, b, x), (c, d, y) = self.matrix
         return Place(size, ((a, b * width / height, x * width), (c * height / width, d, y * height)))
@@ -198,7 +214,9 @@ def zoomed(size: Size, scale: float) -> Place:
 
 
 def turned(size: Size, angle: float, scale: float = 1.0) -> Place:
-    """Return the place of an image turned about its centre, at the same size. angle: degrees, counter-clockwise."""
+    """Return the place of an image turned about its centre, at the same size. angle: degrees,
+    counter-clockwise.
+    """
     y, x = size[0] / 2, size[1] / 2
     cos = scale * math.cos(math.radians(angle))
     sin = scale * math.sin(math.radians(angle))

@@ -1,4 +1,6 @@
-"""A run's files, and what each of its stages reads and writes: the one source of dvc.yaml and of fingerprints."""
+"""A run's files, and what each of its stages reads and writes: the one source of dvc.yaml and of
+fingerprints.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ STATE = Path(".cvflow")
 
 @dataclass(frozen=True)
 class Stage:
-    """behaviour: raised when the stage's meaning changes. params: recipe keys it reads. deps, outs: within the run's folder."""
+    """behaviour: raised when the stage's meaning changes. params: recipe keys it reads. deps, outs:
+    within the run's folder.
+    """
 
     name: str
     behaviour: int
@@ -118,7 +122,9 @@ class Run:
 
     @cached_property
     def trained_by(self) -> dict[str, Any]:
-        """``resolved``, save that what made data and model is as these have it: ``recipe.yaml`` may have been changed since."""
+        """``resolved``, save that what made data and model is as these have it: ``recipe.yaml`` may
+        have been changed since.
+        """
         made: dict[str, Any] = json.loads((self.path("model") / "model.json").read_text())["recipe"]
         made["data"] = json.loads(self.path("validation.json").read_text())["data"]
         now = self.portable
@@ -129,7 +135,9 @@ class Run:
 
     @property
     def portable(self) -> dict[str, Any]:
-        """``resolved`` as a model keeps it: the weights that it started from by their content, not by their path."""
+        """``resolved`` as a model keeps it: the weights that it started from by their content, not
+        by their path.
+        """
         digest = self.resolved["cvflow"]["weights"]
         return {
             **self.resolved,
@@ -145,7 +153,9 @@ class Run:
                 raise RequestError(Fault(str(self.path(dep)), "nothing", f"what {stage} reads", fix))
 
     def clear(self, stage: str) -> None:
-        """Remove the stage's old outputs, as DVC does: they may be links into its cache, not to be written through."""
+        """Remove the stage's old outputs, as DVC does: they may be links into its cache, not to be
+        written through.
+        """
         for out in BY_NAME[stage].outs if stage in BY_NAME else ():
             path = self.path(out)
             if path.is_dir() and not path.is_symlink():
@@ -214,7 +224,8 @@ def dvc_yaml() -> str:
             "cmd": "cvflow stage resolve ${key}",
             "deps": ["${item.recipe}"],
             "outs": [{"runs/${key}/recipe.yaml": {"cache": False}}],
-            "always_changed": True,  # it also reads what the recipe extends and plugins; nothing changed costs 0.4 s
+            # it also reads what the recipe extends and plugins; nothing changed costs 0.4 s
+            "always_changed": True,
         }
     }
     for stage in (*STAGES, TUNE):
@@ -227,6 +238,7 @@ def dvc_yaml() -> str:
         }
     over = {name: "${searches}" if name == TUNE.name else "${runs}" for name in stages}
     each = {name: {"foreach": over[name], "do": do} for name, do in stages.items()}
-    pipeline = {"vars": [{"searches": {}}], "stages": each}  # a params.yaml without searches is one with none
+    # a params.yaml without searches is one with none
+    pipeline = {"vars": [{"searches": {}}], "stages": each}
     header = "# Written by cvflow, the same for every project: edit params.yaml and the recipes instead.\n"
     return header + yaml.safe_dump(pipeline, sort_keys=False, width=160)

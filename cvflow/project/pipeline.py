@@ -1,4 +1,6 @@
-"""``cvflow run``: a recipe's run added or changed, its stages reproduced by DVC, the registry checked against the cache."""
+"""``cvflow run``: a recipe's run added or changed, its stages reproduced by DVC, the registry
+checked against the cache.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,10 @@ def run(
 
 @contextmanager
 def entered(recipe: str, overrides: Mapping[str, Any], name: str | None) -> Iterator[str]:
-    """Put the run into the project, new or changed, once it is checked; gives its name. It is this process's while the body runs."""
+    """Put the run into the project, new or changed, once it is checked; gives its name.
+
+    It is this process's while the body runs.
+    """
     file, chosen = requested(recipe, name)
     check_change(chosen, file, overrides)
     with project.locked(f"run-{chosen}", f"at work on run {chosen}"):
@@ -108,7 +113,8 @@ def check_change(name: str, recipe: Path, overrides: Mapping[str, Any]) -> None:
     """Check a new or changed entry whole before anything is written; an unchanged one is the resolve stage's."""
     old = read_runs().get(name)
     if old is None or dict(old.get("overrides") or {}) != dict(overrides):
-        answer_file(load(recipe, overrides))  # imports torch; the resolve stage finds the answer there
+        # imports torch; the resolve stage finds the answer there
+        answer_file(load(recipe, overrides))
 
 
 def reproduce(targets: list[str], **flags: bool) -> None:
@@ -136,7 +142,8 @@ def reproduce(targets: list[str], **flags: bool) -> None:
 
 @contextmanager
 def sigterm_passed_on() -> Iterator[list[int]]:
-    """SIGTERM goes to the stage that runs, which checkpoints; it comes to this process alone, not to its group as Ctrl-C does.
+    """SIGTERM goes to the stage that runs, which checkpoints; it comes to this process alone, not
+    to its group as Ctrl-C does.
 
     Gives the pids that it was sent to.
     """

@@ -17,8 +17,8 @@ from cvflow.recipe.layers import load
 def use_plugins(files: Sequence[Path] = ()) -> None:
     """Load plug-in files, and those of this directory's project, so that what they register can be named.
 
-    RequestError if one of the given files cannot be loaded. One of the project's that cannot is named on the terminal:
-    it may belong to another run than the one at hand.
+    RequestError if one of the given files cannot be loaded. One of the project's that cannot is
+    named on the terminal: it may belong to another run than the one at hand.
     """
     faults = load_plugins(files)
     if faults:

@@ -26,7 +26,8 @@ RECIPES = Path("pipelines")
 
 def shipped() -> dict[str, Path]:
     """The recipes that come with cvflow: name -> file."""
-    inside = Path(cvflow.__file__).parent / "pipelines"  # in a wheel; beside the package in a checkout
+    # in a wheel; beside the package in a checkout
+    inside = Path(cvflow.__file__).parent / "pipelines"
     folder = inside if inside.is_dir() else inside.parent.parent / "pipelines"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
@@ -133,7 +134,8 @@ def write_search(name: str) -> None:
 
 @contextmanager
 def locked(name: str, doing: str = "changing params.yaml") -> Iterator[None]:
-    """Only one process of this project at a time is inside, others wait and say for whom; a lock ends with its process.
+    """Only one process of this project at a time is inside, others wait and say for whom; a lock
+    ends with its process.
 
     doing: what the holder does, as others read it.
     """

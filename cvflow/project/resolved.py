@@ -67,7 +67,10 @@ def load_entry(entry: Mapping[str, Any]) -> Layered:
 
 
 def resolve_layers(layered: Layered) -> Resolved:
-    """Check everything and fill in defaults. Raises RequestError with every fault, each with its file and line."""
+    """Check everything and fill in defaults.
+
+    Raises RequestError with every fault, each with its file and line.
+    """
     data = layered.data
     faults = load_plugins(plugin_paths(data))
     recipe: Recipe | None
@@ -86,7 +89,9 @@ def resolve_layers(layered: Layered) -> Resolved:
 
 
 def own_keys(recipe: Recipe | None) -> dict[str, Any]:
-    """What cvflow adds to the resolved recipe: behaviour numbers and the digests of files that the recipe names."""
+    """What cvflow adds to the resolved recipe: behaviour numbers and the digests of files that the
+    recipe names.
+    """
     weights = recipe.model.weights if recipe else None
     return {
         "version": __version__,

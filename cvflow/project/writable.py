@@ -9,7 +9,10 @@ from cvflow.errors import Fault, RequestError
 
 
 def check_file(out: Path) -> None:
-    """RequestError where no file can be written at ``out``. Folders that are missing on the way to it can be made."""
+    """RequestError where no file can be written at ``out``.
+
+    Folders that are missing on the way to it can be made.
+    """
     if out.is_dir():
         raise RequestError(
             Fault("--out", f"'{out}', a folder", "a file to write", f"Type --out {out / 'NAME'}.")
@@ -18,11 +21,14 @@ def check_file(out: Path) -> None:
 
 
 def check_folder(folder: Path, out: Path | None = None) -> None:
-    """RequestError where no folder can be made at ``folder``, or nothing written in it. out: what the user typed, where it is a file."""
+    """RequestError where no folder can be made at ``folder``, or nothing written in it. out: what
+    the user typed, where it is a file.
+    """
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=there):
             pass
-    except OSError as error:  # asked by trying: permissions alone do not tell, of root least
+    # asked by trying: permissions alone do not tell, of root least
+    except OSError as error:
         got = f"'{out or folder}', and in {there} nothing can be written ({error.strerror})"
         raise RequestError(Fault("--out", got, "a place that can be written to")) from error

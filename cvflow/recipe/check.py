@@ -1,6 +1,7 @@
 """What a recipe asks for, checked: every fault at once, each with the key that it is about.
 
-The check is one descent through the recipe's components, which also fills in their options, and then a list of rules.
+The check is one descent through the recipe's components, which also fills in their options, and
+then a list of rules.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def option_faults(recipe: Recipe) -> list[Fault]:
 
 
 def fill_components(recipe: Recipe) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the recipe as plain data, each component in its checked form with defaults, and the components' faults."""
+    """Return the recipe as plain data, each component in its checked form with defaults, and the
+    components' faults.
+    """
     filled = recipe.model_dump(mode="json", by_alias=True)
     faults: list[Fault] = []
     for prefix, section, in_recipe in sections_of(recipe):
@@ -57,9 +60,11 @@ def fill_components(recipe: Recipe) -> tuple[dict[str, Any], list[Fault]]:
 
 
 def sections_of(recipe: Recipe) -> Iterator[tuple[str, Section, Mapping[str, Any]]]:
-    """Yield (prefix of its keys, section, the keys that the recipe has) of the recipe and of each phase that it lists.
+    """Yield (prefix of its keys, section, the keys that the recipe has) of the recipe and of each
+    phase that it lists.
 
-    A phase is checked whole, as training takes it; what it does not name itself is filled in where the recipe names it.
+    A phase is checked whole, as training takes it; what it does not name itself is filled in where
+    the recipe names it.
     """
     yield "", recipe, recipe.model_dump(by_alias=True)
     if recipe.train.phases:
@@ -73,7 +78,9 @@ def enough_samples(recipe: Recipe) -> list[Fault]:
 
 
 def worker_faults(recipe: Recipe, samples: int) -> list[Fault]:
-    """Return a fault if a batch is too small for the most workers there may be. samples: how many there are at most."""
+    """Return a fault if a batch is too small for the most workers there may be. samples: how many
+    there are at most.
+    """
     most = recipe.compute.most
     size = min(recipe.train.batch_size, samples)
     if size >= most:
@@ -89,7 +96,9 @@ def closures_are_possible(recipe: Recipe) -> list[Fault]:
 
 
 def task_can_do_it(recipe: Recipe) -> list[Fault]:
-    """What the task cannot do in a recipe whose options are right one by one; nothing if its own options are wrong."""
+    """What the task cannot do in a recipe whose options are right one by one; nothing if its own
+    options are wrong.
+    """
     if check("task", recipe.task, "task")[1]:
         return []
     # torch comes with the tasks; an unchanged run imports none of it
@@ -162,7 +171,9 @@ RULES: tuple[Rule, ...] = (*RECIPE_RULES, files_exist, data_can_be_read)
 
 
 def without(data: dict[str, Any], error: ValidationError) -> Recipe | None:
-    """Return the recipe less its faulty keys, so that the rest is checked in the same go; None if that is no recipe."""
+    """Return the recipe less its faulty keys, so that the rest is checked in the same go; None if
+    that is no recipe.
+    """
     rest = deepcopy(data)
     for item in error.errors(include_url=False):
         holder, key, value = rest, "", rest

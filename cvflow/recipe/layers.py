@@ -54,7 +54,9 @@ class Layered:
         return places
 
     def where(self, dotted: str) -> str:
-        """The file and line (or 'override') of the nearest key at or above ``dotted``; else the file that the user named."""
+        """The file and line (or 'override') of the nearest key at or above ``dotted``; else the
+        file that the user named.
+        """
         parts = dotted.split(".")
         above = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
         file = next((str(layer.path) for layer in reversed(self.layers) if layer.path), "")
@@ -62,7 +64,8 @@ class Layered:
 
     def source(self, dotted: str) -> str:
         """Where a leaf's value came from, or 'default'."""
-        for key in (dotted, dotted.removesuffix(".name")):  # a component may stand in its short form
+        # a component may stand in its short form
+        for key in (dotted, dotted.removesuffix(".name")):
             line, mapping = self.places.get(key, ("", True))
             if not mapping or (line and key == dotted):
                 return line

@@ -1,6 +1,8 @@
-"""The recipe reference, docs/recipe.md: written from the typed recipe and the registry, so that it cannot be wrong.
+"""The recipe reference, docs/recipe.md: written from the typed recipe and the registry, so that it
+cannot be wrong.
 
-``python -m cvflow.recipe.reference`` writes it, ``--check`` says whether it is up to date (exit code 1 where it is not).
+``python -m cvflow.recipe.reference`` writes it, ``--check`` says whether it is up to date (exit
+code 1 where it is not).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a recipe asks for that its task cannot do, though each option is right by itself.
 
-Each rule is ``(recipe, task) -> faults``. Transforms and views state their effects on the pixels, kinds of annotation
-state which effects they survive, and models which answer they give; the rules compare, and know no task.
+Each rule is ``(recipe, task) -> faults``. Transforms and views state their effects on the pixels,
+kinds of annotation state which effects they survive, and models which answer they give; the rules
+compare, and know no task.
 """
 
 from __future__ import annotations
@@ -106,7 +107,9 @@ RULES: tuple[Rule, ...] = (
 
 
 def view_faults(task: Task, views: Sequence[Component], where: str) -> list[Fault]:
-    """Return the faults of test-time views whose merged answers would be wrong. where: the key that names them."""
+    """Return the faults of test-time views whose merged answers would be wrong. where: the key that
+    names them.
+    """
     if survived(SWAPS_SIDES, task):
         return []
     for view in views:

@@ -10,7 +10,8 @@ from cvflow.types import Schema
 
 
 def check_annotated(reader: Format, task: str, schema: Schema) -> None:
-    """RequestError where the records have not what the task needs; it names what they have, and the tasks that this would do for.
+    """RequestError where the records have not what the task needs; it names what they have, and the
+    tasks that this would do for.
 
     schema: the task's.
     """

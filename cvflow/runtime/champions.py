@@ -19,7 +19,9 @@ LONGEST = 500
 
 @dataclass(frozen=True)
 class Reign:
-    """A version that became champion. since: ISO 8601, UTC, empty where it was made so outside cvflow. rollback: it came back."""
+    """A version that became champion. since: ISO 8601, UTC, empty where it was made so outside
+    cvflow. rollback: it came back.
+    """
 
     version: int
     since: str
@@ -45,7 +47,9 @@ def crown(model: str, version: int, why: str) -> None:
 
 @plain_errors()
 def roll_back(model: str) -> tuple[int, int]:
-    """Make the former champion champion again; (the version that goes, the one that comes). RequestError where there was none.
+    """Make the former champion champion again; (the version that goes, the one that comes).
+
+    RequestError where there was none.
 
     Done again, it goes on to the one before that. A version that was deleted since is passed over.
     """
@@ -107,7 +111,9 @@ def _reigns(client: Any, model: str) -> list[Reign]:
 
 
 def _crown(client: Any, model: str, known: list[Reign], reign: Reign) -> None:
-    """Move the alias, then write what is not among the tags yet; a kill between leaves a reign whose time is not known."""
+    """Move the alias, then write what is not among the tags yet; a kill between leaves a reign
+    whose time is not known.
+    """
     if known and known[-1].version == reign.version:
         return
     client.set_registered_model_alias(model, ALIAS, str(reign.version))

@@ -1,4 +1,7 @@
-"""The Ray cluster that a command works on: joined or started, and what it has. The only module that calls ray.init."""
+"""The Ray cluster that a command works on: joined or started, and what it has.
+
+The only module that calls ray.init.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ from cvflow.runtime.cores import cores
 def connect(compute: Compute, meanwhile: Sequence[str] = (), bare: bool = False) -> None:
     """Join the cluster of ``compute.address``, or start a local Ray that ends with this process.
 
-    meanwhile: modules to import beside it, for Ray's start is mostly a wait for its daemons. bare: without worker processes that wait.
+    meanwhile: modules to import beside it, for Ray's start is mostly a wait for its daemons. bare:
+    without worker processes that wait.
     """
     if bare:
         os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
@@ -41,7 +45,8 @@ def _start(compute: Compute) -> None:
         os.environ.setdefault(
             "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
         )  # a process less to start; nobody drains this node
-    atexit.register(ray.shutdown)  # before Ray's own, which would wait for messages that nobody prints
+    # before Ray's own, which would wait for messages that nobody prints
+    atexit.register(ray.shutdown)
     try:
         with stderr_kept_unless_it_fails():
             ray.init(
@@ -56,7 +61,9 @@ def _start(compute: Compute) -> None:
 
 @contextmanager
 def stderr_kept_unless_it_fails() -> Iterator[None]:
-    """Ray's C++ side announces its own log level on file descriptor 2; what it says matters only where it fails."""
+    """Ray's C++ side announces its own log level on file descriptor 2; what it says matters only
+    where it fails.
+    """
     kept = os.dup(2)
     with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 2)

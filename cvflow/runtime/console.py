@@ -1,4 +1,6 @@
-"""What a training and a prediction show: a line that is rewritten on a terminal, plain lines now and then elsewhere."""
+"""What a training and a prediction show: a line that is rewritten on a terminal, plain lines now
+and then elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class Console:
             self._write(text)
 
     def point(self, point: Point) -> None:
-        """Write a line for an epoch's summary: the last training losses, the first metric and the losses on val, the speed."""
+        """Write a line for an epoch's summary: the last training losses, the first metric and the
+        losses on val, the speed.
+        """
         if "epoch" not in point.metrics:
             self._losses = {name: value for name, value in point.metrics.items() if name != "lr"}
             return

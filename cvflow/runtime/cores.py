@@ -23,9 +23,11 @@ def threads(compute: Compute) -> int:
 
 
 def compute_on(count: int) -> None:
-    """Torch computes on so many threads of this process; what it frees stays with the process, where malloc is glibc's.
+    """Torch computes on so many threads of this process; what it frees stays with the process,
+    where malloc is glibc's.
 
-    By itself malloc gives every large activation back to the system, and the next layer faults all its pages in again.
+    By itself malloc gives every large activation back to the system, and the next layer faults all
+    its pages in again.
     """
     import torch
 

@@ -1,4 +1,7 @@
-"""DVC: set-up, reproduction in this process, and the digest it gave an output. The only module that imports dvc."""
+"""DVC: set-up, reproduction in this process, and the digest it gave an output.
+
+The only module that imports dvc.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ def environment() -> None:
 
 
 def initialise() -> None:
-    """A DVC set-up in the current directory where there is none: no git needed, ``--subdir`` below a git root.
+    """A DVC set-up in the current directory where there is none: no git needed, ``--subdir`` below
+    a git root.
 
     A directory that git is told to ignore has no git.
     """
@@ -95,10 +99,12 @@ def repro(
     verbose: bool = False,
     patience: float = 600.0,
 ) -> int:
-    """``dvc repro TARGETS`` in this process; DVC's exit status. force_one: just those stages, up to date or not.
+    """``dvc repro TARGETS`` in this process; DVC's exit status. force_one: just those stages, up to
+    date or not.
 
-    Where another program holds DVC's lock, or works on the same files, it waits ``patience`` seconds at most; then CvflowError.
-    Once a stage has run it waits as long as it takes: its result is not to be lost.
+    Where another program holds DVC's lock, or works on the same files, it waits ``patience``
+    seconds at most; then CvflowError. Once a stage has run it waits as long as it takes: its result
+    is not to be lost.
     """
     environment()
     from dvc.cli import logger, main
@@ -121,7 +127,9 @@ def repro(
 
 
 def drop_cut_note() -> None:
-    """Remove DVC's note of who works on which files where a kill cut it short: DVC would refuse all work from then on."""
+    """Remove DVC's note of who works on which files where a kill cut it short: DVC would refuse all
+    work from then on.
+    """
     if not NOTE.exists():
         return
     with NOTE.with_name("rwlock.lock").open("a") as guard:  # as DVC takes it
@@ -133,7 +141,9 @@ def drop_cut_note() -> None:
 
 
 class Heard(logging.Filter):
-    """Keeps DVC's errors from the terminal where they are no news, or may pass. busy: who works on the same files."""
+    """Keeps DVC's errors from the terminal where they are no news, or may pass. busy: who works on
+    the same files.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -197,7 +207,9 @@ def _process(pid: str) -> str:
 
 
 def running_stages() -> list[int]:
-    """The pids of the stages that DVC has started from this process and that still run; not of what they started."""
+    """The pids of the stages that DVC has started from this process and that still run; not of what
+    they started.
+    """
     import psutil
 
     found = {}
@@ -212,7 +224,10 @@ def running_stages() -> list[int]:
 
 
 def changed_files(stages: Sequence[str]) -> dict[str, list[str]]:
-    """For each stage that differs from dvc.lock: the changed files it reads or wrote. Parameters are not looked at."""
+    """For each stage that differs from dvc.lock: the changed files it reads or wrote.
+
+    Parameters are not looked at.
+    """
     from dvc.repo import Repo
 
     with Repo() as repo:
@@ -228,7 +243,10 @@ def changed_files(stages: Sequence[str]) -> dict[str, list[str]]:
 
 @contextmanager
 def changed_yaml(path: Path, aside: Path) -> Iterator[Any]:
-    """A YAML file as data to change, comments and order kept; written to ``aside`` and renamed. An absent file is empty."""
+    """A YAML file as data to change, comments and order kept; written to ``aside`` and renamed.
+
+    An absent file is empty.
+    """
     from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
     data = parse_yaml_for_update(path.read_text() if path.exists() else "", str(path))

@@ -29,7 +29,9 @@ class OthersGoneError(Exception):
 
 
 def explained(error: Exception, who: str = "") -> CvflowError | None:
-    """An error of the machine as one that says what to do; None where it is of another kind. who: as in ``rank 1: ``."""
+    """An error of the machine as one that says what to do; None where it is of another kind. who:
+    as in ``rank 1: ``.
+    """
     text = str(error)
     first = text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__
     if {"MemoryError", "OutOfMemoryError"} & _kinds(error) or any(words in text for words in NO_MEMORY):
@@ -51,7 +53,9 @@ def explained(error: Exception, who: str = "") -> CvflowError | None:
 
 
 def of_a_rank(error: Exception, rank: int, world_size: int) -> Exception:
-    """What the code of a rank has raised: an OthersGoneError, or one of ours, since it would only raise it again."""
+    """What the code of a rank has raised: an OthersGoneError, or one of ours, since it would only
+    raise it again.
+    """
     text = str(error)
     if {"DistError", "RayError"} & _kinds(error) or "gloo" in text or "NCCL" in text:
         return OthersGoneError(text, rank, world_size)

@@ -19,7 +19,9 @@ def follow(
     console: Console,
     every: float = 0.5,
 ) -> Iterator[None]:
-    """While the body runs, points that come to ``history`` and news (progress, lines to say) go to the console. every: seconds."""
+    """While the body runs, points that come to ``history`` and news (progress, lines to say) go to
+    the console. every: seconds.
+    """
     if history is None:
         yield
         return
@@ -35,7 +37,8 @@ def follow(
                 offset = end
             at: Progress | None = None
             said: list[str] = []
-            with suppress(Exception):  # whoever knows may be gone: the points still come
+            # whoever knows may be gone: the points still come
+            with suppress(Exception):
                 at, said = news()
             for text in said:
                 console.say(text)

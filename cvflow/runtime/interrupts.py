@@ -15,11 +15,15 @@ from types import FrameType, TracebackType
 Handler = Callable[[int, FrameType | None], object]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TOGETHER = 1.0
-"""Seconds within which two signals are one: what goes to a whole process group comes by way of ``cvflow run`` as well."""
+"""Seconds within which two signals are one: what goes to a whole process group comes by way of
+``cvflow run`` as well.
+"""
 
 
 class _Heard:
-    """What this process has heard. last: when, of the signals that counted. raised: whether one ended what was under way."""
+    """What this process has heard. last: when, of the signals that counted. raised: whether one
+    ended what was under way.
+    """
 
     last = -math.inf
     raised = False
@@ -42,13 +46,18 @@ def raise_once(number: int, frame: FrameType | None) -> None:
 
 
 def cut_short() -> bool:
-    """Whether ``raise_once`` has raised: what fails after it, fails of it (an import that was broken off, say)."""
+    """Whether ``raise_once`` has raised: what fails after it, fails of it (an import that was
+    broken off, say).
+    """
     return _Heard.raised
 
 
 @contextmanager
 def handled_by(handler: Handler, numbers: Iterable[signal.Signals] = SIGNALS) -> Iterator[None]:
-    """While the body runs, signals go to the handler. Python hands them to its main thread alone; elsewhere nothing is set."""
+    """While the body runs, signals go to the handler.
+
+    Python hands them to its main thread alone; elsewhere nothing is set.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -20,9 +20,12 @@ def launch(
     history: Path | None = None,
     **arguments: Any,
 ) -> Any:
-    """``work(session, **arguments)`` on every rank; gives rank 0's return value. Ctrl-C and SIGTERM ask it to stop.
+    """``work(session, **arguments)`` on every rank; gives rank 0's return value.
 
-    work: a module-level function; arguments and return value are plain data. checkpoints, history: absolute paths.
+    Ctrl-C and SIGTERM ask it to stop.
+
+    work: a module-level function; arguments and return value are plain data. checkpoints, history:
+    absolute paths.
     """
     console = Console()
     if compute.workers:

@@ -68,5 +68,7 @@ def pick_device(compute: Compute) -> torch.device:
 
 
 def here_if_few(compute: Compute, rows: int) -> Compute:
-    """The compute, in this process where there are few rows to answer; with the same threads, so to the same bits."""
+    """The compute, in this process where there are few rows to answer; with the same threads, so to
+    the same bits.
+    """
     return compute.model_copy(update={"workers": 0, "threads": threads(compute)}) if rows <= FEW else compute

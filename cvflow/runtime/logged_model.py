@@ -1,4 +1,7 @@
-"""A model's files as MLflow's logged model of a run, which its own serving can execute. Importing this costs nothing."""
+"""A model's files as MLflow's logged model of a run, which its own serving can execute.
+
+Importing this costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ WRAPPER = Path(__file__).with_name("pyfunc_model.py")
 def log_model(client: Any, run_id: str, model_dir: Path, card: Path) -> str:
     """The id of a new logged model of the run.
 
-    Not ``mlflow.pyfunc.log_model``: that would make the run the process's active one, end it anew, and set the
-    process's tracking URI.
+    Not ``mlflow.pyfunc.log_model``: that would make the run the process's active one, end it anew,
+    and set the process's tracking URI.
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
     from mlflow.models import Model

@@ -1,4 +1,7 @@
-"""Registered models: versions found again by fingerprint, aliases, and a version's files. Importing this costs nothing."""
+"""Registered models: versions found again by fingerprint, aliases, and a version's files.
+
+Importing this costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,8 @@ def register_version(
     metrics: Mapping[str, float],
     card: Path,
 ) -> int:
-    """The version with this fingerprint, made where there is none; its tags are brought up to date, it is ``challenger``.
+    """The version with this fingerprint, made where there is none; its tags are brought up to date,
+    it is ``challenger``.
 
     card: Markdown; it goes with the model's files and with the run, and describes the version.
     """
@@ -148,7 +152,10 @@ def tag_version(model: str, version: int, tags: Mapping[str, str]) -> None:
 
 
 def find_version(uri: str) -> VersionInfo:
-    """The version behind ``models:/name@alias`` or ``models:/name/3``. Raises RequestError naming what there is."""
+    """The version behind ``models:/name@alias`` or ``models:/name/3``.
+
+    Raises RequestError naming what there is.
+    """
     parts = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if parts is None:
         raise RequestError(
@@ -189,7 +196,8 @@ def exact_version(uri: str) -> str:
 
 @plain_errors()
 def download(uri: str) -> Path:
-    """The directory of a model's files for ``models:/name@alias``, ``models:/name/3`` or ``runs:/<id>/model``.
+    """The directory of a model's files for ``models:/name@alias``, ``models:/name/3`` or
+    ``runs:/<id>/model``.
 
     Read in place where the artifact store is a local directory, else fetched once into ``.cvflow/models``.
     Raises RequestError where there is none such, or where it is not a model of cvflow's.
@@ -249,7 +257,9 @@ def _fetch(location: str) -> Path:
 
 
 def holds(uri: str, model: str, version: int, fingerprint: str) -> bool:
-    """Whether the store at ``uri`` has the version with the fingerprint: a light look, without mlflow for SQLite."""
+    """Whether the store at ``uri`` has the version with the fingerprint: a light look, without
+    mlflow for SQLite.
+    """
     if not _exists(uri):
         return False
     file = database(uri)

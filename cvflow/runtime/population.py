@@ -12,7 +12,9 @@ from ray.tune.schedulers import PopulationBasedTraining
 
 @contextmanager
 def drawing_from(generator: random.Random) -> Iterator[None]:
-    """While the body runs, functions of the module ``random`` draw from this generator; the module's own stays as it is."""
+    """While the body runs, functions of the module ``random`` draw from this generator; the
+    module's own stays as it is.
+    """
     module_state = random.getstate()
     random.setstate(generator.getstate())
     try:
@@ -23,7 +25,9 @@ def drawing_from(generator: random.Random) -> Iterator[None]:
 
 
 class SeededPopulation(PopulationBasedTraining):
-    """Tune's scheduler draws whose params are taken, and how they change, from the module ``random``, which all share."""
+    """Tune's scheduler draws whose params are taken, and how they change, from the module
+    ``random``, which all share.
+    """
 
     def __init__(self, **options: Any) -> None:
         self._generator = random.Random(0)

@@ -14,7 +14,9 @@ NOT_TEXT = "not the base64 text of an image file"
 
 
 class CvflowModel(PythonModel):
-    """Answers rows that hold the task's encoded images (PNG, JPEG, ...), a column each, as bytes or as base64 text."""
+    """Answers rows that hold the task's encoded images (PNG, JPEG, ...), a column each, as bytes or
+    as base64 text.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         import cvflow
@@ -24,7 +26,8 @@ class CvflowModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """One mapping a row: ``class``, ``probabilities``, ...; ``error`` alone where an image cannot be read, or is not there.
+        """One mapping a row: ``class``, ``probabilities``, ...; ``error`` alone where an image
+        cannot be read, or is not there.
 
         What is a file (the PNG of a mask) is base64 text.
         """
@@ -50,13 +53,18 @@ def as_text(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def column(model_input: pd.DataFrame, name: str) -> list[Any]:
-    """The images of this name in a request; of one that came as ``inputs``, MLflow makes a single cell that holds them all."""
+    """The images of this name in a request; of one that came as ``inputs``, MLflow makes a single
+    cell that holds them all.
+    """
     cells = model_input[name]
     return [image for cell in cells for image in (cell if isinstance(cell, list) else [cell])]
 
 
 def decoded(value: object) -> bytes | None:
-    """The image's bytes; None where there are none. Text is base64 and nothing else: a path in a request is never opened."""
+    """The image's bytes; None where there are none.
+
+    Text is base64 and nothing else: a path in a request is never opened.
+    """
     if isinstance(value, bytes):
         return value
     try:

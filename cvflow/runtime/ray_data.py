@@ -1,4 +1,7 @@
-"""Batch inference on a pool of Ray actors; rows come by ranges, answers leave in order. The only module that imports ray.data."""
+"""Batch inference on a pool of Ray actors; rows come by ranges, answers leave in order.
+
+The only module that imports ray.data.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +31,15 @@ from cvflow.runtime.ray_faults import own_error
 BLOCK_ROWS = 512
 MAX_TASKS = 1000
 READER_CPUS = 0.25
-"""A worker is an actor and a reader: with whole CPUs for the actors alone, nothing would be left to read with."""
+"""A worker is an actor and a reader: with whole CPUs for the actors alone, nothing would be left to
+read with.
+"""
 
 
 class RowRanges(Datasource):
-    """The rows of a RowSource from ``first`` on, as blocks of at most BLOCK_ROWS rows; a task reads one or several."""
+    """The rows of a RowSource from ``first`` on, as blocks of at most BLOCK_ROWS rows; a task reads
+    one or several.
+    """
 
     def __init__(self, source: RowSource, first: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -85,7 +92,9 @@ def predict(
     first: int = 0,
     views: Sequence[Component] = (),
 ) -> Iterator[pa.Table]:
-    """The answers of a model directory to the rows of the source from ``first`` on, in their order: tables of ``answer_schema``."""
+    """The answers of a model directory to the rows of the source from ``first`` on, in their order:
+    tables of ``answer_schema``.
+    """
     connect(compute)
     check_resources(compute)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -110,7 +119,9 @@ def predict(
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that it wraps; Ray's own are of the class of what they wrap as well, so the last is the plain one."""
+    """An error and those that it wraps; Ray's own are of the class of what they wrap as well, so
+    the last is the plain one.
+    """
     while error is not None:
         yield error
         error = getattr(error, "cause", None) or error.__cause__

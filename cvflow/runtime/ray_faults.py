@@ -1,4 +1,6 @@
-"""What becomes of a Ray training whose workers fail: a lost worker is replaced, what the work itself raised ends it."""
+"""What becomes of a Ray training whose workers fail: a lost worker is replaced, what the work
+itself raised ends it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ KEPT = "The last checkpoint is kept: the same command goes on from there."
 
 
 class Watch(ray.train.UserCallback):
-    """Runs in the controller, on the driver's node: keeps what rank 0 reports, ends the run where trying again is of no use."""
+    """Runs in the controller, on the driver's node: keeps what rank 0 reports, ends the run where
+    trying again is of no use.
+    """
 
     def __init__(self, history: Path | None, mailbox: Any) -> None:
         self.history, self.mailbox = history, mailbox
@@ -67,7 +71,9 @@ def own_error(failures: Iterable[Any]) -> CvflowError | None:
 
 
 def described(failures: Mapping[int, Any]) -> str:
-    """What became of the ranks, the lost ones alone where there are some: ``rank 1 (process 12 on a) was lost: killed ...``."""
+    """What became of the ranks, the lost ones alone where there are some: ``rank 1 (process 12 on
+    a) was lost: killed ...``.
+    """
     causes = {rank: getattr(error, "_base_exc", error) for rank, error in sorted(failures.items())}
     lost = [
         f"rank {rank}{_where(error)} {_fate(error) or f'failed: {failures[rank]}'}"

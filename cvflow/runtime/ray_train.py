@@ -69,7 +69,8 @@ class RaySession:
             if self._answer is None:
                 self._answer = self._mailbox.should_stop.remote()
             elif ray.wait([self._answer], timeout=0)[0]:
-                with suppress(ray.exceptions.RayError):  # a mailbox that is gone asks for nothing
+                # a mailbox that is gone asks for nothing
+                with suppress(ray.exceptions.RayError):
                     self._asked = ray.get(self._answer)
                 self._answer = None
         return self._asked
@@ -77,7 +78,10 @@ class RaySession:
 
 @ray.remote(num_cpus=0)
 class Mailbox:
-    """Between the driver and rank 0: the newest progress, what is to be said, whether to stop. Losing it costs nothing."""
+    """Between the driver and rank 0: the newest progress, what is to be said, whether to stop.
+
+    Losing it costs nothing.
+    """
 
     def __init__(self) -> None:
         self.at: Progress | None = None
@@ -157,7 +161,9 @@ def fit(
 
 
 def _fit(trainer: Any, asked: Callable[[], bool], mailbox: Any) -> Any:
-    """``trainer.fit()`` beside the main thread, where Ray takes no signals to itself: they ask the workers to stop."""
+    """``trainer.fit()`` beside the main thread, where Ray takes no signals to itself: they ask the
+    workers to stop.
+    """
     fitting: Future[Any] = Future()
     told = False
 

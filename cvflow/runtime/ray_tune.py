@@ -1,6 +1,9 @@
-"""Trials of a search in Ray Tune's actors, which are used again from trial to trial. The only module that imports ray.tune.
+"""Trials of a search in Ray Tune's actors, which are used again from trial to trial.
 
-Tune runs trials and schedules them; what is tried, and what became of it, is the conductor's, whose journal outlives a kill.
+The only module that imports ray.tune.
+
+Tune runs trials and schedules them; what is tried, and what became of it, is the conductor's, whose
+journal outlives a kill.
 """
 
 from __future__ import annotations
@@ -95,7 +98,9 @@ class Asker(HereOnly, Searcher):
 
 
 class Population(HereOnly, SearchAlgorithm):
-    """The same for population-based training, which Tune lets nothing ask that it knows for a searcher, and draws for itself."""
+    """The same for population-based training, which Tune lets nothing ask that it knows for a
+    searcher, and draws for itself.
+    """
 
     def __init__(self, asker: Asker) -> None:
         self._inner = SearchGenerator(asker)
@@ -120,7 +125,9 @@ class Population(HereOnly, SearchAlgorithm):
 
 
 class Listener(HereOnly, tune.Callback):
-    """Tells the conductor of epochs, of params that population-based training changed, and of trials whose process died."""
+    """Tells the conductor of epochs, of params that population-based training changed, and of
+    trials whose process died.
+    """
 
     def __init__(self, asker: Asker, sign: float) -> None:
         self._asker, self._sign = asker, sign
@@ -145,7 +152,8 @@ class Listener(HereOnly, tune.Callback):
 
 
 class Gentle(HereOnly, TrialScheduler):
-    """Another scheduler whose "stop" is a request to the trial, which ends by itself: nothing is torn down under it.
+    """Another scheduler whose "stop" is a request to the trial, which ends by itself: nothing is
+    torn down under it.
 
     What trials of an earlier session reported is told to the scheduler first.
     """
@@ -183,7 +191,8 @@ class Gentle(HereOnly, TrialScheduler):
         if EPOCH not in result or "end" in result:
             return str(self.CONTINUE)
         asked = self._asker.conductor.trial_folder(self._asker.numbers[trial.trial_id]) / STOP
-        if asked.exists():  # it does not wait for the answer; the scheduler takes it for ended
+        # it does not wait for the answer; the scheduler takes it for ended
+        if asked.exists():
             return str(self.CONTINUE)
         decision = self._inner.on_trial_result(tune_controller, trial, result)
         if decision != self.STOP:
@@ -214,8 +223,8 @@ def run_trials(
 ) -> None:
     """Run ``work(session, recipe=..., dataset=...)`` for each trial until the conductor has no more.
 
-    recipe_of: params -> the trial's whole recipe as plain data; RequestError where they make none. After Ctrl-C the
-    trials that run write a checkpoint, and are left open in the journal.
+    recipe_of: params -> the trial's whole recipe as plain data; RequestError where they make none.
+    After Ctrl-C the trials that run write a checkpoint, and are left open in the journal.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -258,7 +267,9 @@ def run_trials(
 
 
 def _fit(tuner: tune.Tuner, interrupts: Interrupts, conductor: Conductor) -> None:
-    """``tuner.fit()`` beside the main thread, which hears signals and passes them on as a file that every trial looks for."""
+    """``tuner.fit()`` beside the main thread, which hears signals and passes them on as a file that
+    every trial looks for.
+    """
     fitting: Future[Any] = Future()
 
     def fit() -> None:
@@ -277,7 +288,10 @@ def _fit(tuner: tune.Tuner, interrupts: Interrupts, conductor: Conductor) -> Non
 
 
 def needs(search: Search, compute: Compute) -> dict[str, float]:
-    """Resources of a trial. One on several workers holds next to none itself (Tune wants something): they bring their own."""
+    """Resources of a trial.
+
+    One on several workers holds next to none itself (Tune wants something): they bring their own.
+    """
     if compute.most > 1:
         return {"memory": 1 << 20}
     gpu = {"gpu": search.gpus} if uses_gpu(compute) and search.gpus else {}
@@ -285,7 +299,10 @@ def needs(search: Search, compute: Compute) -> dict[str, float]:
 
 
 def at_once(search: Search, compute: Compute) -> int:
-    """How many trials may run side by side. Raises RequestError where not even one can: Ray would wait for ever."""
+    """How many trials may run side by side.
+
+    Raises RequestError where not even one can: Ray would wait for ever.
+    """
     have = resources()
     if compute.most > 1:
         unit = "GPU" if uses_gpu(compute) else "CPU"
@@ -309,7 +326,10 @@ def at_once(search: Search, compute: Compute) -> int:
 
 
 def _why(trial: Any) -> str:
-    """The reason of a trial whose process could not say it itself: killed, or out of memory. Tune has just written it down."""
+    """The reason of a trial whose process could not say it itself: killed, or out of memory.
+
+    Tune has just written it down.
+    """
     pickled, text = (Path(file) if file else None for file in (trial.pickled_error_file, trial.error_file))
     error = cloudpickle.loads(pickled.read_bytes()) if pickled and pickled.exists() else None
     if isinstance(error, ray.exceptions.RayActorError):

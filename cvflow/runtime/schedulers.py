@@ -1,6 +1,9 @@
-"""Which trials of a search end early: Ray Tune's schedulers as recipe components. Ray is imported when one is built.
+"""Which trials of a search end early: Ray Tune's schedulers as recipe components.
 
-Given by cvflow: the greatest number of epochs that a trial may do, and a name -> dimension mapping of what is searched.
+Ray is imported when one is built.
+
+Given by cvflow: the greatest number of epochs that a trial may do, and a name -> dimension mapping
+of what is searched.
 """
 
 from __future__ import annotations
@@ -14,7 +17,10 @@ from cvflow.registry import register
 from cvflow.space import Dimension
 
 EPOCH, SCORE = "epoch", "score"
-"""What a trial reports after each epoch; a higher score is better. With the journal's SOURCE, the trial whose weights it took."""
+"""What a trial reports after each epoch; a higher score is better.
+
+With the journal's SOURCE, the trial whose weights it took.
+"""
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -30,7 +36,8 @@ def none(epochs: int, space: Mapping[str, Dimension]) -> Any:
 def asha(
     epochs: int, space: Mapping[str, Dimension], *, grace: Positive = 1, reduction: Annotated[float, Field(gt=1)] = 3.0
 ) -> Any:  # fmt: skip
-    """Asynchronous successive halving (Li et al., 2018, arXiv:1810.05934): of those at a rung, 1/reduction go on.
+    """Asynchronous successive halving (Li et al., 2018, arXiv:1810.05934): of those at a rung,
+    1/reduction go on.
 
     grace: epochs before the first rung; the next are ``reduction`` times as far each.
     """
@@ -69,10 +76,11 @@ def pbt(
     quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25,
     resample: Annotated[float, Field(ge=0, le=1)] = 0.25,
 ) -> Any:
-    """Population-based training (Jaderberg et al., 2017, arXiv:1711.09846): the worst take the weights of the best, and new params.
+    """Population-based training (Jaderberg et al., 2017, arXiv:1711.09846): the worst take the
+    weights of the best, and new params.
 
-    every: epochs between two exchanges. quantile: the share that is worst, and best. resample: probability of a new value
-    in place of 0.8 or 1.2 times the old one (of choices: the next).
+    every: epochs between two exchanges. quantile: the share that is worst, and best. resample:
+    probability of a new value in place of 0.8 or 1.2 times the old one (of choices: the next).
     """
     import random
 

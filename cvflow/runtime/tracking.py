@@ -1,6 +1,8 @@
-"""The MLflow run of a training: found or made by fingerprint, described once, its points sent in the background.
+"""The MLflow run of a training: found or made by fingerprint, described once, its points sent in
+the background.
 
-Workers never talk to MLflow: whoever trains appends points to ``history.jsonl``, and the driver follows that file.
+Workers never talk to MLflow: whoever trains appends points to ``history.jsonl``, and the driver
+follows that file.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ def find_run(experiment: str, fingerprint: str) -> str | None:
 
 @plain_errors()
 def open_run(experiment: str, fingerprint: str, name: str, parent: str | None = None) -> str:
-    """The id of the run tagged with the fingerprint, running again; made where there is none. Safe between processes.
+    """The id of the run tagged with the fingerprint, running again; made where there is none.
+
+    Safe between processes.
 
     parent: the id of the run that a new one is nested in.
     """
@@ -103,7 +107,8 @@ def describe_run(
 ) -> None:
     """Log what the training is made of; a second call adds nothing twice.
 
-    dataset: (name, digest of at most 36 characters as ``<md5>.dir``, source, rows by split), logged as an MLflow input.
+    dataset: (name, digest of at most 36 characters as ``<md5>.dir``, source, rows by split), logged
+    as an MLflow input.
     """
     from mlflow.entities import Param, RunTag
 
@@ -120,7 +125,8 @@ def describe_run(
     for file in files:
         client.log_artifact(run_id, str(file))
     client.log_text(run_id, installed(), "environment.txt")
-    client.set_tag(run_id, DESCRIBED, "true")  # last: a run without it was left half described
+    # last: a run without it was left half described
+    client.set_tag(run_id, DESCRIBED, "true")
 
 
 @plain_errors()
@@ -183,7 +189,10 @@ def installed() -> str:
 
 
 def log_results(run_id: str, metrics: Mapping[str, float]) -> None:
-    """Log final values once; one that is there already, as it is, is not logged again. NaN, a figure that could not be had, is left out."""
+    """Log final values once; one that is there already, as it is, is not logged again.
+
+    NaN, a figure that could not be had, is left out.
+    """
     from mlflow.entities import Metric
 
     client = connect()
@@ -196,33 +205,41 @@ def log_results(run_id: str, metrics: Mapping[str, float]) -> None:
 
 
 def log_files(run_id: str, texts: Mapping[str, str]) -> None:
-    """Texts as artifacts (path -> content), in place of those logged before. MLflow away is a warning: the files are here too."""
+    """Texts as artifacts (path -> content), in place of those logged before.
+
+    MLflow away is a warning: the files are here too.
+    """
     try:
         client = connect()
         for path, text in texts.items():
             client.log_text(run_id, text, path)
-    except Exception as error:  # whatever a client raises, a finished run is not to be lost by it
+    # whatever a client raises, a finished run is not to be lost by it
+    except Exception as error:
         _warn(f"run {run_id} lacks the report's pages there", error)
 
 
 def finish_run(run_id: str | None, status: str) -> None:
-    """Set FINISHED, FAILED or KILLED. MLflow away is a warning: the work is done. None: the run was never made."""
+    """Set FINISHED, FAILED or KILLED.
+
+    MLflow away is a warning: the work is done. None: the run was never made.
+    """
     if run_id is None:
         return
     try:
         connect().set_terminated(run_id, status)
-    except Exception as error:  # whatever a client raises, a finished training is not to be lost by it
+    # whatever a client raises, a finished training is not to be lost by it
+    except Exception as error:
         _warn(f"run {run_id} stays open there", error)
 
 
 class Tail:
     """Sends a history file's points to MLflow while the body runs: in the background, in batches, each once.
 
-    run: the run's id, or a function that opens the run; in the background too, and again until MLflow answers.
-    every: seconds between looks. patience: seconds that the last attempt may take; what it leaves is sent by the
-    next Tail of this file. ``<history>.sent`` holds how far a run's points were sent. A kill between a send and
-    that note repeats the batch: MLflow keeps one row for each (run, key, step, time, value), in SQLite by its
-    primary key, and drops exact repeats.
+    run: the run's id, or a function that opens the run; in the background too, and again until
+    MLflow answers. every: seconds between looks. patience: seconds that the last attempt may take;
+    what it leaves is sent by the next Tail of this file. ``<history>.sent`` holds how far a run's
+    points were sent. A kill between a send and that note repeats the batch: MLflow keeps one row
+    for each (run, key, step, time, value), in SQLite by its primary key, and drops exact repeats.
     """
 
     def __init__(
@@ -253,7 +270,8 @@ class Tail:
         return self._warned or self._thread.is_alive()
 
     def _work(self) -> None:
-        last, wait = False, self._every  # at first the training needs the processor for its own start
+        # at first the training needs the processor for its own start
+        last, wait = False, self._every
         while not last:
             last = self._done.wait(wait)
             try:
@@ -278,7 +296,9 @@ class Tail:
             _replace(self._note, json.dumps({"run_id": self.run_id, "offset": offset}))
 
     def _read(self, offset: int) -> bytes:
-        """Whole lines from the byte offset on, at most a chunk; a line half written is left for the next look."""
+        """Whole lines from the byte offset on, at most a chunk; a line half written is left for the
+        next look.
+        """
         if not self.history.exists():
             return b""
         with self.history.open("rb") as file:
@@ -287,7 +307,9 @@ class Tail:
         return data[: data.rfind(b"\n") + 1]
 
     def _offset(self) -> int:
-        """Bytes sent to this run; 0 where the note is another run's, or of a longer file that this one replaced."""
+        """Bytes sent to this run; 0 where the note is another run's, or of a longer file that this
+        one replaced.
+        """
         try:
             note = json.loads(self._note.read_text())
             mine = note["run_id"] == self.run_id and note["offset"] <= self.history.stat().st_size

@@ -1,4 +1,7 @@
-"""Where MLflow is, and the one client that speaks to it. Importing this costs nothing: mlflow comes with the first client."""
+"""Where MLflow is, and the one client that speaks to it.
+
+Importing this costs nothing: mlflow comes with the first client.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # MLflow's own 7 keep a caller waiting for minutes
+    # MLflow's own 7 keep a caller waiting for minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 """Environment variables of MLflow, set where the user has not."""
@@ -43,13 +47,18 @@ def database(uri: str) -> Path | None:
 
 
 def artifact_location(uri: str) -> str | None:
-    """Where a new experiment keeps its files: ``mlartifacts`` beside the database; None where a server decides."""
+    """Where a new experiment keeps its files: ``mlartifacts`` beside the database; None where a
+    server decides.
+    """
     file = database(uri)
     return (file.parent / "mlartifacts").as_uri() if file else None
 
 
 def connect() -> MlflowClient:
-    """A client of the store, whose tables exist. Names its URIs, so MLflow's process-wide ones are left alone."""
+    """A client of the store, whose tables exist.
+
+    Names its URIs, so MLflow's process-wide ones are left alone.
+    """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -98,7 +107,9 @@ def plain_errors() -> Iterator[None]:
 def _mlflow_errors() -> tuple[type[Exception], ...]:
     """Asked only when something is raised."""
     from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError  # a file that is no database, before MLflow wraps anything
+
+    # a file that is no database, before MLflow wraps anything
+    from sqlalchemy.exc import SQLAlchemyError
 
     return MlflowException, SQLAlchemyError
 

@@ -1,4 +1,6 @@
-"""One trial of a search, in its Tune actor: the engine's loop with a session that reports epochs and looks for a request to stop."""
+"""One trial of a search, in its Tune actor: the engine's loop with a session that reports epochs
+and looks for a request to stop.
+"""
 
 from __future__ import annotations
 
@@ -64,9 +66,11 @@ class TrialSession:
 
 
 class Reporter:
-    """Sends an epoch's score to Tune, once; where the params may be changed in mid-training, with the checkpoint.
+    """Sends an epoch's score to Tune, once; where the params may be changed in mid-training, with
+    the checkpoint.
 
-    waits: for Tune's answer, which comes when its scheduler has decided: a request to stop is seen before the next step.
+    waits: for Tune's answer, which comes when its scheduler has decided: a request to stop is seen
+    before the next step.
     """
 
     def __init__(self, metric: str, sign: float, exploits: bool, waits: bool) -> None:
@@ -115,7 +119,9 @@ class ReportingStore(CheckpointStore):
 
 
 class NestedConsole(Console):
-    """What a trial on several workers shows goes to the scheduler and the trial's log; its workers do not wait for the answer."""
+    """What a trial on several workers shows goes to the scheduler and the trial's log; its workers
+    do not wait for the answer.
+    """
 
     def __init__(self, reporter: Reporter, log: TextIO) -> None:
         super().__init__(log)
@@ -154,7 +160,10 @@ def run_trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
 
 
 def own_folder(folder: Path, trial_id: str, number: int | None = None) -> Path:
-    """The trial's folder by Tune's id; number: noted for it. (Its config may come from another trial, number and all.)"""
+    """The trial's folder by Tune's id; number: noted for it.
+
+    (Its config may come from another trial, number and all.)
+    """
     note = folder / RAY / f"trial_{trial_id}"
     if number is not None:
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +175,8 @@ def nested(
     work: Callable[..., Any], compute: Compute, folder: Path, reporter: Reporter, arguments: dict[str, Any]
 ) -> None:
     """The trial as a Ray Train run of its own, which ends its workers itself when it is asked to stop."""
-    from cvflow.runtime.ray_train import fit  # torch's distributed part is loaded only where it is used
+    # torch's distributed part is loaded only where it is used
+    from cvflow.runtime.ray_train import fit
 
     with (folder / "log.txt").open("a") as log:
         console = NestedConsole(reporter, log)
@@ -197,7 +207,8 @@ def ended(folder: Path, work: Callable[[], Any]) -> dict[str, str]:
 
 
 def adopt(directory: Path, folder: Path, params: Mapping[str, Any]) -> int:
-    """Go on from another trial's checkpoint, with these params in its optimiser's groups (the loop sets the rate itself); whose it is.
+    """Go on from another trial's checkpoint, with these params in its optimiser's groups (the loop
+    sets the rate itself); whose it is.
 
     What the trial's history says of later steps is dropped.
     """

@@ -1,4 +1,6 @@
-"""What a search shows while it runs: on a terminal a table of the trials, elsewhere a line for each that ends."""
+"""What a search shows while it runs: on a terminal a table of the trials, elsewhere a line for each
+that ends.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,9 @@ import sys
 
 
 def serve(port: int) -> None:
-    """Become ``mlflow ui`` (so that it gets every signal itself); returns only where the store has a server of its own."""
+    """Become ``mlflow ui`` (so that it gets every signal itself); returns only where the store has
+    a server of its own.
+    """
     from cvflow.runtime.tracking_uri import tracking_uri, without_password
 
     uri = tracking_uri()

@@ -35,8 +35,9 @@ from cvflow.stages.predict.evaluated import AnswerKeeper, complete, emptied, req
 def evaluate(run: Run) -> None:
     """Write ``runs/<name>/evaluation``: metrics.json, details.json and predictions.parquet.
 
-    The table has for each row its answer, how good it is, and whether it is right. Heavy columns (maps) are not in it:
-    predict writes them. If predict asks for the same, the answers are kept for it.
+    The table has for each row its answer, how good it is, and whether it is right. Heavy columns
+    (maps) are not in it: predict writes them. If predict asks for the same, the answers are kept
+    for it.
     """
     rule = run.recipe.evaluate
     dataset = PreparedDataset(run.path("data"))
@@ -92,7 +93,8 @@ def measure(
     views: Sequence[Component] = (),
     answers: Path | None = None,
 ) -> Evaluation:
-    """Return a model directory's evaluation on a split, on the recipe's workers; the same at any number of them.
+    """Return a model directory's evaluation on a split, on the recipe's workers; the same at any
+    number of them.
 
     answers: folder to which every answer is written, heavy columns included.
     """

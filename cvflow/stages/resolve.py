@@ -9,7 +9,10 @@ from cvflow.project.resolved import answer_file, check_source, load_entry
 
 
 def resolve(run: Run) -> None:
-    """Write ``runs/<name>/recipe.yaml``. Where nothing it reads has changed, the last answer is written again, in no time."""
+    """Write ``runs/<name>/recipe.yaml``.
+
+    Where nothing it reads has changed, the last answer is written again, in no time.
+    """
     entry = find_entry(run.name)
     answer = answer_file(load_entry(entry)).read_text()
     check_source(run.name, entry, yaml.safe_load(answer))

@@ -1,7 +1,8 @@
 """The task protocol: everything above it is generic.
 
-What differs between tasks is a method here, never a branch elsewhere. Rows go in and answers come out; in between, a
-task makes samples of a row, which nobody above sees. Shapes: B batch, C channels, H W pixels.
+What differs between tasks is a method here, never a branch elsewhere. Rows go in and answers come
+out; in between, a task makes samples of a row, which nobody above sees. Shapes: B batch, C
+channels, H W pixels.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ class View(Protocol):
 class Task(Protocol):
     """One vision task.
 
-    schema: the columns of a prepared row. answer: what its predictions are. usual_model: a model that fits it.
-    default_sampler: the sampler if the recipe names none. max_megapixels: the dataset's limit; larger images are not read.
+    schema: the columns of a prepared row. answer: what its predictions are. usual_model: a model
+    that fits it. default_sampler: the sampler if the recipe names none. max_megapixels: the
+    dataset's limit; larger images are not read.
     """
 
     schema: Schema
@@ -105,7 +107,9 @@ class Task(Protocol):
 
 
 class Features(NamedTuple):
-    """What a linear layer is fitted to. x: B x F; label: B, the index of the class; weight: B, how much each counts."""
+    """What a linear layer is fitted to. x: B x F; label: B, the index of the class; weight: B, how
+    much each counts.
+    """
 
     x: Tensor
     label: Tensor
@@ -172,7 +176,9 @@ class BaseTask:
         )
 
     def merge(self, raws: Sequence[Raw], views: Sequence[View]) -> Raw:
-        """Average. Maps BCHW are first put where the view saw them, and averaged over the views that saw the place."""
+        """Average. Maps BCHW are first put where the view saw them, and averaged over the views
+        that saw the place.
+        """
         merged = {}
         for name, first in raws[0].items():
             if first.ndim == 4:

@@ -31,10 +31,11 @@ ClassWeights = Annotated[
 
 @register("task", "classification")
 class Classification(BaseTask):
-    """Rows carry ``label``, the index of the class, and ``weight``, >= 0; predictions give ``class`` and ``probabilities``.
+    """Rows carry ``label``, the index of the class, and ``weight``, >= 0; predictions give
+    ``class`` and ``probabilities``.
 
-    class_weights: how much a class counts in the loss, times the row's weight. balanced: the rarer in train, the more, 1 in the mean
-    over its rows; or a weight by name, 1 for those not named.
+    class_weights: how much a class counts in the loss, times the row's weight. balanced: the rarer
+    in train, the more, 1 in the mean over its rows; or a weight by name, 1 for those not named.
     """
 
     schema = Schema(
@@ -119,7 +120,9 @@ class Classification(BaseTask):
 
 
 def weights_by_class(chosen: str | Mapping[str, float], info: DatasetInfo, counts: str) -> Tensor | None:
-    """Return one weight for each class; None if all are 1. RequestError if a class is named that the dataset lacks.
+    """Return one weight for each class; None if all are 1.
+
+    RequestError if a class is named that the dataset lacks.
 
     counts: the key of the dataset's ``extra`` that says how often each class is in each split.
     """

@@ -20,7 +20,8 @@ from cvflow.types import Batch, Loss, Outputs, Prediction, Raw, Row, Sample, Sch
 class EmbeddingOutputs(NamedTuple):
     """The vectors of a batch, and those that they are compared with.
 
-    embedding: B x D. others: M x D. identity: of the others, M, an index. first: the place of the batch's first one among them.
+    embedding: B x D. others: M x D. identity: of the others, M, an index. first: the place of the
+    batch's first one among them.
     """
 
     embedding: Tensor
@@ -31,10 +32,13 @@ class EmbeddingOutputs(NamedTuple):
 
 @register("task", "embedding")
 class Embedding(BaseTask):
-    """Rows carry ``identity``, its index; predictions give ``embedding``. A split's identities need not be in another.
+    """Rows carry ``identity``, its index; predictions give ``embedding``.
 
-    loss: what draws the vectors of an identity together; it compares every two images of a batch, over all workers. Of parts
-    (train.accumulate) it compares those within each part. Batches hold several images of each identity: see the sampler identities.
+    A split's identities need not be in another.
+
+    loss: what draws the vectors of an identity together; it compares every two images of a batch,
+    over all workers. Of parts (train.accumulate) it compares those within each part. Batches hold
+    several images of each identity: see the sampler identities.
     """
 
     schema = Schema(images=("image",), annotations={"identity": "int32"}, identity="identity")
@@ -64,7 +68,10 @@ class Embedding(BaseTask):
         return EmbeddingOutputs(embedding_BD, all_MD, identity_M1[:, 0], first)
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Loss]:
-        """Each image of the batch compared with the others. A batch without two images of an identity counts for nothing."""
+        """Each image of the batch compared with the others.
+
+        A batch without two images of an identity counts for nothing.
+        """
         identity_B = batch.targets["identity"]
         pairs = pairs_of(outputs.embedding, outputs.others, identity_B, outputs.identity, outputs.first)
         losses: dict[str, Loss] = self.loss(pairs)

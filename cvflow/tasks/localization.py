@@ -21,9 +21,11 @@ from cvflow.types import Batch, Loss, Outputs, Prediction, Raw, Row, Sample, Sch
 
 @register("task", "localization")
 class Localization(BaseTask):
-    """Rows carry ``label`` and ``box``, xyxy in the image's pixels; predictions give ``class``, ``probabilities`` and ``box``.
+    """Rows carry ``label`` and ``box``, xyxy in the image's pixels; predictions give ``class``,
+    ``probabilities`` and ``box``.
 
-    The loss is joint: cross-entropy, and box_weight times that of the box: ``giou``, or ``smooth_l1`` of its edges.
+    The loss is joint: cross-entropy, and box_weight times that of the box: ``giou``, or
+    ``smooth_l1`` of its edges.
     """
 
     schema = Schema(

@@ -72,7 +72,9 @@ class PairTask(BaseTask):
         return {self.answer.name: outputs[-1].float()}
 
     def merge(self, raws: Sequence[Raw], views: Sequence[View]) -> Raw:
-        """Average, each in the pixels of the whole image and not in those of what the view enlarged or mirrored."""
+        """Average, each in the pixels of the whole image and not in those of what the view enlarged
+        or mirrored.
+        """
         name = self.answer.name
         in_whole = []
         for raw, view in zip(raws, views, strict=True):

@@ -30,10 +30,12 @@ class SegmentationOutputs(NamedTuple):
 
 @register("task", "segmentation")
 class Segmentation(BaseTask):
-    """Rows carry ``mask``, class indices in an 8-bit PNG, 255 = void; predictions give the same, at the image's own size.
+    """Rows carry ``mask``, class indices in an 8-bit PNG, 255 = void; predictions give the same, at
+    the image's own size.
 
-    class_weights: how much a pixel of a class counts in the loss. balanced: the rarer its pixels in train, the more, 1 in the mean over
-    them; or a weight by name, 1 for those not named. dice: weight of a second loss, the overlap of each class, which small ones weigh in.
+    class_weights: how much a pixel of a class counts in the loss. balanced: the rarer its pixels in
+    train, the more, 1 in the mean over them; or a weight by name, 1 for those not named. dice:
+    weight of a second loss, the overlap of each class, which small ones weigh in.
     """
 
     schema = Schema(images=("image",), annotations={"mask": "binary"}, kinds={"mask": "mask"})
@@ -60,7 +62,10 @@ class Segmentation(BaseTask):
         yield Sample(row["id"], {"image": image}, target)
 
     def outputs(self, model: nn.Module, batch: Batch) -> Outputs:
-        """Return the ``SegmentationOutputs``. Auxiliary heads, which only losses read, run only if there is a target."""
+        """Return the ``SegmentationOutputs``.
+
+        Auxiliary heads, which only losses read, run only if there is a target.
+        """
         image_BCHW = batch.images["image"]
         if "mask" not in batch.targets:
             return SegmentationOutputs({MAIN: model(image_BCHW)}, {})

@@ -13,7 +13,8 @@ from cvflow.types import Loss, Schema
 
 @register("task", "stereo")
 class Stereo(PairTask):
-    """Rows carry ``disparity`` of the left view and, for the mirroring of pairs, ``disparity_right``, which may be absent.
+    """Rows carry ``disparity`` of the left view and, for the mirroring of pairs,
+    ``disparity_right``, which may be absent.
 
     A mirrored pair has its views exchanged: its left one is the right one mirrored.
     """

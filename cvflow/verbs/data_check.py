@@ -41,8 +41,9 @@ def check_data(
 ) -> DataCheck:
     """Look at every image of the source and write the page. The source is only read.
 
-    format_name: None = the first that reads it. overrides: its options, as ``data.format.<option>``. RequestError where none
-    reads it, or where the page cannot be written. plugins: files that register components.
+    format_name: None = the first that reads it. overrides: its options, as
+    ``data.format.<option>``. RequestError where none reads it, or where the page cannot be written.
+    plugins: files that register components.
     """
     use_plugins(plugins)
     get("task", task_name, "--task")

@@ -22,7 +22,9 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class Disagreement:
-    """same_data: whether both were measured on the same split of the same data, so that the images are a paired sample."""
+    """same_data: whether both were measured on the same split of the same data, so that the images
+    are a paired sample.
+    """
 
     first: Finished
     second: Finished
@@ -43,7 +45,8 @@ class Disagreement:
     def gain(self) -> NDArray[np.float64]:
         """How much better the first's answer is, for each common id."""
         mine, other = (done.quality[self.places[:, i]] for i, done in enumerate((self.first, self.second)))
-        return np.subtract(mine, other, where=mine != other, out=np.zeros(len(mine)))  # -inf both: no gain
+        # -inf both: no gain
+        return np.subtract(mine, other, where=mine != other, out=np.zeros(len(mine)))
 
     @cached_property
     def right(self) -> NDArray[np.bool_] | None:
@@ -70,7 +73,8 @@ class Disagreement:
 
     @property
     def p_value(self) -> float | None:
-        """McNemar's exact test (McNemar 1947): how likely so uneven a division of the images that only one gets right is by chance.
+        """McNemar's exact test (McNemar 1947): how likely so uneven a division of the images that
+        only one gets right is by chance.
 
         None where the images are no paired sample, or nothing is right or wrong.
         """
@@ -80,7 +84,8 @@ class Disagreement:
         return exact_mcnemar(counts["only_first"], counts["only_second"])
 
     def better(self, sign: int) -> list[int]:
-        """Places in ``places`` of the images that the first (sign 1) or second (-1) answers better, the clearest first.
+        """Places in ``places`` of the images that the first (sign 1) or second (-1) answers better,
+        the clearest first.
 
         Only those that it alone gets right, where there is right and wrong.
         """

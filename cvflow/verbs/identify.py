@@ -29,9 +29,11 @@ Vectors = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Identified:
-    """One image's answer. similarity: cosine, -1..1, to ``nearest``, an image of the gallery, which shows ``identity``.
+    """One image's answer. similarity: cosine, -1..1, to ``nearest``, an image of the gallery, which
+    shows ``identity``.
 
-    accepted: whether that is similar enough; None where no threshold is known. error: why the image has no answer.
+    accepted: whether that is similar enough; None where no threshold is known. error: why the image
+    has no answer.
     """
 
     id: str
@@ -50,10 +52,11 @@ def identify(
     device: str = "auto",
     plugins: Sequence[Path] = (),
 ) -> tuple[list[Identified], float | None]:
-    """Return an answer for each image of ``probes``, and the threshold used: the given one, or the model's own.
+    """Return an answer for each image of ``probes``, and the threshold used: the given one, or the
+    model's own.
 
-    gallery: images in a folder for each identity, or one image each, named after it. plugins: files that register
-    components. RequestError for a model that compares nothing.
+    gallery: images in a folder for each identity, or one image each, named after it. plugins: files
+    that register components. RequestError for a model that compares nothing.
     """
     use_plugins(plugins)
     directory, version = locate_model(model)
@@ -120,7 +123,9 @@ def identity_of(id: str) -> str:
 
 
 def measured_threshold(directory: Path, version: str) -> float | None:
-    """Of the registered version's evaluation, or of the run that the model directory is in; None where neither is known."""
+    """Of the registered version's evaluation, or of the run that the model directory is in; None
+    where neither is known.
+    """
     beside = directory.parent / "evaluation" / "metrics.json"
     if beside.is_file():
         metrics: dict[str, float] = json.loads(beside.read_text())["metrics"]

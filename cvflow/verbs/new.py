@@ -78,7 +78,9 @@ def new_recipe(name: str, task: str, data: Path, plugins: Sequence[Path] = ()) -
 
 
 def starter(task: str, seen: Seen) -> Starter:
-    """Return what the task's recipe begins with; a task without a starter of its own begins as every recipe does."""
+    """Return what the task's recipe begins with; a task without a starter of its own begins as
+    every recipe does.
+    """
     if task not in names("starter"):
         return {}
     sections: Starter = get("starter", task)(seen)
@@ -117,7 +119,9 @@ def plugins_section(task: str, format: Component) -> dict[str, Any]:
 
 
 def recipe_text(name: str, head: Mapping[str, Any], seen: Seen, channels: int, own: Mapping[str, Any]) -> str:
-    """The recipe's YAML, with a header that says how to run it. own: the task's sections, laid over those of every task."""
+    """The recipe's YAML, with a header that says how to run it. own: the task's sections, laid over
+    those of every task.
+    """
     usual: dict[str, Any] = {
         "image": {"size": [seen.side, seen.side], "channels": channels},
         "model": {},

@@ -18,7 +18,8 @@ def recognise_for(
 ) -> tuple[Component, Format]:
     """Return the surest format that reads the data and has what the task needs.
 
-    RequestError if there is none. It names the tasks that the data would do for, if no reader of this task finds its layout.
+    RequestError if there is none. It names the tasks that the data would do for, if no reader of
+    this task finds its layout.
     """
     schema = schema_of(task)
     try:

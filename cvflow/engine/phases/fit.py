@@ -1,4 +1,6 @@
-"""``fit``: the last, linear layer fitted to the features of the network below it, as it stands (Donahue 2013, arXiv 1310.1531)."""
+"""``fit``: the last, linear layer fitted to the features of the network below it, as it stands
+(Donahue 2013, arXiv 1310.1531).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ from cvflow.types import Row
 
 
 class Problem(NamedTuple):
-    """What one linear layer is fitted to. x: N x F; label: N, classes; weight: N, how much each sample counts."""
+    """What one linear layer is fitted to. x: N x F; label: N, classes; weight: N, how much each
+    sample counts.
+    """
 
     x: Array
     label: Labels
@@ -37,10 +41,11 @@ class Problem(NamedTuple):
 
 @register("phase", "fit")
 class Fit:
-    """estimator: logistic regression (linear), or a linear support vector machine (svm). c: 1 / regularisation, of standardised features.
+    """estimator: logistic regression (linear), or a linear support vector machine (svm). c: 1 /
+    regularisation, of standardised features.
 
-    One pass over the train split without augmentation; the network below keeps its weights. The phase's other keys
-    (epochs, optimizer, schedule, freeze) are not read.
+    One pass over the train split without augmentation; the network below keeps its weights. The
+    phase's other keys (epochs, optimizer, schedule, freeze) are not read.
     """
 
     one_pass = True
@@ -76,7 +81,9 @@ def fit_layers(job: Job, cursor: Cursor, estimator: Estimator, c: float) -> None
 
 
 def fit_layer(job: Job, name: str, problem: Problem, estimator: Estimator, c: float) -> float:
-    """Fit one layer on rank 0 and put it into the model on every rank; return its accuracy on what it was fitted to."""
+    """Fit one layer on rank 0 and put it into the model on every rank; return its accuracy on what
+    it was fitted to.
+    """
     task = linear_task(job)
     num_classes, seed = task.num_classes(name), job.recipe.seed
     layer = on_rank_0(job, lambda: fit_linear(estimator, c, *problem, num_classes, seed))

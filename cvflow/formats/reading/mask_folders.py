@@ -72,7 +72,9 @@ def find(tree: Tree) -> list[Folders]:
 
 
 def near_miss(tree: Tree) -> str:
-    """Return what is wrong with a folder of images and one of masks, by their names, that are not read as such."""
+    """Return what is wrong with a folder of images and one of masks, by their names, that are not
+    read as such.
+    """
     paths = {entry.name.lower(): entry.path for entry in folders_in(tree, "")}
     images = [paths[name] for name in IMAGES if name in paths]
     masks = [paths[name] for name in MASKS if name in paths]

@@ -72,7 +72,9 @@ def has_images_in_folders(tree: Tree) -> bool:
 
 
 def near_miss(source: Path) -> str:
-    """Return what is there of a pair's folders, if their names say so and no layout fits; with the patterns to type."""
+    """Return what is there of a pair's folders, if their names say so and no layout fits; with the
+    patterns to type.
+    """
     try:
         tree = open_tree(source, "pairs")
     except RequestError:

@@ -72,7 +72,8 @@ class ZipTree:
         with self.open(path) as file:
             try:
                 return file.read()
-            except Exception as error:  # zlib.error, lzma.LZMAError, BadZipFile, EOFError
+            # zlib.error, lzma.LZMAError, BadZipFile, EOFError
+            except Exception as error:
                 raise OSError(None, f"damaged in the zip: {error}", path) from error
 
     def real(self, folder: str) -> str:

@@ -1,4 +1,5 @@
-"""Sample -> Sample of the model's size: the recipe's random transforms, one file each, and the deterministic Fit.
+"""Sample -> Sample of the model's size: the recipe's random transforms, one file each, and the
+deterministic Fit.
 
 Random ones draw from torch's global generator, which the loader seeds per sample.
 """
@@ -16,8 +17,11 @@ Transform = Callable[[Sample], Sample]
 
 
 def compose(image: Image, augment: Sequence[Transform]) -> Transform:
-    """Return Fit, then the others in order; Fit comes last if one of them chooses the size itself (``resizes = True``)."""
-    import_module("torchvision.transforms.v2")  # before the loader has processes, each of which would
+    """Return Fit, then the others in order; Fit comes last if one of them chooses the size itself
+    (``resizes = True``).
+    """
+    # before the loader has processes, each of which would
+    import_module("torchvision.transforms.v2")
     fit = Fit(image)
     resizes = any(getattr(transform, "resizes", False) for transform in augment)
     return Compose([*augment, fit] if resizes else [fit, *augment])

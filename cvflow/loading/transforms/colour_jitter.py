@@ -1,4 +1,6 @@
-"""Brightness, contrast, saturation and hue changed by random factors, in random order (Howard 2013, arXiv 1312.5402)."""
+"""Brightness, contrast, saturation and hue changed by random factors, in random order (Howard 2013,
+arXiv 1312.5402).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from cvflow.types import Sample
 
 @register("transform", "colour_jitter")
 class ColourJitter:
-    """brightness, contrast, saturation: the factor lies within 1 - x and 1 + x. hue: greatest turn of the colour circle, 0.5 = half.
+    """brightness, contrast, saturation: the factor lies within 1 - x and 1 + x. hue: greatest turn
+    of the colour circle, 0.5 = half.
 
     Grey images have no saturation and no hue to change.
     """

@@ -1,6 +1,7 @@
 """The colour of the light changed along the principal components of RGB (Krizhevsky et al. 2012, NeurIPS 25).
 
-To every pixel is added the sum of the eigenvectors of the RGB covariance, each times its eigenvalue and a draw from N(0, std).
+To every pixel is added the sum of the eigenvectors of the RGB covariance, each times its eigenvalue
+and a draw from N(0, std).
 """
 
 from __future__ import annotations

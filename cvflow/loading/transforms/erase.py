@@ -23,7 +23,9 @@ Box = tuple[int, int, int, int]
 
 
 class Erasing:
-    """A box filled; views of one scene would show the same at the same place, a match that the truth knows nothing of."""
+    """A box filled; views of one scene would show the same at the same place, a match that the
+    truth knows nothing of.
+    """
 
     fill: Fill
     p: float
@@ -48,7 +50,8 @@ class Erasing:
 class RandomErasing(Erasing):
     """A box of random area and aspect (Zhong et al. 2017, arXiv 1708.04896).
 
-    p: probability. area: fraction of the image, least and most. ratio: width / height, least and most. fill: with what.
+    p: probability. area: fraction of the image, least and most. ratio: width / height, least and
+    most. fill: with what.
 
     Not for tasks with two images a row.
     """

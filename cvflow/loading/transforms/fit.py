@@ -16,7 +16,10 @@ from cvflow.types import Sample
 
 
 class Fit:
-    """Antialiased resize by the recipe's ``image.resize``, then grey or RGB. ``sample.placed`` says where the original lies."""
+    """Antialiased resize by the recipe's ``image.resize``, then grey or RGB.
+
+    ``sample.placed`` says where the original lies.
+    """
 
     def __init__(self, image: Image) -> None:
         self.size = image.size
@@ -54,7 +57,8 @@ def inner_size(place: Place) -> Size:
 
 @lru_cache(1024)
 def fitted(size: Size, to: Size, resize: str) -> Place:
-    """Return how an image of this size is fitted: stretched, or scaled by one factor and cut or bordered evenly.
+    """Return how an image of this size is fitted: stretched, or scaled by one factor and cut or
+    bordered evenly.
 
     An odd pixel of the border is at the end.
     """

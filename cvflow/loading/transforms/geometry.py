@@ -1,8 +1,9 @@
 """Changes of place, of an image and of the annotations in it alike: what was on a pixel stays on it.
 
-A ``Move`` says where things go (a ``Place``) and how pixels are moved there. x: uint8 CHW, or a TVTensor: Mask HxW,
-BoundingBoxes Nx4, and those of cvflow with kernels of their own. Beyond the border lies black, in masks VOID, in disparity
-and flow NaN. Boxes are cut off at the border: one that left the image has no area any more.
+A ``Move`` says where things go (a ``Place``) and how pixels are moved there. x: uint8 CHW, or a
+TVTensor: Mask HxW, BoundingBoxes Nx4, and those of cvflow with kernels of their own. Beyond the
+border lies black, in masks VOID, in disparity and flow NaN. Boxes are cut off at the border: one
+that left the image has no area any more.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ def zoom(size: Size, scale: float) -> Move:
 
 
 def rotate(size: Size, angle: float) -> Move:
-    """Turn about the centre by ``angle`` degrees, counter-clockwise, at the same size; a box to the one around it."""
+    """Turn about the centre by ``angle`` degrees, counter-clockwise, at the same size; a box to the
+    one around it.
+    """
     return Move(place.turned(size, angle), lambda x: rotated(x, angle))
 
 

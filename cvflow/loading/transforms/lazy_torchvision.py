@@ -1,4 +1,6 @@
-"""torchvision's modules, imported when they are first used: that takes two seconds, and checking a recipe uses none of it."""
+"""torchvision's modules, imported when they are first used: that takes two seconds, and checking a
+recipe uses none of it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ class Later:
         if attribute.startswith("_"):
             raise AttributeError(attribute)  # copying asks for such ones
         value = getattr(import_module(self._name), attribute)
-        setattr(self, attribute, value)  # the next time it is found before this is asked
+        # the next time it is found before this is asked
+        setattr(self, attribute, value)
         return value
 
 

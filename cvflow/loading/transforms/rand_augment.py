@@ -1,4 +1,6 @@
-"""Some operations out of fourteen, all at one strength, so that there is little to tune (Cubuk et al. 2019, arXiv 1909.13719)."""
+"""Some operations out of fourteen, all at one strength, so that there is little to tune (Cubuk et
+al. 2019, arXiv 1909.13719).
+"""
 
 from __future__ import annotations
 

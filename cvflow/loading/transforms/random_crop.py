@@ -1,4 +1,6 @@
-"""A random shift: black borders around, then a crop of the same size (the CIFAR augmentation; He 2015, arXiv 1512.03385)."""
+"""A random shift: black borders around, then a crop of the same size (the CIFAR augmentation; He
+2015, arXiv 1512.03385).
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 
 @register("transform", "random_resized_crop")
 class RandomResizedCrop:
-    """scale: the part's area as a fraction of the image, least and most. ratio: its width / height, least and most."""
+    """scale: the part's area as a fraction of the image, least and most. ratio: its width / height,
+    least and most.
+    """
 
     resizes = True
 

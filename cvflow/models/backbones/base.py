@@ -56,7 +56,8 @@ def fetching(model: str) -> Iterator[None]:
     """Turn any failure to get published weights into a RequestError that names the way without network."""
     try:
         yield
-    except Exception as error:  # each library, and each HTTP client below it, has exceptions of its own
+    # each library, and each HTTP client below it, has exceptions of its own
+    except Exception as error:
         lines = str(error).strip().splitlines()
         reason = lines[0][:120] if lines else "no reason"
         raise RequestError(

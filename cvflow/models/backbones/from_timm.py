@@ -98,7 +98,8 @@ def load(in_channels: int, image_size: tuple[int, int], model: str, pretrained: 
                 model, pretrained=pretrained, in_chans=in_channels, num_classes=0, img_size=image_size
             )
             return net
-        except TypeError:  # VGG and a few more are marked as fixed, but adapt by themselves
+        # VGG and a few more are marked as fixed, but adapt by themselves
+        except TypeError:
             pass
     net = timm.create_model(model, pretrained=pretrained, in_chans=in_channels, num_classes=0)
     return net

@@ -248,7 +248,8 @@ def load(model: Name, pretrained: bool) -> nn.Module:
     options: dict[str, Any] = {}
     if model == "googlenet":
         options["transform_input"] = False
-    if model == "googlenet" and not pretrained:  # with weights, torchvision insists on setting these itself
+    # with weights, torchvision insists on setting these itself
+    if model == "googlenet" and not pretrained:
         options |= {"aux_logits": False, "init_weights": True}
     net: nn.Module = get_model(model, weights="DEFAULT" if pretrained else None, **options)
     return net

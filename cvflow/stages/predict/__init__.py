@@ -1,4 +1,6 @@
-"""predict: a model's answers to a folder, a prepared dataset or Parquet, as Parquet with model version and data hash."""
+"""predict: a model's answers to a folder, a prepared dataset or Parquet, as Parquet with model
+version and data hash.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class Written:
-    """What a prediction left: its folder, how many answers, and how many of them are of an image that could not be read."""
+    """What a prediction left: its folder, how many answers, and how many of them are of an image
+    that could not be read.
+    """
 
     path: Path
     rows: int
@@ -89,8 +93,9 @@ def predict_path(
 ) -> Written:
     """Answer everything at ``source`` with a model directory; ``out`` appears whole or not at all.
 
-    Killed, it leaves its whole parts in ``.<out>.partial``; the same request goes on after them. The same request: the
-    same model, version, data by content, and split. The answer's own files go to ``out/_files``.
+    Killed, it leaves its whole parts in ``.<out>.partial``; the same request goes on after them.
+    The same request: the same model, version, data by content, and split. The answer's own files go
+    to ``out/_files``.
 
     overlays: how many images are drawn, with their answers, to ``out/_overlays``.
     views: looks at each image, whose raw results are merged.

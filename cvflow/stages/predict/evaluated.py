@@ -1,7 +1,7 @@
 """The answers that evaluate gave to a split, kept for predict: the split is answered once for both.
 
-They lie beside the run's resumable state, outside DVC. Where they are missing, incomplete or of another request, predict
-runs the model itself.
+They lie beside the run's resumable state, outside DVC. Where they are missing, incomplete or of
+another request, predict runs the model itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Predictions in parts: each written aside and renamed when whole, so that what a kill leaves can be gone on from."""
+"""Predictions in parts: each written aside and renamed when whole, so that what a kill leaves can
+be gone on from.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ JOURNAL = "journal.json"
 class Parts:
     """``part-00000.parquet``, ... in a folder.
 
-    schema: of the answers, with a column ``row``. total: rows of the source. stamp: columns that are the same in every row.
+    schema: of the answers, with a column ``row``. total: rows of the source. stamp: columns that
+    are the same in every row.
     """
 
     def __init__(self, folder: Path, schema: pa.Schema, total: int, stamp: Mapping[str, str]) -> None:
@@ -45,7 +48,9 @@ class Parts:
         self._began = time.monotonic()
 
     def write(self, tables: Iterable[pa.Table]) -> None:
-        """Write the answers to the rows from ``done`` on, in the order of their column ``row``, which is not written."""
+        """Write the answers to the rows from ``done`` on, in the order of their column ``row``,
+        which is not written.
+        """
         for table in tables:
             while table is not None:
                 table = self._take(table)
@@ -64,7 +69,9 @@ class Parts:
         return table[mine:]
 
     def _stop(self, table: pa.Table) -> int:
-        """Where the part ends: before this table where its time or memory is over, unless that would divide the answers to one row."""
+        """Where the part ends: before this table where its time or memory is over, unless that
+        would divide the answers to one row.
+        """
         most = self.done + PART_ROWS
         over = (
             time.monotonic() - self._began >= PART_SECONDS
@@ -106,9 +113,11 @@ def count(folder: Path) -> tuple[int, int]:
 
 @contextmanager
 def resumable(folder: Path, key: Mapping[str, str]) -> Iterator[str]:
-    """Inside, ``folder`` holds the whole parts that were made under the same key, if any; gives what else was found there.
+    """Inside, ``folder`` holds the whole parts that were made under the same key, if any; gives
+    what else was found there.
 
-    Left by an exception before the first part is whole, the folder is removed. Raises CvflowError where another process writes there.
+    Left by an exception before the first part is whole, the folder is removed. Raises CvflowError
+    where another process writes there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with folder.with_name(folder.name + ".lock").open("w") as lock:

@@ -15,7 +15,8 @@ from cvflow.tasks.base import Task
 
 
 def prepare(run: Run) -> None:
-    """Write ``runs/<name>/data``, ``validation.json`` and the page ``data.html``, which name what was left out; here it is in short.
+    """Write ``runs/<name>/data``, ``validation.json`` and the page ``data.html``, which name what
+    was left out; here it is in short.
 
     They lie beside the data: what is said of it, and how, is in no digest.
     """

@@ -36,7 +36,9 @@ def data_page(title: str, validation: Validation, task: Task, subtitle: str = ""
 
 
 def _samples(validation: Validation, task: Task) -> Iterator[Block]:
-    """A gallery a class, so that each begins a row; one for all where there are too many classes for more than a few of each."""
+    """A gallery a class, so that each begins a row; one for all where there are too many classes
+    for more than a few of each.
+    """
     by_class = groupby(validation.examples, lambda record: record.annotation.get(task.schema.stratify or ""))
     classes = [list(records) for _, records in by_class]
     for records in classes if max(map(len, classes), default=0) >= ROW else [validation.examples]:

@@ -1,4 +1,6 @@
-"""report: one self-contained HTML page of a run: how it trained, how good it is, on what, and where it came from."""
+"""report: one self-contained HTML page of a run: how it trained, how good it is, on what, and where
+it came from.
+"""
 
 from __future__ import annotations
 

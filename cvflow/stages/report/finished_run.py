@@ -113,7 +113,10 @@ class Finished:
         return values
 
     def answers(self, positions: Iterable[int]) -> list[dict[str, Any]]:
-        """Whole answers, by their places; only these are unpacked. Their maps, which evaluate keeps none of, the model gives again."""
+        """Whole answers, by their places; only these are unpacked.
+
+        Their maps, which evaluate keeps none of, the model gives again.
+        """
         wanted = pa.array(list(positions), pa.int64())
         rows: list[dict[str, Any]] = self._answers.read().take(wanted).to_pylist()
         if not self.task.answer.heavy:

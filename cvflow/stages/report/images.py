@@ -45,7 +45,8 @@ def item(done: Finished, shown: Shown, answer: Mapping[str, Any]) -> Item:
     """One image with truth and answer, beside each other where they are drawn."""
     caption = f"{done.task.answer.caption(shown.truth)}, answered {done.task.answer.caption(answer)}"
     if not answer.get("right"):
-        caption += f", {done.task.answer.quality_name} {answer['quality']:.2g}"  # what they are sorted by
+        # what they are sorted by
+        caption += f", {done.task.answer.quality_name} {answer['quality']:.2g}"
     drawn = beside(*(done.draw(shown, values) for values in (shown.truth, answer)))
     return Item(drawn, caption, TONES[answer.get("right")], str(shown.row["path"]))
 
@@ -78,7 +79,9 @@ def stepped(recipe: Recipe) -> Iterator[tuple[int, Recipe]]:
 
 
 class Epoch:
-    """The training rows of an epoch as the network saw them: in the same order, seeded and mixed as the loader does it."""
+    """The training rows of an epoch as the network saw them: in the same order, seeded and mixed as
+    the loader does it.
+    """
 
     def __init__(self, done: Finished, number: int, recipe: Recipe) -> None:
         self.number, self._recipe, rows = number, recipe, done.dataset.split("train")
@@ -110,7 +113,9 @@ def variants(done: Finished, epochs: Sequence[Epoch], index: int) -> list[Pixels
 
 
 def first_of(batch: Batch, task: Task) -> Pixels:
-    """A batch's first image as the network sees it, and drawn on it the annotation that moved with its pixels."""
+    """A batch's first image as the network sees it, and drawn on it the annotation that moved with
+    its pixels.
+    """
     pixels: Pixels = batch.images[task.schema.images[0]][0].permute(1, 2, 0).contiguous().numpy()
     if not task.schema.kinds:
         return pixels

@@ -10,7 +10,10 @@ from cvflow.stages.report.finished_run import Finished
 
 
 def figure_block(done: Finished, figure: Mapping[str, Any], title: str) -> Block:
-    """The block of a figure. Its items ``{id, caption, tone}``, in ``rows``, become pictures of the measured split."""
+    """The block of a figure.
+
+    Its items ``{id, caption, tone}``, in ``rows``, become pictures of the measured split.
+    """
     rows = figure.get("rows", ())
     ids = {item["id"] for row in rows for item in row if isinstance(item, dict)}
     if not ids:

@@ -86,7 +86,8 @@ class Tracker:
             log_results(parent, order[0].metrics if order else {})
             log_files(parent, {"search.html": page})
             self._unsent.unlink()
-        except Exception as error:  # a finished search must survive whatever a client raises
+        # a finished search must survive whatever a client raises
+        except Exception as error:
             self._warn(error)
 
     def _try(self, call: Callable[[], object]) -> None:

@@ -18,7 +18,9 @@ Starter = Mapping[str, Any]
 
 
 class Seen(NamedTuple):
-    """What a look at the data found. sizes: (height, width) of some images, one at least. classes: how many, or how many identities."""
+    """What a look at the data found. sizes: (height, width) of some images, one at least. classes:
+    how many, or how many identities.
+    """
 
     sizes: Sequence[tuple[int, int]]
     classes: int
