@@ -56,10 +56,10 @@ def main() -> None:
             leave(INTERRUPTED, "interrupted\n")
         from cvflow.runtime.explain import explained
 
-        known = explained(error)
-        if known is None:
+        explanation = explained(error)
+        if explanation is None:
             raise
-        leave(known.exit_code, message(known))
+        leave(explanation.exit_code, message(explanation))
 
 
 def leave(code: int, said: str) -> NoReturn:

@@ -97,11 +97,11 @@ def identify(
     if as_json:
         print_json({"threshold": used, "answers": [vars(one) for one in found]})
         return
-    said = {True: "yes", False: "no", None: ""}
+    words = {True: "yes", False: "no", None: ""}
     rows = [
         (one.id, one.error)
         if one.error
-        else (one.id, one.identity, f"{one.similarity:.3f}", said[one.accepted], one.nearest)
+        else (one.id, one.identity, f"{one.similarity:.3f}", words[one.accepted], one.nearest)
         for one in found
     ]
     print_table(

@@ -157,18 +157,22 @@ def compare(
     from cvflow.verbs.compare import compare as compare_runs
     from cvflow.verbs.comparison_page import short
 
-    found = compare_runs(runs, out)
+    comparison = compare_runs(runs, out)
     if as_json:
-        print_json(found.plain())
+        print_json(comparison.plain())
         return
-    for title, table in (("MEASURE", found.metrics), ("RECIPE", found.recipe), ("COST", found.cost)):
-        print_table((title, *found.runs), [(key, *map(plain, row)) for key, row in table.items()])
+    for title, table in (
+        ("MEASURE", comparison.metrics),
+        ("RECIPE", comparison.recipe),
+        ("COST", comparison.cost),
+    ):
+        print_table((title, *comparison.runs), [(key, *map(plain, row)) for key, row in table.items()])
         typer.echo()
-    if not found.same_data:
-        typer.echo(f"not measured on the same data: {', '.join(map(short, found.measured_on))}")
-    for pair in found.disagreements:
+    if not comparison.same_data:
+        typer.echo(f"not measured on the same data: {', '.join(map(short, comparison.measured_on))}")
+    for pair in comparison.disagreements:
         typer.echo(said(pair))
-    typer.echo(f"page  {found.page}")
+    typer.echo(f"page  {comparison.page}")
 
 
 def plain(value: object) -> str:

@@ -33,14 +33,14 @@ def lr_find(
     from cvflow.verbs.lr_find import lr_find
 
     with stdout_to_stderr(as_json):
-        found = lr_find(recipe, parse_overrides(overrides or []), name, low, high, steps, quiet)
+        suggestion = lr_find(recipe, parse_overrides(overrides or []), name, low, high, steps, quiet)
     if as_json:
-        print_json(vars(found))
+        print_json(vars(suggestion))
         return
-    typer.echo(f"steepest descent at  {found.lr:g}")
-    typer.echo(f"a tenth of the best  {found.tenth:g}")
-    typer.echo(f"plot                 {found.plot}")
-    typer.echo(f"now type             {found.command}")
+    typer.echo(f"steepest descent at  {suggestion.lr:g}")
+    typer.echo(f"a tenth of the best  {suggestion.tenth:g}")
+    typer.echo(f"plot                 {suggestion.plot}")
+    typer.echo(f"now type             {suggestion.command}")
 
 
 def learning_curve(

@@ -52,18 +52,18 @@ def tune(
     typed = {"samples": samples, "algorithm": algorithm, "scheduler": scheduler}
     overrides |= {f"search.{key}": value for key, value in typed.items() if value is not None}
     with stdout_to_stderr(as_json):
-        found: SearchResult = search(recipe, overrides, name, register=register, quiet=quiet)
+        result: SearchResult = search(recipe, overrides, name, register=register, quiet=quiet)
     if as_json:
-        print_json({**vars(found), "registered": found.registered and found.registered.to_dict()})
+        print_json({**vars(result), "registered": result.registered and result.registered.to_dict()})
     else:
-        show(found)
-    if found.interrupted:
+        show(result)
+    if result.interrupted:
         raise InterruptedRunError("interrupted; the same command goes on from there")
 
 
-def show(found: Any) -> None:
+def show(result: Any) -> None:
     """The ranking, and where things are."""
-    scored = [trial for trial in found.trials if trial["score"] is not None]
+    scored = [trial for trial in result.trials if trial["score"] is not None]
     keys = list(dict.fromkeys(key for trial in scored for key in trial["params"]))
     rows = [
         (
@@ -78,15 +78,15 @@ def show(found: Any) -> None:
     ]
     typer.echo()
     if rows:
-        print_table(("RANK", "TRIAL", found.metric.upper(), "EPOCHS", "STATE", *keys), rows)
-    failed = sum(trial["state"] == "failed" for trial in found.trials)
-    closed = f"; {found.closed}" if found.closed else ""
-    typer.echo(f"\n{len(scored)} of {found.samples} trials have a score, {failed} failed{closed}")
-    if found.best is not None:
-        typer.echo(f"best         cvflow run {found.best} --name NAME")
-    typer.echo(f"report       {found.page}")
-    if found.registered is not None:
-        outcome = found.registered
+        print_table(("RANK", "TRIAL", result.metric.upper(), "EPOCHS", "STATE", *keys), rows)
+    failed = sum(trial["state"] == "failed" for trial in result.trials)
+    closed = f"; {result.closed}" if result.closed else ""
+    typer.echo(f"\n{len(scored)} of {result.samples} trials have a score, {failed} failed{closed}")
+    if result.best is not None:
+        typer.echo(f"best         cvflow run {result.best} --name NAME")
+    typer.echo(f"report       {result.page}")
+    if result.registered is not None:
+        outcome = result.registered
         scores = "  ".join(f"{key} {value:.4f}" for key, value in outcome.metrics.items())
         typer.echo(f"{outcome.split:12} {scores}")
         typer.echo(f"model        models:/{outcome.model}/{outcome.version}  ({outcome.reason})")

@@ -192,14 +192,14 @@ class Train(Phase):
 
     @model_validator(mode="after")
     def _phases_are_valid(self) -> Train:
-        found: list[InitErrorDetails] = []
+        phase_errors: list[InitErrorDetails] = []
         for index, over in enumerate(self.phases):
             try:
                 self._phase(over)
             except ValidationError as error:
-                found += _in_phase(error, index)
-        if found:
-            raise ValidationError.from_exception_data("Train", found)
+                phase_errors += _in_phase(error, index)
+        if phase_errors:
+            raise ValidationError.from_exception_data("Train", phase_errors)
         return self
 
 

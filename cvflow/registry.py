@@ -98,8 +98,8 @@ def forget(module: str) -> None:
 @cache
 def _import_all(package: str) -> None:
     module = importlib.import_module(package)
-    for found in pkgutil.walk_packages(getattr(module, "__path__", []), package + "."):
-        importlib.import_module(found.name)
+    for module_info in pkgutil.walk_packages(getattr(module, "__path__", []), package + "."):
+        importlib.import_module(module_info.name)
 
 
 def names(kind: str) -> list[str]:
@@ -110,10 +110,10 @@ def names(kind: str) -> list[str]:
 
 def get(kind: str, name: str, where: str = "") -> Callable[..., Any]:
     """The builder; raises RequestError with a suggestion when there is none of that name."""
-    known = names(kind)
-    if name not in known:
-        expected = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}: {one_of(known, len(known))}"
-        raise RequestError(Fault(where or kind, f"'{name}'", expected, did_you_mean(name, known)))
+    choices = names(kind)
+    if name not in choices:
+        expected = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}: {one_of(choices, len(choices))}"
+        raise RequestError(Fault(where or kind, f"'{name}'", expected, did_you_mean(name, choices)))
     return _builders[kind][name]
 
 
@@ -243,13 +243,13 @@ def faults_of(error: ValidationError, model: type[BaseModel], where: str = "") -
         ]
         path = ".".join(filter(None, [where, *parts]))
         if item["type"] == "extra_forbidden":
-            known = _fields_at(model, item["loc"][:-1])
+            choices = _fields_at(model, item["loc"][:-1])
             word = parts[-1]
             fault = Fault(
                 path,
                 f"the unknown key '{word}'",
-                one_of(known) if known else "no options here",
-                did_you_mean(word, known),
+                one_of(choices) if choices else "no options here",
+                did_you_mean(word, choices),
             )
         elif item["type"] == "missing":
             fault = Fault(path, "nothing", "a value", f"Add '{path}: ...'.")

@@ -61,12 +61,13 @@ class Dimension(BaseModel):
             if not self.values:
                 raise ValueError("at least one value to choose from")
             return self
-        whole = self.kind.endswith("int")
+        is_integer = self.kind.endswith("int")
         numbers = all(
-            isinstance(v, int if whole else (int, float)) and not isinstance(v, bool) for v in self.values
+            isinstance(v, int if is_integer else (int, float)) and not isinstance(v, bool)
+            for v in self.values
         )
         if len(self.values) != 2 or not numbers or not self.values[0] < self.values[1]:
-            raise ValueError(f"two {'whole ' * whole}numbers, the smaller first")
+            raise ValueError(f"two {'whole ' * is_integer}numbers, the smaller first")
         if self.kind.startswith("log") and self.values[0] <= 0:
             raise ValueError("a least value above 0 for a logarithmic range")
         return self
@@ -103,8 +104,8 @@ class Dimension(BaseModel):
         if self.kind == "choice":
             return list(self.values)
         low, high = self._ends()
-        at = [low + (high - low) * i / max(1, points - 1) for i in range(points)]
-        inner = [self.clip(math.exp(v) if self.log else v) for v in at[1:-1]]
+        positions = [low + (high - low) * i / max(1, points - 1) for i in range(points)]
+        inner = [self.clip(math.exp(v) if self.log else v) for v in positions[1:-1]]
         return list(dict.fromkeys([self.values[0], *inner, self.values[1]]))
 
     def clip(self, value: Any) -> Any:

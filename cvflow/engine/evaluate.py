@@ -136,10 +136,10 @@ def _of_samples(job: Job, looking: Looking, row_batch: RowBatch) -> tuple[list[P
         return [], {}
     task = job.task
     on_device = row_batch.batch.to(job.session.device, channels_last=job.recipe.train.channels_last)
-    batch, *others = looking.apart(on_device)
+    batch, *more_views = looking.apart(on_device)
     outputs = task.outputs(job.model, batch)
     losses = task.losses(outputs, batch)
-    raw = looking.merged(job.model, task.raw(outputs, batch), others)
+    raw = looking.merged(job.model, task.raw(outputs, batch), more_views)
     sums = {name: (loss.sum.item(), loss.count.item()) for name, loss in losses.items()}
     return task.decode(raw, batch), sums
 

@@ -147,9 +147,9 @@ class Predictor:
             return []
         task = self.trained.task
         order = self.trained.recipe.train.channels_last
-        batch, *others = self.looking.apart(decoded.batch.to(self.device, channels_last=order))
+        batch, *more_views = self.looking.apart(decoded.batch.to(self.device, channels_last=order))
         raw = task.raw(task.outputs(self.model, batch), batch)
-        return task.decode(self.looking.merged(self.model, raw, others), batch)
+        return task.decode(self.looking.merged(self.model, raw, more_views), batch)
 
 
 def noise(image: Image, count: int, seed: int) -> Tensor:

@@ -72,8 +72,8 @@ class Update:
         """As many on every rank, though one may have a sample more: losses that compare all ranks'
         samples wait for each part.
         """
-        wanted = self.train.accumulate
-        return batch.parts(least(min(wanted, len(batch)))) if wanted > 1 else [batch]
+        num_parts = self.train.accumulate
+        return batch.parts(least(min(num_parts, len(batch)))) if num_parts > 1 else [batch]
 
     def _backward(self, parts: list[Batch], seed: int) -> Tensor:
         """Gradients of the whole batch; the global mean of each loss."""
@@ -86,16 +86,16 @@ class Update:
                 sums, table = counted(losses)
                 tables.append(table)
                 if number == 0:
-                    weights, known = self._weights(table, parts, seed)
-                if last and known is None:
+                    weights, totals = self._weights(table, parts, seed)
+                if last and totals is None:
                     summed = summing(torch.stack(tables).sum(0))
                 self.clock.lap("forward")
                 self.scaler.scale((sums * weights).sum()).backward()  # type: ignore[no-untyped-call]
                 self.clock.lap("backward")
-        if known is None:
-            known = summed()
-            self._rescale((self.world_size / nonzero(known[1])) / weights)
-        return known[0] / nonzero(known[1])
+        if totals is None:
+            totals = summed()
+            self._rescale((self.world_size / nonzero(totals[1])) / weights)
+        return totals[0] / nonzero(totals[1])
 
     def _weights(self, first: Tensor, parts: list[Batch], seed: int) -> tuple[Tensor, Tensor | None]:
         """(factor of each loss in the backward pass, the whole batch's table where that was waited for).
@@ -107,8 +107,8 @@ class Update:
         if len(self.names) == 1 and not self.scaler.is_enabled() and self.world_size * len(parts) > 1:
             return torch.full_like(first[1], self.world_size), None
         seen = [first, *self._ahead(parts, seed)]
-        known = reduce(torch.stack(seen).sum(0))
-        return self.world_size * len(seen) / (nonzero(known[1]) * len(parts)), known if len(seen) == len(
+        totals = reduce(torch.stack(seen).sum(0))
+        return self.world_size * len(seen) / (nonzero(totals[1]) * len(parts)), totals if len(seen) == len(
             parts
         ) else None
 
@@ -122,13 +122,13 @@ class Update:
         """
         if len(self.names) == 1 or len(parts) == 1:
             return []
-        kept = [(buffer, buffer.clone()) for buffer in self.wrapped.buffers()]
+        before_buffers = [(buffer, buffer.clone()) for buffer in self.wrapped.buffers()]
         tables = [
             counted(self._losses(part, part_seed(seed, number)))[1]
             for number, part in enumerate(parts)
             if number
         ]
-        for buffer, before in kept:
+        for buffer, before in before_buffers:
             buffer.data.copy_(
                 before
             )  # through .data: the first part's graph would take it for a change of what it needs

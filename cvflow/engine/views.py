@@ -54,16 +54,16 @@ class View:
     def __call__(self, image: Tensor, size: Size) -> Tensor:
         """Return what the view shows, of ``size``, of the whole image. uint8 CHW."""
         top, left = self._corner((image.shape[1], image.shape[2]), size)
-        shown = window(image, top, left, size)
+        view_pixels = window(image, top, left, size)
         for change in self.pixels:
-            shown = change(shown)
-        return shown.flip(-1) if self.is_mirrored else shown
+            view_pixels = change(view_pixels)
+        return view_pixels.flip(-1) if self.is_mirrored else view_pixels
 
     def follow(self, annotation: Tensor, size: Size) -> Tensor:
         """Return what the view shows of an annotation, a TVTensor that lies in the whole image."""
         top, left = self._corner(geometry.size_of(annotation), size)
-        shown = geometry.window(annotation, top, left, size)
-        return geometry.mirror(shown) if self.is_mirrored else shown
+        view_pixels = geometry.window(annotation, top, left, size)
+        return geometry.mirror(view_pixels) if self.is_mirrored else view_pixels
 
     @property
     def is_mirrored(self) -> bool:

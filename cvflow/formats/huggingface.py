@@ -51,8 +51,10 @@ class HuggingFace(Format):
             ("image", "img"),
         )
         labelled = [n for n in schema.names if "names" in features.get(n, {})]
-        whole = [n for n in schema.names if pa.types.is_integer(schema.field(n).type)]
-        self._label = _column(schema, label, "label", labelled or whole, ("label", "labels", "fine_label"))
+        integer_columns = [n for n in schema.names if pa.types.is_integer(schema.field(n).type)]
+        self._label = _column(
+            schema, label, "label", labelled or integer_columns, ("label", "labels", "fine_label")
+        )
         for path in self._files:
             _same_columns(path, schema, (self._image, self._label))
         self.classes = tuple(map(str, features.get(self._label, {}).get("names", ()))) or self._found()
@@ -179,10 +181,10 @@ def _column(
 
 
 def _same_columns(path: Path, schema: pa.Schema, columns: tuple[str, ...]) -> None:
-    own = _schema(path)
+    file_schema = _schema(path)
     for name in columns:
-        if name not in own.names or own.field(name).type != schema.field(name).type:
-            got = f"a column '{name}' of another type" if name in own.names else f"no column '{name}'"
+        if name not in file_schema.names or file_schema.field(name).type != schema.field(name).type:
+            got = f"a column '{name}' of another type" if name in file_schema.names else f"no column '{name}'"
             raise RequestError(Fault(str(path), got, "the same columns in each file"))
 
 

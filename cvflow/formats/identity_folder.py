@@ -101,11 +101,11 @@ class IdentityFolder(ImageFolder):
 
         RequestError where one names none, or two splits share some.
         """
-        found: dict[str, Split] = {}
+        splits: dict[str, Split] = {}
         faults = []
-        for split, wanted in patterns.items():
+        for split, split_patterns in patterns.items():
             where = f"data.format.{split}"
-            for pattern in wanted:
+            for pattern in split_patterns:
                 names = [name for name in self.classes if fnmatchcase(name, pattern)]
                 if not names:
                     fix = did_you_mean(pattern, self.classes)
@@ -117,7 +117,7 @@ class IdentityFolder(ImageFolder):
                             fix,
                         )
                     )
-                if shared := [name for name in names if found.get(name, split) != split]:
+                if shared := [name for name in names if splits.get(name, split) != split]:
                     faults.append(
                         Fault(
                             where,
@@ -125,8 +125,8 @@ class IdentityFolder(ImageFolder):
                             "splits without a common one",
                         )
                     )
-                found |= dict.fromkeys(names, split)
-        if not faults and len(found) == len(self.classes):
+                splits |= dict.fromkeys(names, split)
+        if not faults and len(splits) == len(self.classes):
             faults = [
                 Fault(
                     "data.format.test", "patterns that take every identity", "some that are left for training"
@@ -134,7 +134,7 @@ class IdentityFolder(ImageFolder):
             ]
         if faults:
             raise RequestError(*faults)
-        return found
+        return splits
 
 
 def turned_by(read: Callable[[], bytes], angle: int) -> bytes:

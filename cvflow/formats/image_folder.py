@@ -73,12 +73,14 @@ class ImageFolder(Format):
     def _roots(self) -> dict[str, Split | None]:
         """The folders that hold the class folders, with the split they give."""
         top = [entry.name for entry in self._folders("")]
-        given: dict[str, Split | None] = {name: SPLIT_FOLDERS[name] for name in top if name in SPLIT_FOLDERS}
-        if not given or (len(top) > len(given) and not {"train"} < given.keys()):
+        split_roots: dict[str, Split | None] = {
+            name: SPLIT_FOLDERS[name] for name in top if name in SPLIT_FOLDERS
+        }
+        if not split_roots or (len(top) > len(split_roots) and not {"train"} < split_roots.keys()):
             # a lone "train" among other folders is a class: the railway kind
             return {"": None}
-        if "train" not in given.values():
-            got = "only " + ", ".join(f"'{name}'" for name in given)
+        if "train" not in split_roots.values():
+            got = "only " + ", ".join(f"'{name}'" for name in split_roots)
             raise RequestError(
                 Fault(
                     str(self.source),
@@ -87,7 +89,7 @@ class ImageFolder(Format):
                     "Add it, or name the class folders otherwise.",
                 )
             )
-        return given
+        return split_roots
 
     def _checked_classes(self) -> tuple[str, ...]:
         if not any(is_image(entry) for entry, _, _ in self._class_files()):

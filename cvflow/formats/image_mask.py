@@ -124,13 +124,13 @@ class ImageMask(Format):
         if (images is None) != (masks is None):
             got = "images alone" if masks is None else "masks alone"
             raise RequestError(Fault("data.format", got, "both images and masks, or none of them"))
-        found = (
+        folders = (
             named(self._tree, images, masks) if images is not None and masks is not None else find(self._tree)
         )
-        if not found:
+        if not folders:
             fix = "Type data.format.images=<folder> data.format.masks=<folder>."
             raise RequestError(Fault(str(self._tree.source), "no folders of images and masks", LAYOUT, fix))
-        return found
+        return folders
 
     def _check_pairs(self) -> None:
         """RequestError if there are images and masks, and none belong together."""
@@ -187,8 +187,8 @@ class ImageMask(Format):
 
     def _there(self, names: Iterable[str]) -> str | None:
         """The first of these files that is at the source's root."""
-        there = {entry.name for entry in self._tree.entries("") if entry.kind == "file"}
-        return next((name for name in names if name in there), None)
+        root_files = {entry.name for entry in self._tree.entries("") if entry.kind == "file"}
+        return next((name for name in names if name in root_files), None)
 
     def _lines(self, name: str, field: str) -> list[str]:
         try:
@@ -204,15 +204,15 @@ class ImageMask(Format):
         Masks that cannot be read are named later.
         """
         with ThreadPoolExecutor() as pool:
-            found = set().union(
+            values = set().union(
                 *pool.map(self._values_in, (pair.mask for pair, _ in self._wanted() if pair.mask))
             )
-        if found == {0, VOID}:
+        if values == {0, VOID}:
             fix = "Is 255 a class? Type 'data.format.legend={background: [0,0,0], object: [255,255,255]}'."
             raise RequestError(
                 Fault(str(self._tree.source), "masks of 0 and 255 alone, and 255 is void", "two classes", fix)
             )
-        return sorted(found - {VOID})
+        return sorted(values - {VOID})
 
     def _values_in(self, entry: Entry) -> set[int]:
         try:

@@ -64,7 +64,7 @@ class Manifest(Format):
         self._tree, name = _find(source, file)
         self._table = Table(self._tree, name, encoding, delimiter)
         self._images = "" if images in (".", "") else f"{images.rstrip('/')}/"
-        wanted = {
+        column_of = {
             "path": path,
             "label": label,
             **self.more,
@@ -73,7 +73,7 @@ class Manifest(Format):
             "id": id,
             "group": group,
         }
-        self._columns = self._known(wanted)
+        self._columns = self._known(column_of)
         self.classes, self._given = classes, bool(classes)
         self._twice: dict[int, int] = {}
         self._scan(faulty_rows)
@@ -94,16 +94,16 @@ class Manifest(Format):
         return Guess(Confidence.LIKELY if has_table else Confidence.NONE)
 
     def __iter__(self) -> Iterator[Record]:
-        for _, found in self._checked():
-            if isinstance(found, Record):
-                yield found
+        for _, outcome in self._checked():
+            if isinstance(outcome, Record):
+                yield outcome
 
     def skipped(self) -> Iterator[tuple[str, str]]:
-        for row, found in self._checked():
-            if isinstance(found, str):
-                yield row.line, self._named(row, found)
+        for row, outcome in self._checked():
+            if isinstance(outcome, str):
+                yield row.line, self._named(row, outcome)
 
-    def _known(self, wanted: Mapping[str, str]) -> dict[str, str]:
+    def _known(self, column_of: Mapping[str, str]) -> dict[str, str]:
         """field -> column, of the columns that are there."""
         columns = self._table.columns
         faults = [
@@ -113,12 +113,12 @@ class Manifest(Format):
                 one_of(columns),
                 did_you_mean(column, columns) or f"Type data.format.{field}=<column>.",
             )
-            for field, column in wanted.items()
+            for field, column in column_of.items()
             if column not in columns and (field not in OPTIONAL or column != field)
         ]
         if faults:
             raise RequestError(*faults)
-        return {field: column for field, column in wanted.items() if column in columns}
+        return {field: column for field, column in column_of.items() if column in columns}
 
     def _scan(self, faulty_rows: str) -> None:
         """Once over the table: classes, rows that name the same image or id again, and every fault."""
@@ -126,20 +126,22 @@ class Manifest(Format):
         keys = array("Q")
         self._index = {name: i for i, name in enumerate(self.classes)}
         for row in self._table:
-            found = self._check(row, lambda name: labels.add(name) or 0)  # type: ignore[func-returns-value]
-            if isinstance(found, Record):
-                keys.extend(keys_of(found))
+            outcome = self._check(row, lambda name: labels.add(name) or 0)  # type: ignore[func-returns-value]
+            if isinstance(outcome, Record):
+                keys.extend(keys_of(outcome))
         values, counts = np.unique(np.asarray(keys, dtype=np.uint64), return_counts=True)
         self._twice = dict(zip(values[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True))
         self.classes = self.classes or tuple(sorted(labels, key=_in_order))
         self._index = {name: i for i, name in enumerate(self.classes)}
         wrong = (
-            (row, found) for row, found in self._checked() if isinstance(found, str) and _is_fault(found)
+            (row, outcome)
+            for row, outcome in self._checked()
+            if isinstance(outcome, str) and _is_fault(outcome)
         )
         faults = (
             []
             if faulty_rows == "leave_out"
-            else [(row.line, self._named(row, found)) for row, found in wrong]
+            else [(row.line, self._named(row, outcome)) for row, outcome in wrong]
         )
         if faults:
             fix = "Mend the rows, or type data.format.faulty_rows=leave_out."
@@ -159,10 +161,10 @@ class Manifest(Format):
         """Each row with its record, or why there is none."""
         seen: dict[int, str] = {}
         for row in self._table:
-            found = self._check(row, lambda name: self._index.get(name, -1))
-            if isinstance(found, Record):
-                found = self._first_of_its_kind(found, row, seen)
-            yield row, found
+            outcome = self._check(row, lambda name: self._index.get(name, -1))
+            if isinstance(outcome, Record):
+                outcome = self._first_of_its_kind(outcome, row, seen)
+            yield row, outcome
 
     def _named(self, row: TableRow, why: str) -> str:
         """Why the row gives no record; of a faulty one with its id, where it has one."""
@@ -225,8 +227,8 @@ class Manifest(Format):
         return self.classes[int(label)] if label.isdecimal() and int(label) < len(self.classes) else None
 
 
-def _is_fault(found: Record | str) -> bool:
-    return isinstance(found, str) and not isinstance(found, PassedOver)
+def _is_fault(outcome: Record | str) -> bool:
+    return isinstance(outcome, str) and not isinstance(outcome, PassedOver)
 
 
 def _find(source: Path | None, file: str | None) -> tuple[Tree, str]:
@@ -234,12 +236,12 @@ def _find(source: Path | None, file: str | None) -> tuple[Tree, str]:
     if source is not None and source.is_file() and source.suffix.lower() in SUFFIXES:
         return FolderTree(source.parent), source.name
     tree = open_tree(source, f"a table ({', '.join(SUFFIXES)}), a folder that holds one")
-    found = [file] if file else tables(tree)
-    if len(found) != 1:
-        got = "several tables: " + ", ".join(found[:5]) if found else "no table"
-        fix = f"Type data.format.file={found[0]} or another." if found else ""
+    outcome = [file] if file else tables(tree)
+    if len(outcome) != 1:
+        got = "several tables: " + ", ".join(outcome[:5]) if outcome else "no table"
+        fix = f"Type data.format.file={outcome[0]} or another." if outcome else ""
         raise RequestError(Fault(str(source), got, f"one of {', '.join(SUFFIXES)}", fix))
-    return tree, found[0]
+    return tree, outcome[0]
 
 
 def tables(tree: Tree) -> list[str]:

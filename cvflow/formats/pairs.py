@@ -80,17 +80,26 @@ class Pairs(Format):
         return Guess(Confidence.NONE, near_miss=near_miss(source))
 
     def __iter__(self) -> Iterator[Record]:
-        for found in pairs(self._files, self.layout):
+        for pair in pairs(self._files, self.layout):
             first, second, *maps = self.layout
-            images = {name: self._reader(found, name) for name in (first, second)}
+            images = {name: self._reader(pair, name) for name in (first, second)}
             read = {
-                name: partial(self._map, found, name) for name in maps if found.files[name] or name == maps[0]
+                name: partial(self._map, pair, name) for name in maps if pair.files[name] or name == maps[0]
             }
-            files = {name: path for name, path in found.files.items() if path}
-            yield Record(found.id, files[first], images, {}, found.split, found.group, maps=read, files=files)
+            files = {name: path for name, path in pair.files.items() if path}
+            yield Record(
+                pair.id,
+                files[first],
+                images,
+                {},
+                pair.split,
+                pair.group,
+                maps=read,
+                files=files,
+            )
 
     def skipped(self) -> Iterator[tuple[str, str]]:
-        used = {path for found in pairs(self._files, self.layout) for path in found.files.values()}
+        used = {path for pair in pairs(self._files, self.layout) for path in pair.files.values()}
         folders = {path.rpartition("/")[0] for path in used if path}
         yield from (
             (path, "belongs to no pair")
@@ -103,30 +112,30 @@ class Pairs(Format):
         if not given:
             return None
         kind = kind or ("flow" if "flow" in given else "stereo")
-        wanted = COLUMNS[kind]
+        columns = COLUMNS[kind]
         faults = [
             *(
-                Fault("data.format", f"no pattern for '{name}'", ", ".join(wanted[:3]))
-                for name in wanted[:3]
+                Fault("data.format", f"no pattern for '{name}'", ", ".join(columns[:3]))
+                for name in columns[:3]
                 if name not in given
             ),
             *(
-                Fault(f"data.format.{name}", f"a pattern in a layout of {kind}", ", ".join(wanted))
+                Fault(f"data.format.{name}", f"a pattern in a layout of {kind}", ", ".join(columns))
                 for name in given
-                if name not in wanted
+                if name not in columns
             ),
         ]
         if faults:
             raise RequestError(*faults)
-        layout = {name: given[name] for name in wanted if name in given}
+        layout = {name: given[name] for name in columns if name in given}
         if not any(True for _ in pairs(self._files, layout)):
-            got = f"no file like {layout[wanted[0]]} among {len(self._files)}, the first of them {self._files[:3]}"
+            got = f"no file like {layout[columns[0]]} among {len(self._files)}, the first of them {self._files[:3]}"
             raise RequestError(
                 Fault(
                     str(self.tree.source),
                     got,
-                    f"a {wanted[0]} image for each pair",
-                    f"Mend data.format.{wanted[0]}.",
+                    f"a {columns[0]} image for each pair",
+                    f"Mend data.format.{columns[0]}.",
                 )
             )
         return layout
@@ -141,15 +150,15 @@ class Pairs(Format):
             )
         return layout
 
-    def _reader(self, found: PairFiles, name: str) -> Callable[[], bytes]:
-        path = found.files[name]
-        return partial(self.tree.read, path) if path else partial(_absent, name, self.layout[name], found.id)
+    def _reader(self, pair: PairFiles, name: str) -> Callable[[], bytes]:
+        path = pair.files[name]
+        return partial(self.tree.read, path) if path else partial(_absent, name, self.layout[name], pair.id)
 
-    def _map(self, found: PairFiles, name: str) -> bytes:
+    def _map(self, pair: PairFiles, name: str) -> bytes:
         """The canonical bytes. Raises ImageFault."""
-        path = found.files[name]
+        path = pair.files[name]
         if path is None:
-            return _absent(name, self.layout[name], found.id)
+            return _absent(name, self.layout[name], pair.id)
         data = self.tree.read(path)
         return (
             flow.encode(read_flow(path, data))
@@ -162,15 +171,15 @@ def read_disparity(path: str, data: bytes, scale: float | None = None) -> NDArra
     """HxW, NaN = unknown, by the file's suffix. Raises ImageFault."""
     match _suffix(path):
         case ".pfm":
-            found = pfm.read(data)
+            array = pfm.read(data)
         case ".png":
             return kitti.read_disparity(data) * np.float32(kitti.DISPARITY_STEPS / scale if scale else 1)
         case ".npz" | ".npy":
-            found = arrays.read(data, "disparity").astype(np.float32)
+            array = arrays.read(data, "disparity").astype(np.float32)
         case suffix:
             raise _unread(suffix)
-    found = found[..., 0] if found.ndim == 3 and found.shape[2] in (1, 3) else found
-    return np.where(np.isinf(found), np.float32(np.nan), found)
+    array = array[..., 0] if array.ndim == 3 and array.shape[2] in (1, 3) else array
+    return np.where(np.isinf(array), np.float32(np.nan), array)
 
 
 def read_flow(path: str, data: bytes) -> NDArray[np.float32]:
@@ -184,13 +193,13 @@ def read_flow(path: str, data: bytes) -> NDArray[np.float32]:
         case ".png":
             return kitti.read_flow(data)
         case ".pfm":
-            found = pfm.read(data)
-            found = found[..., :2] if found.ndim == 3 else found
+            array = pfm.read(data)
+            array = array[..., :2] if array.ndim == 3 else array
         case ".npz" | ".npy":
-            found = arrays.read(data, "flow").astype(np.float32)
+            array = arrays.read(data, "flow").astype(np.float32)
         case suffix:
             raise _unread(suffix)
-    return np.where(np.isinf(found), np.float32(np.nan), found)
+    return np.where(np.isinf(array), np.float32(np.nan), array)
 
 
 def _suffix(path: str) -> str:

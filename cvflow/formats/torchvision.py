@@ -52,10 +52,14 @@ class TorchVision(Format):
     ) -> None:
         self._name, self._splits = dataset, Splits(dataset, source, download, options)
         self._kind, self._who = self._splits.parts[0].kind, identities
-        given = {"identities": (identities, "label"), "classes": (classes, "mask"), "void": (void, "mask")}
+        reserved_options = {
+            "identities": (identities, "label"),
+            "classes": (classes, "mask"),
+            "void": (void, "mask"),
+        }
         if strange := [
             key
-            for key, (value, kind) in given.items()
+            for key, (value, kind) in reserved_options.items()
             if value not in (None, False, ()) and kind != self._kind
         ]:
             expected = f"no such option for items that are {SHAPES[self._kind]}"
@@ -108,16 +112,16 @@ class TorchVision(Format):
             return ()
         if self._kind == "mask":
             self._reading = mask_values(self._name, items, classes, void)
-            found = self._reading.classes
+            class_values = self._reading.classes
         else:
-            found = class_names(
+            class_values = class_names(
                 items, 1 + max(int(max(part.labels)) for part in self._splits.parts), self._splits.options
             )
-        if len(found) < 2:
+        if len(class_values) < 2:
             raise RequestError(
-                Fault("data.format.dataset", f"{self._name} with {len(found)} classes", "at least two")
+                Fault("data.format.dataset", f"{self._name} with {len(class_values)} classes", "at least two")
             )
-        return found
+        return class_values
 
     def _below(self, path: str) -> str:
         root = self._splits.root

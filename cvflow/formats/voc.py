@@ -66,9 +66,9 @@ class Voc(Format):
         self._lists = split_lists(self._tree, LISTS)
         self._only = frozenset(classes or ())
         self.classes = classes or tuple(
-            sorted({found.name for *_, found in self._checked() if isinstance(found, Object)})
+            sorted({outcome.name for *_, outcome in self._checked() if isinstance(outcome, Object)})
         )
-        if not any(isinstance(found, Object) for *_, found in self._checked()):
+        if not any(isinstance(outcome, Object) for *_, outcome in self._checked()):
             raise self._nothing()
 
     @classmethod
@@ -83,15 +83,15 @@ class Voc(Format):
 
     def __iter__(self) -> Iterator[Record]:
         index = {name: i for i, name in enumerate(self.classes)}
-        for place, entry, path, found in self._checked():
-            if isinstance(found, Object):
+        for place, entry, path, outcome in self._checked():
+            if isinstance(outcome, Object):
                 split = place.split or self._lists.get(_stem(entry))
-                annotation = {"label": index[found.name], "box": list(found.box)}
-                line = f"{entry.path} object {found.number}"
+                annotation = {"label": index[outcome.name], "box": list(outcome.box)}
+                line = f"{entry.path} object {outcome.number}"
                 yield Record(
                     path,
                     path,
-                    {"image": partial(self._image, path, found.size)},
+                    {"image": partial(self._image, path, outcome.size)},
                     annotation,
                     split,
                     line=line,
@@ -99,10 +99,10 @@ class Voc(Format):
 
     def skipped(self) -> Iterator[tuple[str, str]]:
         with_xml = set()
-        for _, entry, path, found in self._checked():
+        for _, entry, path, outcome in self._checked():
             with_xml.add(path)
-            if isinstance(found, str):
-                yield entry.path, f"{found} (id {path})" if isinstance(found, Faulty) else found
+            if isinstance(outcome, str):
+                yield entry.path, f"{outcome} (id {path})" if isinstance(outcome, Faulty) else outcome
         for place in self._places:
             images = (entry.path for entry in self._tree.entries(place.images) if is_image(entry))
             yield from ((path, "an image without XML") for path in images if path not in with_xml)
@@ -132,7 +132,7 @@ class Voc(Format):
             return f"in no list of {LISTS}"
         if isinstance(annotation, str):
             return Faulty(annotation)
-        objects = [found for found in annotation.objects if not self._only or found.name in self._only]
+        objects = [outcome for outcome in annotation.objects if not self._only or outcome.name in self._only]
         if len(objects) != 1:
             return f"{len(objects) or 'no'} object{'' if not objects else 's'}"
         return Faulty(objects[0].fault) if objects[0].fault else objects[0]
@@ -140,21 +140,23 @@ class Voc(Format):
     def _image(self, path: str, size: tuple[int, int] | None) -> bytes:
         """size: that the XML gives."""
         data = self._tree.read(path)
-        if size and (own := size_of(data)) != size:
-            raise ImageFault(f"an image of {own[0]}x{own[1]} pixels, annotated as {size[0]}x{size[1]}")
+        if size and (image_size := size_of(data)) != size:
+            raise ImageFault(
+                f"an image of {image_size[0]}x{image_size[1]} pixels, annotated as {size[0]}x{size[1]}"
+            )
         return data
 
     def _nothing(self) -> RequestError:
-        reasons = Counter(found for *_, found in self._checked() if isinstance(found, str))
+        reasons = Counter(outcome for *_, outcome in self._checked() if isinstance(outcome, str))
         got = "no image with one object: " + ", ".join(
             f"{count} with {why}" for why, count in reasons.most_common(3)
         )
         annotations = (self._read(entry) for _, entry, _, _ in self._checked())
         names = {
-            found.name
+            outcome.name
             for annotation in annotations
             if isinstance(annotation, Annotation)
-            for found in annotation.objects
+            for outcome in annotation.objects
         }
         fix = (
             f"Count one kind of object alone, with data.format.classes=[<{one_of(names)}>]."
@@ -178,8 +180,8 @@ def _places(tree: Tree) -> list[Place]:
     folders = [entry.path for entry in tree.entries("") if entry.kind == "folder"]
     splits = [(path, SPLIT_WORDS[path.lower()]) for path in folders if path.lower() in SPLIT_WORDS]
     below = [place for path, split in splits if (place := _place(tree, path, split))]
-    whole = _place(tree, "", None)
-    return below or ([whole] if whole else [])
+    unsplit = _place(tree, "", None)
+    return below or ([unsplit] if unsplit else [])
 
 
 def _place(tree: Tree, folder: str, split: Split | None) -> Place | None:
@@ -187,8 +189,8 @@ def _place(tree: Tree, folder: str, split: Split | None) -> Place | None:
     folders = {entry.name.lower(): entry.path for entry in entries if entry.kind == "folder"}
     images = next((folders[name] for name in IMAGES if name in folders), folder)
     annotations = next((folders[name] for name in ANNOTATIONS if name in folders), folder)
-    found = any(entry.name.lower().endswith(".xml") for entry in tree.entries(annotations))
-    return Place(images, annotations, split) if found and any(map(is_image, tree.entries(images))) else None
+    outcome = any(entry.name.lower().endswith(".xml") for entry in tree.entries(annotations))
+    return Place(images, annotations, split) if outcome and any(map(is_image, tree.entries(images))) else None
 
 
 def _stem(entry: Entry) -> str:

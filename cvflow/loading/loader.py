@@ -198,9 +198,9 @@ def train_batches(
         )
     firsts = range(start, len(order) - size + 1, size)
     keys = _keys(order, epoch)
-    own = slice(rank, size, world_size)
+    rank_part = slice(rank, size, world_size)
     plans = [
-        Plan(batch[own], *_mixing(batch, own, seed, epoch, first, mix))
+        Plan(batch[rank_part], *_mixing(batch, rank_part, seed, epoch, first, mix))
         for first in firsts
         for batch in [keys[first : first + size]]
     ]
@@ -218,11 +218,11 @@ def row_alone(
     size, keys = min(batch_size, len(order)), _keys(order, epoch)
     place = next((i for i, key in enumerate(keys) if key.row == row), len(keys))
     first = place - place % size
-    batch, at = keys[first : first + size], place - first
-    if at >= len(batch) or len(batch) < size:
+    batch, place_in_batch = keys[first : first + size], place - first
+    if place_in_batch >= len(batch) or len(batch) < size:
         return Plan([Key(epoch, row, 0, 0)])
-    own = slice(at, at + 1)
-    return Plan(batch[own], *_mixing(batch, own, seed, epoch, first, mix))
+    rank_part = slice(place_in_batch, place_in_batch + 1)
+    return Plan(batch[rank_part], *_mixing(batch, rank_part, seed, epoch, first, mix))
 
 
 def _keys(order: Sequence[Item], epoch: int) -> list[Key]:
@@ -236,7 +236,7 @@ def _keys(order: Sequence[Item], epoch: int) -> list[Key]:
 
 
 def _mixing(
-    batch: Sequence[Key], own: slice, seed: int, epoch: int, first: int, mix: Mix | None
+    batch: Sequence[Key], rank_part: slice, seed: int, epoch: int, first: int, mix: Mix | None
 ) -> tuple[Sequence[Key], int]:
     """(partners of this rank's part of a global batch, the seed of the mixing): the same
     permutation and seed on every rank.
@@ -244,7 +244,7 @@ def _mixing(
     if mix is None:
         return (), 0
     partner = np.random.default_rng(seed_of(seed, epoch, first, "partners")).permutation(len(batch))
-    return [batch[i] for i in partner[own]], seed_of(seed, epoch, first, "mix")
+    return [batch[i] for i in partner[rank_part]], seed_of(seed, epoch, first, "mix")
 
 
 def eval_batches(
@@ -285,7 +285,7 @@ def _load(batches: Dataset[B], plans: Sequence[Any], loader_workers: int) -> Ite
     if not loader_workers:
         return ahead(map(batches.__getitem__, plans))
     # the loader draws a number for its workers; from here it changes nothing else
-    own = torch.Generator()
+    rank_part = torch.Generator()
     one: dict[str, Any] = {
         "batch_size": None,
         "sampler": plans,
@@ -295,7 +295,7 @@ def _load(batches: Dataset[B], plans: Sequence[Any], loader_workers: int) -> Ite
         batches,
         **one,
         num_workers=loader_workers,
-        generator=own,
+        generator=rank_part,
         worker_init_fn=worker.start,
         timeout=STALLED,
     )

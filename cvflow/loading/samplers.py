@@ -162,8 +162,8 @@ class Part:
         return len(self._indices)
 
     def column(self, name: str) -> list[Any]:
-        whole = self._rows.column(name)
-        return [whole[i] for i in self._indices]
+        all_values = self._rows.column(name)
+        return [all_values[i] for i in self._indices]
 
 
 def required(stratify: str | None, key: str, value: str) -> str:

@@ -86,8 +86,8 @@ def entered(recipe: str, overrides: Mapping[str, Any], name: str | None) -> Iter
         with project.locked("project", "setting up the project"):
             dvc.initialise()
             project.write_pipeline()
-            kept = project.adopt(file)
-        entry = project.make_entry(kept, overrides)
+            recipe_file = project.adopt(file)
+        entry = project.make_entry(recipe_file, overrides)
         if read_runs().get(chosen) != entry:
             project.write_entry(chosen, entry)
         yield chosen
@@ -96,8 +96,8 @@ def entered(recipe: str, overrides: Mapping[str, Any], name: str | None) -> Iter
 def dry_run(recipe: str, overrides: Mapping[str, Any] | None = None, name: str | None = None) -> list[Step]:
     """What ``run`` would do; the recipe is checked, nothing is written."""
     file, chosen = requested(recipe, name)
-    kept = project.place(file)
-    return plan(chosen, load(kept if kept.exists() else file, overrides or {}))
+    recipe_file = project.place(file)
+    return plan(chosen, load(recipe_file if recipe_file.exists() else file, overrides or {}))
 
 
 def requested(recipe: str, name: str | None) -> tuple[Path, str]:

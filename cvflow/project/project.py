@@ -46,12 +46,17 @@ def locate(recipe: str) -> Path:
                 Fault("RECIPE", f"'{recipe}'", "a YAML file that exists, or a name that 'cvflow list' shows")
             )
         return Path(os.path.relpath(path)) if not path.is_absolute() else path
-    known = recipes()
-    if recipe not in known:
+    recipe_names = recipes()
+    if recipe not in recipe_names:
         raise RequestError(
-            Fault("RECIPE", f"'{recipe}'", f"{one_of(known)}, or a YAML path", did_you_mean(recipe, known))
+            Fault(
+                "RECIPE",
+                f"'{recipe}'",
+                f"{one_of(recipe_names)}, or a YAML path",
+                did_you_mean(recipe, recipe_names),
+            )
         )
-    return known[recipe]
+    return recipe_names[recipe]
 
 
 def place(recipe: Path) -> Path:
@@ -61,11 +66,11 @@ def place(recipe: Path) -> Path:
 
 def adopt(recipe: Path) -> Path:
     """The recipe as the project keeps it: a shipped one is copied."""
-    kept = place(recipe)
-    if not kept.exists():
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text(recipe.read_text())
-    return kept
+    recipe_file = place(recipe)
+    if not recipe_file.exists():
+        recipe_file.parent.mkdir(exist_ok=True)
+        recipe_file.write_text(recipe.read_text())
+    return recipe_file
 
 
 def parse_overrides(arguments: list[str]) -> dict[str, Any]:

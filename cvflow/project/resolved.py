@@ -108,8 +108,8 @@ def inputs_digest(layered: Layered) -> str:
     files = [*plugin_paths(data), *([weights] if isinstance(weights, str) else [])]
     digests = [file_digest(Path(f)) if Path(f).is_file() else None for f in files]
     source = data["data"].get("source") if isinstance(data.get("data"), dict) else None
-    there = source is None or Path(str(source)).exists()
-    text = json.dumps([data, digests, there, own_keys(None)], sort_keys=True, default=str)
+    has_source = source is None or Path(str(source)).exists()
+    text = json.dumps([data, digests, has_source, own_keys(None)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -24,11 +24,11 @@ def check_folder(folder: Path, out: Path | None = None) -> None:
     """RequestError where no folder can be made at ``folder``, or nothing written in it. out: what
     the user typed, where it is a file.
     """
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     # asked by trying: permissions alone do not tell, of root least
     except OSError as error:
-        got = f"'{out or folder}', and in {there} nothing can be written ({error.strerror})"
+        got = f"'{out or folder}', and in {existing} nothing can be written ({error.strerror})"
         raise RequestError(Fault("--out", got, "a place that can be written to")) from error

@@ -49,8 +49,10 @@ class Layered:
             merged = merge(merged, layer.data)
             new = {key: (line, isinstance(_at(layer.data, key), dict)) for key, line in layer.lines.items()}
             replaced = tuple(f"{key}." for key, (_, mapping) in new.items() if not mapping)
-            kept = {key: place for key, place in places.items() if not key.startswith(replaced)}
-            places = {key: place for key, place in {**kept, **new}.items() if _at(merged, key) is not _ABSENT}
+            remaining = {key: place for key, place in places.items() if not key.startswith(replaced)}
+            places = {
+                key: place for key, place in {**remaining, **new}.items() if _at(merged, key) is not _ABSENT
+            }
         return places
 
     def where(self, dotted: str) -> str:

@@ -18,8 +18,8 @@ def check_annotated(reader: Format, task: str, schema: Schema) -> None:
     columns = columns_in(reader)
     lacks = lacking(columns, schema)
     if lacks:
-        others = [name for name in names("task") if not lacking(columns, schema_of(name))]
-        fix = f"They would do for {', '.join(others)}." if others else ""
+        suitable_tasks = [name for name in names("task") if not lacking(columns, schema_of(name))]
+        fix = f"They would do for {', '.join(suitable_tasks)}." if suitable_tasks else ""
         got, expected = (", ".join(sorted(found)) for found in (columns, lacks))
         raise RequestError(Fault("data.format", f"records of {got}", f"{expected}, which {task} needs", fix))
 

@@ -41,8 +41,8 @@ def crown(model: str, version: int, why: str) -> None:
     find_version(f"models:/{model}/{version}")
     client = connect()
     with locked("champion"):
-        known = _reigns(client, model)
-        _crown(client, model, known, Reign(version, _now(), why[:LONGEST]))
+        reign_list = _reigns(client, model)
+        _crown(client, model, reign_list, Reign(version, _now(), why[:LONGEST]))
 
 
 @plain_errors()
@@ -96,28 +96,30 @@ def succession(history: list[Reign], here: set[int]) -> list[int]:
                 line.pop()
         elif not line or line[-1] != reign.version:
             line.append(reign.version)
-    kept = [version for version in line if version in here]
-    return [version for i, version in enumerate(kept) if i == 0 or kept[i - 1] != version]
+    remaining = [version for version in line if version in here]
+    return [version for i, version in enumerate(remaining) if i == 0 or remaining[i - 1] != version]
 
 
 def _reigns(client: Any, model: str) -> list[Reign]:
     """What the tags say; and, where the alias was moved by other hands, the version that it names now."""
-    found = client.get_registered_model(model)
-    told = [Reign(**json.loads(value)) for key, value in sorted(found.tags.items()) if key.startswith(TAG)]
-    now = found.aliases.get(ALIAS)
-    if now is not None and (not told or told[-1].version != int(now)):
-        told.append(Reign(int(now), "", "not by cvflow"))
-    return told
+    registered = client.get_registered_model(model)
+    recorded = [
+        Reign(**json.loads(value)) for key, value in sorted(registered.tags.items()) if key.startswith(TAG)
+    ]
+    now = registered.aliases.get(ALIAS)
+    if now is not None and (not recorded or recorded[-1].version != int(now)):
+        recorded.append(Reign(int(now), "", "not by cvflow"))
+    return recorded
 
 
-def _crown(client: Any, model: str, known: list[Reign], reign: Reign) -> None:
+def _crown(client: Any, model: str, reign_list: list[Reign], reign: Reign) -> None:
     """Move the alias, then write what is not among the tags yet; a kill between leaves a reign
     whose time is not known.
     """
-    if known and known[-1].version == reign.version:
+    if reign_list and reign_list[-1].version == reign.version:
         return
     client.set_registered_model_alias(model, ALIAS, str(reign.version))
-    for number, one in enumerate([*known, reign]):
+    for number, one in enumerate([*reign_list, reign]):
         if not one.since or one is reign:
             client.set_registered_model_tag(model, f"{TAG}{number:05d}", json.dumps(asdict(one)))
 

@@ -64,18 +64,18 @@ def stderr_kept_unless_it_fails() -> Iterator[None]:
     """Ray's C++ side announces its own log level on file descriptor 2; what it says matters only
     where it fails.
     """
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as output:
+        os.dup2(output.fileno(), 2)
         try:
             yield
         except BaseException:
-            said.seek(0)
-            os.write(kept, said.read())
+            output.seek(0)
+            os.write(stderr, output.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def resources() -> dict[str, float]:

@@ -85,10 +85,10 @@ def git_revision() -> str | None:
 
 def _git(*arguments: str) -> str | None:
     try:
-        found = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+        changed = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
-    return found.stdout.strip() or None if found.returncode == 0 else None
+    return changed.stdout.strip() or None if changed.returncode == 0 else None
 
 
 def repro(
@@ -212,14 +212,14 @@ def running_stages() -> list[int]:
     """
     import psutil
 
-    found = {}
+    changed = {}
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             words = child.cmdline()
             if "stage" in words and any(Path(word).name == "cvflow" for word in words):
-                found[child.pid] = child.ppid()
+                changed[child.pid] = child.ppid()
     return [
-        pid for pid, parent in found.items() if parent not in found
+        pid for pid, parent in changed.items() if parent not in changed
     ]  # a forked loader process has its parent's words
 
 
@@ -232,13 +232,15 @@ def changed_files(stages: Sequence[str]) -> dict[str, list[str]]:
 
     with Repo() as repo:
         status = repo.status(targets=list(stages))
-    found = {stage: [str(item) for item in items if isinstance(item, str)] for stage, items in status.items()}
+    changed = {
+        stage: [str(item) for item in items if isinstance(item, str)] for stage, items in status.items()
+    }
     for stage, items in status.items():
         kinds = [files for item in items if isinstance(item, dict) for files in item.values()]
-        found[stage] += [
+        changed[stage] += [
             f"{file} {how}" for files in kinds for file, how in files.items() if isinstance(how, str)
         ]
-    return found
+    return changed
 
 
 @contextmanager

@@ -29,22 +29,22 @@ def follow(
     start = history.stat().st_size if history.exists() else 0
 
     def watch() -> None:
-        offset, last, shown = start, False, None
+        offset, last, last_progress = start, False, None
         while not last:
             last = done.wait(every)
             for end, point in read_history(history, offset):
                 console.point(point)
                 offset = end
-            at: Progress | None = None
-            said: list[str] = []
+            current: Progress | None = None
+            lines: list[str] = []
             # whoever knows may be gone: the points still come
             with suppress(Exception):
-                at, said = news()
-            for text in said:
+                current, lines = news()
+            for text in lines:
                 console.say(text)
-            if at is not None and at != shown and not last:
-                console.progress(at)
-                shown = at
+            if current is not None and current != last_progress and not last:
+                console.progress(current)
+                last_progress = current
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

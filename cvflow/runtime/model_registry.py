@@ -58,15 +58,17 @@ def register_version(
     card: Markdown; it goes with the model's files and with the run, and describes the version.
     """
     client = connect()
-    wanted = {
+    tags_to_set = {
         **tags,
         **{f"{METRIC}{k}": repr(float(v)) for k, v in metrics.items()},
         FINGERPRINT: fingerprint,
     }
     with locked("registry"):
         found = client.search_model_versions(f"name = '{model}' and tags.`{FINGERPRINT}` = '{fingerprint}'")
-        version = int(found[0].version) if found else _create(client, model, run_id, model_dir, wanted, card)
-    for key, value in wanted.items() if found else ():
+        version = (
+            int(found[0].version) if found else _create(client, model, run_id, model_dir, tags_to_set, card)
+        )
+    for key, value in tags_to_set.items() if found else ():
         if found[0].tags.get(key) != value:
             client.set_model_version_tag(model, str(version), key, value)
     client.update_model_version(model, str(version), described_by(card))
@@ -80,10 +82,10 @@ def described_by(card: Path) -> str:
     text = card.read_text(encoding="utf-8")
     if len(text) <= DESCRIPTION:
         return text
-    whole = (
+    is_complete = (
         text[: DESCRIPTION - 100].rpartition("\n## ")[0] or text[: DESCRIPTION - 100]
     )  # no heading is cut in two
-    return f"{whole.rstrip()}\n\nThe rest is in card.md, among the files of the run and of the model.\n"
+    return f"{is_complete.rstrip()}\n\nThe rest is in card.md, among the files of the run and of the model.\n"
 
 
 def _create(client: Any, model: str, run_id: str, model_dir: Path, tags: dict[str, str], card: Path) -> int:

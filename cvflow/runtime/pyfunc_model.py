@@ -37,11 +37,11 @@ class CvflowModel(PythonModel):
         rows: list[dict[str, Any]] = [
             dict(zip(columns, row, strict=True)) for row in zip_longest(*columns.values())
         ]
-        whole = [None not in row.values() for row in rows]
+        complete = [None not in row.values() for row in rows]
         answers = map(
-            as_text, self.model.predict([row for row, good in zip(rows, whole, strict=True) if good])
+            as_text, self.model.predict([row for row, good in zip(rows, complete, strict=True) if good])
         )
-        return [next(answers) if good else {"error": NOT_TEXT} for good in whole]
+        return [next(answers) if good else {"error": NOT_TEXT} for good in complete]
 
 
 def as_text(answer: dict[str, Any]) -> dict[str, Any]:

@@ -36,9 +36,9 @@ class Watch(ray.train.UserCallback):
             History(self.history).append([Point(**point) for point in metrics[0]["points"]])
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        own = own_error(worker_exceptions.values())
-        if own is not None:
-            raise own  # in the controller, where nothing is retried
+        user_error = own_error(worker_exceptions.values())
+        if user_error is not None:
+            raise user_error  # in the controller, where nothing is retried
         self.failures += 1
         if self.failures <= MAX_FAILURES:
             self.mailbox.say.remote(
@@ -48,11 +48,11 @@ class Watch(ray.train.UserCallback):
 
 def unwrap(error: ray.train.TrainingFailedError) -> Exception:
     """The worker's own error where it is one of ours, else one that says which were lost and how."""
-    own = own_error(
+    user_error = own_error(
         [getattr(error, "controller_failure", None), *getattr(error, "worker_failures", {}).values()]
     )
-    if own is not None:
-        return own
+    if user_error is not None:
+        return user_error
     failures = getattr(error, "worker_failures", {})
     if not failures:
         fate = _fate(getattr(error, "controller_failure", None))

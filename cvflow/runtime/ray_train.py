@@ -96,8 +96,8 @@ class Mailbox:
 
     def get(self) -> tuple[Progress | None, list[str]]:
         """The newest progress, and what was said since the last look."""
-        said, self.said = self.said, []
-        return self.at, said
+        lines, self.said = self.said, []
+        return self.at, lines
 
     def ask_to_stop(self) -> None:
         self.stop = True
@@ -165,7 +165,7 @@ def _fit(trainer: Any, asked: Callable[[], bool], mailbox: Any) -> Any:
     workers to stop.
     """
     fitting: Future[Any] = Future()
-    told = False
+    was_told = False
 
     def fit() -> None:
         try:
@@ -177,8 +177,8 @@ def _fit(trainer: Any, asked: Callable[[], bool], mailbox: Any) -> Any:
         target=fit, name="ray-train-fit", daemon=True
     ).start()  # a second signal leaves it behind
     while not wait([fitting], timeout=0.2).done:
-        if not told and asked():
-            told = True
+        if not was_told and asked():
+            was_told = True
             mailbox.ask_to_stop.remote()
     return fitting.result()
 

@@ -190,14 +190,14 @@ class Gentle(HereOnly, TrialScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if EPOCH not in result or "end" in result:
             return str(self.CONTINUE)
-        asked = self._asker.conductor.trial_folder(self._asker.numbers[trial.trial_id]) / STOP
+        stop_file = self._asker.conductor.trial_folder(self._asker.numbers[trial.trial_id]) / STOP
         # it does not wait for the answer; the scheduler takes it for ended
-        if asked.exists():
+        if stop_file.exists():
             return str(self.CONTINUE)
         decision = self._inner.on_trial_result(tune_controller, trial, result)
         if decision != self.STOP:
             return str(decision)
-        asked.touch()
+        stop_file.touch()
         return str(self.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
@@ -307,21 +307,21 @@ def at_once(search: Search, compute: Compute) -> int:
     if compute.most > 1:
         unit = "GPU" if uses_gpu(compute) else "CPU"
         room = int(have.get(unit, 0) // compute.least)
-        wanted = Fault(
+        fault = Fault(
             "compute.workers", str(compute.most), f"at most {have.get(unit, 0):g}, the {unit}s there are"
         )
     else:
         room = int(
             min(have.get(name.upper(), 0) // amount for name, amount in needs(search, compute).items())
         )
-        wanted = Fault(
+        fault = Fault(
             "search.cpus",
             f"{search.cpus:g} a trial",
             f"at most {have.get('CPU', 0):g}, the CPUs there are",
             "Type search.cpus=1.",
         )
     if room < 1:
-        raise RequestError(wanted)
+        raise RequestError(fault)
     return min(search.concurrency, room)
 
 

@@ -47,10 +47,10 @@ DESCRIBED = "cvflow.described"
 def find_run(experiment: str, fingerprint: str) -> str | None:
     """The id of the training's run, if there is one that is not deleted."""
     client = connect()
-    found = client.get_experiment_by_name(experiment)
+    existing = client.get_experiment_by_name(experiment)
     return (
-        _search(client, found.experiment_id, fingerprint)
-        if found and found.lifecycle_stage == "active"
+        _search(client, existing.experiment_id, fingerprint)
+        if existing and existing.lifecycle_stage == "active"
         else None
     )
 
@@ -80,11 +80,11 @@ def _search(client: Any, experiment_id: str, fingerprint: str) -> str | None:
 
 
 def _experiment(client: Any, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    existing = client.get_experiment_by_name(name)
+    if existing is None:
         return str(client.create_experiment(name, artifact_location=artifact_location(tracking_uri())))
-    if found.lifecycle_stage != "active":
-        fix = f"Type 'mlflow experiments restore -x {found.experiment_id}', or name another."
+    if existing.lifecycle_stage != "active":
+        fix = f"Type 'mlflow experiments restore -x {existing.experiment_id}', or name another."
         raise RequestError(
             Fault(
                 "tracking.experiment",
@@ -93,7 +93,7 @@ def _experiment(client: Any, name: str) -> str:
                 fix,
             )
         )
-    return str(found.experiment_id)
+    return str(existing.experiment_id)
 
 
 @plain_errors()
@@ -115,10 +115,10 @@ def describe_run(
     client = connect()
     # A param cannot change, and one may well differ: compute and tracking are in no fingerprint. The first stands;
     # recipe.yaml among the files is the last.
-    known = client.get_run(run_id).data.params
-    params = [Param(key, value) for key, value in flatten(recipe) if key not in known]
-    for at in range(0, len(params), PARAMS_A_CALL):
-        client.log_batch(run_id, params=params[at : at + PARAMS_A_CALL])
+    logged = client.get_run(run_id).data.params
+    params = [Param(key, value) for key, value in flatten(recipe) if key not in logged]
+    for first in range(0, len(params), PARAMS_A_CALL):
+        client.log_batch(run_id, params=params[first : first + PARAMS_A_CALL])
     all_tags = {**environment(), **tags}
     client.log_batch(run_id, tags=[RunTag(key, _short(str(value))) for key, value in all_tags.items()])
     client.log_inputs(run_id, datasets=[_dataset_input(*dataset)])
@@ -196,11 +196,13 @@ def log_results(run_id: str, metrics: Mapping[str, float]) -> None:
     from mlflow.entities import Metric
 
     client = connect()
-    known = client.get_run(run_id).data.metrics
+    logged = client.get_run(run_id).data.metrics
     now = int(time.time() * 1000)
     client.log_batch(
         run_id,
-        metrics=[Metric(k, v, now, 0) for k, v in metrics.items() if known.get(k) != v and not math.isnan(v)],
+        metrics=[
+            Metric(k, v, now, 0) for k, v in metrics.items() if logged.get(k) != v and not math.isnan(v)
+        ],
     )
 
 
@@ -290,8 +292,8 @@ class Tail:
         client, offset = connect(), self._offset()
         while lines := self._read(offset):
             points = metrics_in(lines)
-            for at in range(0, len(points), METRICS_A_CALL):
-                client.log_batch(self.run_id, metrics=points[at : at + METRICS_A_CALL])
+            for first in range(0, len(points), METRICS_A_CALL):
+                client.log_batch(self.run_id, metrics=points[first : first + METRICS_A_CALL])
             offset += len(lines)
             _replace(self._note, json.dumps({"run_id": self.run_id, "offset": offset}))
 
@@ -312,8 +314,8 @@ class Tail:
         """
         try:
             note = json.loads(self._note.read_text())
-            mine = note["run_id"] == self.run_id and note["offset"] <= self.history.stat().st_size
-            return int(note["offset"]) if mine else 0
+            is_ours = note["run_id"] == self.run_id and note["offset"] <= self.history.stat().st_size
+            return int(note["offset"]) if is_ours else 0
         except (OSError, ValueError, KeyError):
             return 0
 

@@ -110,10 +110,10 @@ class ReportingStore(CheckpointStore):
         self._reporter, self._params = reporter, dict(params)
 
     def save(self, step: int, checkpoint: Checkpoint, best: bool = False) -> Path:
-        own = Checkpoint(
+        checkpoint_of_trial = Checkpoint(
             {**checkpoint.state, SOURCE: int(self.root.parent.name), PARAMS: self._params}, checkpoint.tensors
         )
-        path = super().save(step, own, best)
+        path = super().save(step, checkpoint_of_trial, best)
         self._reporter.send(path)
         return path
 
@@ -150,8 +150,8 @@ def run_trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
     if compute.most > 1:
         reporter.end(ended(folder, lambda: nested(shared["work"], compute, folder, reporter, arguments)))
         return
-    if given := tune.get_checkpoint():
-        source = adopt(Path(given.path), folder, config["params"])
+    if tune_checkpoint := tune.get_checkpoint():
+        source = adopt(Path(tune_checkpoint.path), folder, config["params"])
         reporter.source = (
             {SOURCE: source} if source != int(folder.name) else {}
         )  # its own, where it was only paused
@@ -224,7 +224,7 @@ def adopt(directory: Path, folder: Path, params: Mapping[str, Any]) -> int:
     taken = Checkpoint({**checkpoint.state, PARAMS: dict(params)}, checkpoint.tensors)
     CheckpointStore(folder / "checkpoints").save(taken.state["step"], taken)
     history = folder / "history.jsonl"
-    kept = [point for _, point in read_history(history) if point.step <= checkpoint.state["step"]]
+    earlier_points = [point for _, point in read_history(history) if point.step <= checkpoint.state["step"]]
     history.unlink(missing_ok=True)
-    History(history).append(kept)
+    History(history).append(earlier_points)
     return int(checkpoint.state[SOURCE])

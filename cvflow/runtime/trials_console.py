@@ -67,8 +67,8 @@ class TrialsConsole:
             else ""
         )
         best = ranked(self._conductor.trials, self._conductor.objective)[:1]
-        said = [f"best {trial.score:.4f} (trial {trial.number})" for trial in best]
-        return "  ".join(filter(None, [*said, eta]))
+        best_text = [f"best {trial.score:.4f} (trial {trial.number})" for trial in best]
+        return "  ".join(filter(None, [*best_text, eta]))
 
     def table(self) -> Table:
         """The trials that run, then the best of those that ended."""

@@ -20,12 +20,12 @@ from cvflow.types import Batch, Loss, Outputs, Prediction, Raw, Row, Sample, Sch
 class EmbeddingOutputs(NamedTuple):
     """The vectors of a batch, and those that they are compared with.
 
-    embedding: B x D. others: M x D. identity: of the others, M, an index. first: the place of the
+    embedding: B x D. compared_with: M x D. identity: of the others, M, an index. first: the place of the
     batch's first one among them.
     """
 
     embedding: Tensor
-    others: Tensor
+    compared_with: Tensor
     identity: Tensor | None
     first: int
 
@@ -73,7 +73,9 @@ class Embedding(BaseTask):
         A batch without two images of an identity counts for nothing.
         """
         identity_B = batch.targets["identity"]
-        pairs = pairs_of(outputs.embedding, outputs.others, identity_B, outputs.identity, outputs.first)
+        pairs = pairs_of(
+            outputs.embedding, outputs.compared_with, identity_B, outputs.identity, outputs.first
+        )
         losses: dict[str, Loss] = self.loss(pairs)
         return losses
 

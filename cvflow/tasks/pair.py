@@ -50,11 +50,11 @@ class PairTask(BaseTask):
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """The answer's map alone: what else a mirrored pair needed has done its work."""
         name = self.answer.name
-        kept = []
+        reduced = []
         for sample in samples:
             target = {name: sample.target[name]} if name in sample.target else {}
-            kept.append(sample.but(target=target))
-        return super().collate(kept)
+            reduced.append(sample.but(target=target))
+        return super().collate(reduced)
 
     def outputs(self, model: nn.Module, batch: Batch) -> Outputs:
         """Return the network's maps, BCHW each, from the coarsest to the last, which is the answer."""

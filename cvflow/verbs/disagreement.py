@@ -37,16 +37,20 @@ class Disagreement:
     @cached_property
     def places(self) -> NDArray[np.int64]:
         """N x 2: where each common id stands among the first's answers and the second's."""
-        at = {id: place for place, id in enumerate(self.second.column("id"))}
-        pairs = [(place, at[id]) for place, id in enumerate(self.first.column("id")) if id in at]
+        place_by_id = {id: place for place, id in enumerate(self.second.column("id"))}
+        pairs = [
+            (place, place_by_id[id]) for place, id in enumerate(self.first.column("id")) if id in place_by_id
+        ]
         return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
     @cached_property
     def gain(self) -> NDArray[np.float64]:
         """How much better the first's answer is, for each common id."""
-        mine, other = (done.quality[self.places[:, i]] for i, done in enumerate((self.first, self.second)))
+        first_values, other = (
+            done.quality[self.places[:, i]] for i, done in enumerate((self.first, self.second))
+        )
         # -inf both: no gain
-        return np.subtract(mine, other, where=mine != other, out=np.zeros(len(mine)))
+        return np.subtract(first_values, other, where=first_values != other, out=np.zeros(len(first_values)))
 
     @cached_property
     def right(self) -> NDArray[np.bool_] | None:
@@ -63,12 +67,12 @@ class Disagreement:
         """Of the common images: both right, only one, none."""
         if self.right is None:
             return None
-        mine, other = self.right.T
+        first_values, other = self.right.T
         return {
-            "both_right": int((mine & other).sum()),
-            "only_first": int((mine & ~other).sum()),
-            "only_second": int((~mine & other).sum()),
-            "both_wrong": int((~mine & ~other).sum()),
+            "both_right": int((first_values & other).sum()),
+            "only_first": int((first_values & ~other).sum()),
+            "only_second": int((~first_values & other).sum()),
+            "both_wrong": int((~first_values & ~other).sum()),
         }
 
     @property
@@ -89,12 +93,12 @@ class Disagreement:
 
         Only those that it alone gets right, where there is right and wrong.
         """
-        gain, wanted = sign * self.gain, sign * self.gain > 0
+        gain, selected = sign * self.gain, sign * self.gain > 0
         if self.right is not None:
-            own, other = self.right.T[::sign]
-            wanted = own & ~other
-        found = np.flatnonzero(wanted)
-        order: list[int] = found[np.argsort(-gain[found], kind="stable")].tolist()
+            first_right, other = self.right.T[::sign]
+            selected = first_right & ~other
+        positions = np.flatnonzero(selected)
+        order: list[int] = positions[np.argsort(-gain[positions], kind="stable")].tolist()
         return order
 
     def plain(self) -> dict[str, Any]:
@@ -126,29 +130,29 @@ class Disagreement:
                 f"{first} better": len(self.better(1)),
                 f"{second} better": len(self.better(-1)),
             }
-        said = {
+        words = {
             "images of both": len(self.places), "both right": counts["both_right"], f"only {first} right": counts["only_first"],
             f"only {second} right": counts["only_second"], "both wrong": counts["both_wrong"],
         }  # fmt: skip
         why = "not measured on the same data: no test" if p is None else f"{p:.3g}: {verdict(p)}"
-        return {**said, "McNemar's exact test, p": why}
+        return {**words, "McNemar's exact test, p": why}
 
     def items(self, picked: Sequence[int]) -> Iterator[Item]:
         """Pictures with the truth and both answers."""
         runs = self.first, self.second
         answers = [done.answers(self.places[picked, i].tolist()) for i, done in enumerate(runs)]
-        found = self.first.find(answer["id"] for answer in answers[0])
+        positions = self.first.find(answer["id"] for answer in answers[0])
         for pair in zip(*answers, strict=True):
-            shown = found[pair[0]["id"]]
-            said = [
+            shown_row = positions[pair[0]["id"]]
+            words = [
                 f"{done.run.name} {done.task.answer.caption(answer)}"
                 for done, answer in zip(runs, pair, strict=True)
             ]
-            drawn = beside(*(self.first.draw(shown, values) for values in (shown.truth, *pair)))
+            drawn = beside(*(self.first.draw(shown_row, values) for values in (shown_row.truth, *pair)))
             yield Item(
                 drawn,
-                f"{self.first.task.answer.caption(shown.truth)}: {', '.join(said)}",
-                note=str(shown.row["path"]),
+                f"{self.first.task.answer.caption(shown_row.truth)}: {', '.join(words)}",
+                note=str(shown_row.row["path"]),
             )
 
 

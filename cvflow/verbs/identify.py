@@ -74,8 +74,10 @@ def identify(
         )
     column = answer.compared_by
     predictor = Predictor(trained, next(trained.model.parameters()).device)
-    known = {id: vector for id, vector in vectors(predictor, gallery, column) if not isinstance(vector, str)}
-    if not known:
+    gallery_vectors = {
+        id: vector for id, vector in vectors(predictor, gallery, column) if not isinstance(vector, str)
+    }
+    if not gallery_vectors:
         raise RequestError(
             Fault(
                 "GALLERY",
@@ -84,9 +86,11 @@ def identify(
             )
         )
     threshold = measured_threshold(directory, version) if threshold is None else threshold
-    ids, matrix = list(known), np.stack(list(known.values()))
-    found = [nearest(id, vector, ids, matrix, threshold) for id, vector in vectors(predictor, probes, column)]
-    return found, threshold
+    ids, matrix = list(gallery_vectors), np.stack(list(gallery_vectors.values()))
+    identified = [
+        nearest(id, vector, ids, matrix, threshold) for id, vector in vectors(predictor, probes, column)
+    ]
+    return identified, threshold
 
 
 def vectors(predictor: Predictor, path: Path, column: str) -> Iterator[tuple[str, Vectors | str]]:

@@ -28,10 +28,10 @@ def recognise_for(
         # what a reader of the asked task objects to is what the user can mend
         if not data.exists() or is_recognised(data, schema):
             raise
-        others = _others(data)
-        if not others:
+        other_tasks = _others(data)
+        if not other_tasks:
             raise
-    fix = f"Type --task {' or --task '.join(others)}."
+    fix = f"Type --task {' or --task '.join(other_tasks)}."
     raise RequestError(Fault("--task", f"'{task}'", "a task that these data have the annotations for", fix))
 
 

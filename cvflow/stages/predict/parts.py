@@ -40,9 +40,9 @@ class Parts:
 
     def __init__(self, folder: Path, schema: pa.Schema, total: int, stamp: Mapping[str, str]) -> None:
         self.folder, self.schema, self.total, self.stamp = folder, schema, total, stamp
-        kept = part_files(folder)
-        self._count = len(kept)
-        self.done = int(pq.read_metadata(kept[-1]).metadata[STOP]) if kept else 0
+        parts = part_files(folder)
+        self._count = len(parts)
+        self.done = int(pq.read_metadata(parts[-1]).metadata[STOP]) if parts else 0
         """Rows of the source that whole parts answer."""
         self._waiting: list[pa.Table] = []
         self._began = time.monotonic()
@@ -60,13 +60,13 @@ class Parts:
     def _take(self, table: pa.Table) -> pa.Table | None:
         """Keep what belongs to the part that is being made; give the rest, if any."""
         stop = self._stop(table)
-        mine = int(np.searchsorted(table[ROW].to_numpy(), stop))
-        if mine:
-            self._waiting.append(table[:mine])
-        if mine == len(table):
+        count_here = int(np.searchsorted(table[ROW].to_numpy(), stop))
+        if count_here:
+            self._waiting.append(table[:count_here])
+        if count_here == len(table):
             return None
         self._end_part(stop)
-        return table[mine:]
+        return table[count_here:]
 
     def _stop(self, table: pa.Table) -> int:
         """Where the part ends: before this table where its time or memory is over, unless that
@@ -144,11 +144,13 @@ def _begin(folder: Path, key: Mapping[str, str]) -> str:
         before = {}
     if before == key:
         return ""
-    kept = len(part_files(folder))
+    parts = len(part_files(folder))
     shutil.rmtree(folder)
     folder.mkdir()
     journal.write_text(json.dumps(key, indent=1))
     changed = [name for name, value in key.items() if before.get(name) != value]
     return (
-        f"starting anew: another {' and '.join(changed)} than that of the {kept} parts found" if kept else ""
+        f"starting anew: another {' and '.join(changed)} than that of the {parts} parts found"
+        if parts
+        else ""
     )

@@ -109,13 +109,15 @@ def _findings(validation: Validation, task: Task) -> Iterator[Block]:
     topics: dict[str, list[Finding]] = {}
     for finding in validation.findings:
         topics.setdefault(finding.topic, []).append(finding)
-    for topic, found in topics.items():
-        rows = [[f.name, f.what, f.action] for f in found[:SHOWN]]
-        more = f", the first {SHOWN}" if len(found) > SHOWN else ""
-        yield Table(["file", "what", "action"], rows, f"{topic[0].upper()}{topic[1:]} ({len(found)}{more})")
+    for topic, topic_findings in topics.items():
+        rows = [[f.name, f.what, f.action] for f in topic_findings[:SHOWN]]
+        more = f", the first {SHOWN}" if len(topic_findings) > SHOWN else ""
+        yield Table(
+            ["file", "what", "action"], rows, f"{topic[0].upper()}{topic[1:]} ({len(topic_findings)}{more})"
+        )
         if pictures := [
             item
-            for f in found[:PICTURED]
+            for f in topic_findings[:PICTURED]
             for record in f.records
             for item in _item(record, task, f.action == "kept")
         ]:

@@ -24,14 +24,16 @@ PLOTTED = ("Training", "Details")
 def report(run: Run) -> None:
     """Write ``runs/<name>/report.html``; it and its plots become artifacts of the MLflow run."""
     done = Finished(run)
-    found = sections(done)
-    run.path("report.html").write_text(page(run.name, found, run.recipe.description), encoding="utf-8")
-    log_pages(run, done.read("registered.json")["run_id"], plots(run.name, found))
+    page_sections = sections(done)
+    run.path("report.html").write_text(
+        page(run.name, page_sections, run.recipe.description), encoding="utf-8"
+    )
+    log_pages(run, done.read("registered.json")["run_id"], plots(run.name, page_sections))
 
 
-def plots(title: str, found: Sequence[Section]) -> dict[str, str]:
+def plots(title: str, page_sections: Sequence[Section]) -> dict[str, str]:
     """Each figure as a page: its name -> HTML."""
-    blocks = [block for section in found if section.title in PLOTTED for block in section.blocks]
+    blocks = [block for section in page_sections if section.title in PLOTTED for block in section.blocks]
     named = {getattr(block, "title", "") or block.kind: block for block in blocks}
     return {slug(name): page(title, [Section(name, [block])]) for name, block in named.items()}
 
@@ -43,7 +45,7 @@ def sections(done: Finished) -> list[Section]:
     described = done.read("evaluation/details.json").items()
     seen = f"Training images as the network saw them, epoch by epoch{', mixed with others' if done.recipe.train.mix else ''}."
     details = [figure_block(done, figure, name.replace("_", " ").capitalize()) for name, figure in described]
-    found = [
+    page_sections = [
         Section(
             "Results",
             [Numbers({f"{split} {name.replace('_', ' ')}": value for name, value in figures.items()})],
@@ -59,4 +61,4 @@ def sections(done: Finished) -> list[Section]:
         Section("Data", list(data_blocks(done))),
         Section("Lineage", list(lineage(done)), "What made this model, and how to find it again."),
     ]
-    return [section for section in found if section.blocks]
+    return [section for section in page_sections if section.blocks]

@@ -84,9 +84,10 @@ class Finished:
     @property
     def seconds(self) -> dict[str, float]:
         """Training time by what it was spent on; empty where it was not measured."""
-        found = {name: values for name, values in self.by_epoch.items() if name.startswith("seconds_")}
+        rows_by_id = {name: values for name, values in self.by_epoch.items() if name.startswith("seconds_")}
         return {
-            name.removeprefix("seconds_"): sum(y or 0 for _, y in values) for name, values in found.items()
+            name.removeprefix("seconds_"): sum(y or 0 for _, y in values)
+            for name, values in rows_by_id.items()
         }
 
     def read(self, name: str) -> dict[str, Any]:
@@ -117,12 +118,12 @@ class Finished:
 
         Their maps, which evaluate keeps none of, the model gives again.
         """
-        wanted = pa.array(list(positions), pa.int64())
-        rows: list[dict[str, Any]] = self._answers.read().take(wanted).to_pylist()
+        indices = pa.array(list(positions), pa.int64())
+        rows: list[dict[str, Any]] = self._answers.read().take(indices).to_pylist()
         if not self.task.answer.heavy:
             return rows
-        found = self.find(row["id"] for row in rows)
-        return [{**self._answered(found[row["id"]], row["id"]), **row} for row in rows]
+        rows_by_id = self.find(row["id"] for row in rows)
+        return [{**self._answered(rows_by_id[row["id"]], row["id"]), **row} for row in rows]
 
     def _answered(self, shown: Shown, id: str) -> dict[str, Any]:
         return next(answer for answer in self._predictor.batch([shown.row]) if answer["id"] == id)

@@ -37,8 +37,8 @@ def galleries(done: Finished) -> Iterator[Gallery]:
     order = np.argsort(done.quality, kind="stable").tolist()
     for title, picked in (("Worst answers", order[:SHOWN]), ("Best answers", order[::-1][:SHOWN])):
         answers = done.answers(picked)
-        found = done.find(answer["id"] for answer in answers)
-        yield Gallery([item(done, found[answer["id"]], answer) for answer in answers], title)
+        rows_by_id = done.find(answer["id"] for answer in answers)
+        yield Gallery([item(done, rows_by_id[answer["id"]], answer) for answer in answers], title)
 
 
 def item(done: Finished, shown: Shown, answer: Mapping[str, Any]) -> Item:
@@ -56,7 +56,7 @@ def augmented(done: Finished) -> Iterator[Strips]:
     recipe = done.recipe
     if not (recipe.train.augment or recipe.train.mix):
         return
-    epochs = [Epoch(done, number, at) for number, at in islice(stepped(recipe), EPOCHS)]
+    epochs = [Epoch(done, number, epoch_recipe) for number, epoch_recipe in islice(stepped(recipe), EPOCHS)]
     if not epochs:
         return
     rows = done.dataset.split("train")

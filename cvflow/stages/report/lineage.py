@@ -14,13 +14,13 @@ from cvflow.stages.report.finished_run import Finished
 
 
 def lineage(done: Finished) -> Iterator[Facts]:
-    run, said, made_by = done.run, done.read("registered.json"), done.read("model/model.json")
+    run, registered, made_by = done.run, done.read("registered.json"), done.read("model/model.json")
     rows = sum(pq.read_metadata(part).num_rows for part in sorted(run.path("predictions").glob("*.parquet")))
     yield Facts(
         {
-            "model": said["uri"],
-            "decision": said["reason"],
-            "MLflow run": said["run_id"],
+            "model": registered["uri"],
+            "decision": registered["reason"],
+            "MLflow run": registered["run_id"],
             "training fingerprint": made_by["fingerprint"],
             "weights to start from": str(done.recipe.model.weights or "none"),
             "recipe": str(run.path("recipe.yaml")),

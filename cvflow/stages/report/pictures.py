@@ -18,8 +18,8 @@ def figure_block(done: Finished, figure: Mapping[str, Any], title: str) -> Block
     ids = {item["id"] for row in rows for item in row if isinstance(item, dict)}
     if not ids:
         return block_of(figure, title)
-    found = done.find(ids)
-    pictures = {id: done.draw(shown, shown.truth) for id, shown in found.items()}
+    rows_by_id = done.find(ids)
+    pictures = {id: done.draw(shown_row, shown_row.truth) for id, shown_row in rows_by_id.items()}
     items = [
         [Item(pictures[item["id"]], item["caption"], item["tone"], item["id"]) for item in row]
         for row in rows

@@ -18,9 +18,9 @@ def curves(done: Finished) -> Iterator[Curves]:
     val = f"val_{metric}"
     if val in by_epoch:
         yield Curves(f"Validation {metric}", {val: by_epoch[val]}, best={val: direction})
-    others = {name: series for name, series in by_epoch.items() if name.removeprefix("val_") in losses}
-    if others:
-        yield Curves("Validation loss", others, best=dict.fromkeys(others, "min"))
+    val_losses = {name: series for name, series in by_epoch.items() if name.removeprefix("val_") in losses}
+    if val_losses:
+        yield Curves("Validation loss", val_losses, best=dict.fromkeys(val_losses, "min"))
     if "lr" in by_step:
         yield Curves("Learning rate", {"lr": by_step["lr"]}, x_label="step")
     if "images_per_second" in by_epoch:
