@@ -1,8 +1,10 @@
-"""ASHA against the full search on cifar10_jpg: 27 settings of a small residual network at 16 px, best val accuracy and epochs used.
+"""ASHA against the full search on cifar10_jpg: 27 settings of a small residual network at 16 px,
+best val accuracy and epochs used.
 
-A constant rate and averaged weights: the epochs of an annealed rate say little of its end, and ASHA judges by them. Its options were
-chosen by the curves of the full search: after one epoch, its default, the order of the settings is too much one of chance.
-Broken off, it goes on where it was, in .cvflow/benchmarks/asha.
+A constant rate and averaged weights: the epochs of an annealed rate say little of its end, and ASHA
+judges by them. Its options were chosen by the curves of the full search: after one epoch, its
+default, the order of the settings is too much one of chance. Broken off, it goes on where it was,
+in .cvflow/benchmarks/asha.
 """
 
 from __future__ import annotations
@@ -65,7 +67,8 @@ def main() -> int:
     lost = full.trials[0]["score"] - asha.trials[0]["score"]
     share = epochs(asha) / epochs(full)
     said = (
-        f"ASHA (grace {ASHA['grace']}, reduction {ASHA['reduction']}) loses {lost:.4f} of the full search's best, at most {MOST_LOST} is "
+        f"ASHA (grace {ASHA['grace']}, reduction {ASHA['reduction']}) loses "
+        f"{lost:.4f} of the full search's best, at most {MOST_LOST} is "
         f"asked for, with {share:.1%} of its epochs, at most {MOST_EPOCHS:.0%}."
     )
     write_results(

@@ -1,4 +1,5 @@
-"""324 really trained settings of six keys on the built-in digits: the table that search algorithms are compared on.
+"""324 really trained settings of six keys on the built-in digits: the table that search algorithms
+are compared on.
 
 Writes ``results/digits_table.csv``, a line a setting; lines that are there are not trained again.
 """

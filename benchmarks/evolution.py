@@ -1,4 +1,6 @@
-"""Evolution against random search on the table of trained digit settings: the best rank within 60 trials, seeds 0 to 19."""
+"""Evolution against random search on the table of trained digit settings: the best rank within 60
+trials, seeds 0 to 19.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ ALGORITHMS = ("random", "evolution", "tpe")
 def best_rank(
     algorithm: str, seed: int, losses: dict[tuple[Any, ...], float], ranks: dict[tuple[Any, ...], int]
 ) -> int:
-    """Search the table as ``cvflow tune`` would with four trials at once; the rank of the best setting found, 1 = best of all."""
+    """Search the table as ``cvflow tune`` would with four trials at once; the rank of the best
+    setting found, 1 = best of all.
+    """
     space = Space({key: Dimension(kind="choice", values=values) for key, values in SPACE.items()}, {})
     made = build("searcher", Component(name=algorithm), space, seed)
     found: list[Params] = []
@@ -49,8 +53,14 @@ def compare() -> None:
         [name, medians[name], statistics.mean(values), max(values), json.dumps(values)]
         for name, values in found.items()
     ]
-    text = f"{len(losses)} settings of {len(SPACE)} keys, {BUDGET} trials, {LAG} at once. Rank 1 is the best of all settings."
-    ratio = f"Median best rank, random / evolution: {medians['random'] / medians['evolution']:.2f} (at least 2 is asked for)."
+    text = (
+        f"{len(losses)} settings of {len(SPACE)} keys, {BUDGET} "
+        f"trials, {LAG} at once. Rank 1 is the best of all settings."
+    )
+    ratio = (
+        "Median best rank, random / evolution: "
+        f"{medians['random'] / medians['evolution']:.2f} (at least 2 is asked for)."
+    )
     columns = ["algorithm", "median best rank", "mean", "worst", "seeds 0 to 19"]
     write_results("evolution", "Evolution against random search", text, table(columns, rows), ratio)
 

@@ -1,8 +1,10 @@
-"""Batch inference against a tuned bare loop: CIFAR ResNet-20 over generated 32-pixel PNG files in one Parquet file.
+"""Batch inference against a tuned bare loop: CIFAR ResNet-20 over generated 32-pixel PNG files in
+one Parquet file.
 
-Both sides: the same decoding, batch, threads, malloc and model, from the call to the written Parquet of answers. The bare loop is a
-torch DataLoader with the best of 0, 1 and 2 workers; it runs the model as it is, `cvflow predict` folds its BatchNorms.
-On Ray (two actors) the time to the first answers is given apart.
+Both sides: the same decoding, batch, threads, malloc and model, from the call to the written
+Parquet of answers. The bare loop is a torch DataLoader with the best of 0, 1 and 2 workers; it runs
+the model as it is, `cvflow predict` folds its BatchNorms. On Ray (two actors) the time to the first
+answers is given apart.
 """
 
 from __future__ import annotations
@@ -115,7 +117,8 @@ def here(model: Path, file: Path, out: Path, count: int, threads: int) -> float:
 def on_ray(model: Path, file: Path) -> tuple[float, float]:
     """(seconds to the first answers, images a second) of two actors with a thread each.
 
-    The speed is that between a tenth and nine tenths of the answers: as much is under way at the one as at the other.
+    The speed is that between a tenth and nine tenths of the answers: as much is under way at the
+    one as at the other.
     """
     from cvflow.runtime.ray_data import predict
 
@@ -167,10 +170,12 @@ def run(folder: Path, count: int, pairs: int, threads: int) -> int:
         f"Batch inference: ResNet-20, {count:,} PNG images of 32 pixels",
         f"The bare loop by DataLoader workers, on {few:,}: "
         + ", ".join(f"{workers}: {speed:,.0f} images/s" for workers, speed in speeds.items())
-        + f". Taken: {best}. Batch {BATCH}, {threads} torch threads, inference_mode; cvflow folds the BatchNorms, the bare loop does not.",
+        + f". Taken: {best}. Batch {BATCH}, {threads} torch threads, "
+        "inference_mode; cvflow folds the BatchNorms, the bare loop does not.",
         f"## In this process: {local}, at least {BAR}\n\n" + table(columns, local.rows()),
         f"## Ray Data, two actors of a thread: {spread}, at least {RAY_BAR}\n\n"
-        f"Seconds to the first answers, not in the ratio: {', '.join(f'{s:.1f}' for s in starts)} (the first starts Ray).\n\n"
+        "Seconds to the first answers, not in the ratio: "
+        f"{', '.join(f'{s:.1f}' for s in starts)} (the first starts Ray).\n\n"
         + table(columns, spread.rows()),
     )
     return int(local.ratio < BAR or spread.ratio < RAY_BAR)

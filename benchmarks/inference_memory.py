@@ -1,4 +1,5 @@
-"""Peak memory of batch inference over 10,000 and 100,000 rows, in this process, of Ray's driver and below it: it must not grow.
+"""Peak memory of batch inference over 10,000 and 100,000 rows, in this process, of Ray's driver and
+below it: it must not grow.
 
 python benchmarks/inference_memory.py [FEW MANY]
 """
@@ -47,13 +48,16 @@ def watch():
 
 if int(workers):
     threading.Thread(target=watch, daemon=True).start()
-predict_path(Path(model), "m/1", Path(source), Path(out), Compute(workers=int(workers), threads=1, device="cpu"))
+compute = Compute(workers=int(workers), threads=1, device="cpu")
+predict_path(Path(model), "m/1", Path(source), Path(out), compute)
 print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, most / 2**20]))
 """
 
 
 def peaks(model: Path, source: Path, out: Path, workers: int) -> list[float]:
-    """Peak resident MB of the process that was asked; of all below it together, pages that they share counted once."""
+    """Peak resident MB of the process that was asked; of all below it together, pages that they
+    share counted once.
+    """
     done = subprocess.run(
         [sys.executable, "-c", CHILD, *map(str, (model, source, out, workers))],
         capture_output=True,
@@ -80,7 +84,10 @@ def main(*sizes: int) -> int:
     }
     columns = ["where", *(f"{size:,} rows, MB" for size in sizes), "ratio"]
     rows = [[where, few, many, f"{many / few:.2f}"] for where, (few, many) in found.items()]
-    text = f"The ratio at most {BAR}. Below the driver: Ray's own processes and the actors, twice a second; what they share counted once."
+    text = (
+        f"The ratio at most {BAR}. Below the driver: Ray's own processes and "
+        "the actors, twice a second; what they share counted once."
+    )
     write_results(
         "inference_memory", "Peak memory of batch inference", table(columns, rows), text, keep=sizes == SIZES
     )

@@ -1,4 +1,6 @@
-"""Two sides measured in pairs, A B A B: the median ratio with its interval, and a results file that says on what."""
+"""Two sides measured in pairs, A B A B: the median ratio with its interval, and a results file that
+says on what.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +40,14 @@ WARM = 6
 AHEAD = 4
 """Batches that two loader processes keep ready: so many steps at either end of an epoch are not steady."""
 ALIKE = ", set as cvflow"
-"""Ends the name of a bare loop with cvflow's malloc and its threads' waiting; else it is as Python and torch come."""
+"""Ends the name of a bare loop with cvflow's malloc and its threads' waiting; else it is as Python
+and torch come.
+"""
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 SETTINGS = "malloc and threads of the bare loop"
 ABOUT_SETTINGS = (
-    "cvflow's malloc keeps what is freed, and its threads look for work a while before they sleep: a bare loop is measured as Python and "
+    "cvflow's malloc keeps what is freed, and its threads look for work a "
+    "while before they sleep: a bare loop is measured as Python and "
     "torch come, which is what the bar is about, and with the same settings."
 )
 PACKAGES = ("torch", "torchvision", "pillow", "pyarrow", "numpy", "ray", "mlflow")
@@ -67,7 +72,9 @@ class Pairs:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Holds the median ratio with at least 94 % confidence, from 5 pairs on: their least and greatest, of more further in."""
+        """Holds the median ratio with at least 94 % confidence, from 5 pairs on: their least and
+        greatest, of more further in.
+        """
         ordered, count = sorted(self.ratios), len(self.ratios)
         tails = accumulate(2 * comb(count, i) / 2**count for i in range(count))
         out = max(0, sum(tail <= 1 / 16 for tail in tails) - 1)
@@ -85,17 +92,22 @@ class Pairs:
 
 
 def in_pairs(ours: Callable[[], float], theirs: Callable[[], float], pairs: int = 5) -> Pairs:
-    """Both sides ``pairs`` times, in turn; each gives what it measured. Warm up before, where a side needs it."""
+    """Both sides ``pairs`` times, in turn; each gives what it measured.
+
+    Warm up before, where a side needs it.
+    """
     measured = [(ours(), theirs()) for _ in range(pairs)]
     return Pairs(*zip(*measured, strict=True))
 
 
 class Side:
-    """A program without end that computes in its turns alone: else it stands still, and all processes below it (SIGSTOP).
+    """A program without end that computes in its turns alone: else it stands still, and all
+    processes below it (SIGSTOP).
 
     which: ``cvflow``, or the name of a bare loop.
 
-    It marks what it has done by lines ``[epoch, images, time.time()]`` in a file, where it is steady: not at an epoch's ends.
+    It marks what it has done by lines ``[epoch, images, time.time()]`` in a file, where it is
+    steady: not at an epoch's ends.
     """
 
     def __init__(self, which: str, command: Sequence[str], marks: Path, **environment: str) -> None:
@@ -180,9 +192,12 @@ class Marks:
 
 
 def alternating(sides: Sequence[Callable[[Path], Side]], turns: int) -> list[list[float]]:
-    """Images/s of each side's turns, the sides in new processes, one turn after the other in a changing order."""
+    """Images/s of each side's turns, the sides in new processes, one turn after the other in a
+    changing order.
+    """
     found: list[list[float]] = [[] for _ in sides]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that they end with this process
+    # so that they end with this process
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with TemporaryDirectory() as folder, ExitStack() as stack:
         running = [stack.enter_context(side(Path(mkdtemp(dir=folder)) / "marks")) for side in sides]
         for number in range(turns):
@@ -196,7 +211,8 @@ def against_the_fastest(
 ) -> tuple[dict[str, float], Pairs, Pairs]:
     """(images/s of each of theirs, cvflow's pairs with the fastest, and with the fastest set as cvflow).
 
-    Each pair is of new processes, TURNS each: where its memory lies makes a process some percent faster or slower.
+    Each pair is of new processes, TURNS each: where its memory lies makes a process some percent
+    faster or slower.
     """
     tried = alternating(list(map(side, theirs)), TRIED) if len(theirs) > 1 else [[0.0]]
     speeds = dict(zip(theirs, map(statistics.median, tried), strict=True))
@@ -227,7 +243,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def write_results(name: str, title: str, *parts: str, keep: bool = True) -> Path:
-    """``results/<name>.md``: the parts, then the command, the versions and the machine. Printed as well; keep: else only printed."""
+    """``results/<name>.md``: the parts, then the command, the versions and the machine.
+
+    Printed as well; keep: else only printed.
+    """
     text = "\n\n".join([f"# {title}", *parts, conditions()]) + "\n"
     path = RESULTS / f"{name}.md"
     if keep:

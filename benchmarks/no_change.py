@@ -1,4 +1,5 @@
-"""A no-change ``cvflow run digits`` against ``dvc repro report@digits``: wall times in pairs, and their median ratio.
+"""A no-change ``cvflow run digits`` against ``dvc repro report@digits``: wall times in pairs, and
+their median ratio.
 
 python benchmarks/no_change.py [PAIRS]
 """

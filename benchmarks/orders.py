@@ -1,7 +1,9 @@
-"""Plain and residual networks of 20 and 56 layers by training loss at equal epochs, after He et al. 2015, arXiv 1512.03385, figure 6.
+"""Plain and residual networks of 20 and 56 layers by training loss at equal epochs, after He et al.
+2015, arXiv 1512.03385, figure 6.
 
-Deeper is worse without shortcuts, and not worse with them. Only losses count, so speed does not matter: one thread a
-network, as many at once as there are cores; broken off, it goes on where it was.
+Deeper is worse without shortcuts, and not worse with them. Only losses count, so speed does not
+matter: one thread a network, as many at once as there are cores; broken off, it goes on where it
+was.
 
 python benchmarks/orders.py [--quick] [--epochs N] [--until N]
 """
@@ -74,7 +76,9 @@ def losses(net: str, epochs: int, until: int) -> list[float]:
 
 
 def by_epoch(root: Path) -> list[float]:
-    """The windows of losses up to each epoch's summary, averaged; a window holds ten steps, the last of an epoch fewer."""
+    """The windows of losses up to each epoch's summary, averaged; a window holds ten steps, the
+    last of an epoch fewer.
+    """
     means, windows, last = [], list[tuple[int, float]](), 0
     for _, point in read_history(root / "history.jsonl"):
         if "epoch" in point.metrics:
@@ -113,8 +117,10 @@ def main() -> int:
         table(
             ["epoch", *NETS], [[epoch, *(curve[epoch - 1] for curve in curves.values())] for epoch in shown]
         ),
-        f"4,500 CIFAR-10 photographs, batch 32, SGD 0.05 with a cosine, crop and flip; {until} epochs of {epochs}.\n\n"
-        f"Without shortcuts the deeper network has the higher training loss: **{plain}**. With them the lower: **{residual}**.",
+        "4,500 CIFAR-10 photographs, batch 32, SGD 0.05 with a "
+        f"cosine, crop and flip; {until} epochs of {epochs}.\n\n"
+        "Without shortcuts the deeper network has the higher training "
+        f"loss: **{plain}**. With them the lower: **{residual}**.",
         keep=not arguments.quick,
     )
     return int(not (arguments.quick or (plain and residual)))

@@ -1,4 +1,5 @@
-"""prepare on generated JPEG files: speed against Pillow's decoding alone in as many processes as cores, cores used, peak memory.
+"""prepare on generated JPEG files: speed against Pillow's decoding alone in as many processes as
+cores, cores used, peak memory.
 
 python benchmarks/prepare.py [--images 100000] [--pairs 5] [--side 64] [--data FOLDER]
 """
@@ -76,7 +77,9 @@ def pillow(source: Path) -> float:
 
 
 def prepared(source: Path, out: Path) -> dict[str, float]:
-    """prepare in a process of its own: images, seconds, CPU seconds, peak memory before, of it, and of its workers in MB."""
+    """prepare in a process of its own: images, seconds, CPU seconds, peak memory before, of it, and
+    of its workers in MB.
+    """
     said = subprocess.run(
         [sys.executable, __file__, "--child", str(source), str(out)],
         check=True,
@@ -149,7 +152,10 @@ def main(images: int, pairs: int, side: int, data: Path | None) -> int:
     memory = [[*(run[key] for key in keys), run["peak"] + run["workers"]] for run in runs]
     grown, together = runs[1]["peak"] / runs[0]["peak"], memory[1][-1] / memory[0][-1]
     used = ", ".join(f"{run['cpu'] / run['seconds']:.2f}" for run in timed)
-    whole = f"at {many:,}: {runs[1]['cpu'] / runs[1]['seconds']:.2f}, {runs[1]['images'] / runs[1]['seconds']:,.0f} images/s"
+    whole = (
+        f"at {many:,}: {runs[1]['cpu'] / runs[1]['seconds']:.2f}, "
+        f"{runs[1]['images'] / runs[1]['seconds']:,.0f} images/s"
+    )
     each = f"CPU time an image at {many:,}: {1e3 * runs[1]['cpu'] / runs[1]['images']:.3f} ms."
     write_results(
         "prepare",
@@ -157,7 +163,8 @@ def main(images: int, pairs: int, side: int, data: Path | None) -> int:
         f"{side} x {side} JPEG files, {CLASSES} classes, {few:,} and {many:,} images.",
         "## Memory",
         table(["images", "seconds", "MB before", "peak MB", "peak MB of the workers", "together"], memory),
-        f"Peak at {many:,} to peak at {few:,}: **{grown:.3f}**, with the workers **{together:.3f}** (at most {BAR}). "
+        f"Peak at {many:,} to peak at {few:,}: **{grown:.3f}**, "
+        f"with the workers **{together:.3f}** (at most {BAR}). "
         f"Before: Python, torch and the libraries, with no image read.",
         f"## Speed: images/s against Pillow's decoding alone in {CORES} processes ({few:,} images)",
         table(["pair", "prepare", "Pillow alone", "ratio"], speed.rows()),

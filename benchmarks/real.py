@@ -1,8 +1,10 @@
-"""Real data through the stages, from the raw files to the evaluation: its figures, those of the best blind answer, the time.
+"""Real data through the stages, from the raw files to the evaluation: its figures, those of the
+best blind answer, the time.
 
-Each recipe is a run of the project in .cvflow/benchmarks/real, which goes on where it was broken off, and a line in
-.cvflow/benchmarks/real.jsonl once it is done; it is not done again while its recipe is the same. A recipe that trains nothing
-measures the model of the recipe that it extends, which is trained first; it is measured again where that recipe is another.
+Each recipe is a run of the project in .cvflow/benchmarks/real, which goes on where it was broken
+off, and a line in .cvflow/benchmarks/real.jsonl once it is done; it is not done again while its
+recipe is the same. A recipe that trains nothing measures the model of the recipe that it extends,
+which is trained first; it is measured again where that recipe is another.
 
 python benchmarks/real.py [NAME ...] [--threads N]
 """
@@ -63,16 +65,19 @@ class Case(NamedTuple):
 BEST_OF_CAMVID = Aim(
     0.55,
     note=" for the best",
-    why="There are 74 training images here, at half size, and each training is of at most ten minutes on two cores.",
+    why="There are 74 training images here, at half size, and each "
+    "training is of at most ten minutes on two cores.",
 )
 ORL = Aim(
     0.08,
     most=True,
-    why="There are thirty people to learn from; every two portraits of ten others are compared: 450 pairs of one person, 4,500 of two.",
+    why="There are thirty people to learn from; every two portraits of ten "
+    "others are compared: 450 pairs of one person, 4,500 of two.",
 )
 OMNIGLOT = Aim(
     0.85,
-    why="There are four alphabets of 110 characters to learn from, 20 drawings each; of each of the 26 characters in test one is known.",
+    why="There are four alphabets of 110 characters to learn from, 20 "
+    "drawings each; of each of the 26 characters in test one is known.",
 )
 CAMVID = Case(("miou", "pixel_accuracy"), {"miou": BEST_OF_CAMVID})
 CASES = {
@@ -129,7 +134,9 @@ def key(name: str, threads: int) -> dict[str, str]:
 
 
 def asked(name: str, threads: int) -> tuple[Path, dict[str, Any]]:
-    """The recipe's file and what is set beside it: where it trains nothing, the weights of the recipe that it extends."""
+    """The recipe's file and what is set beside it: where it trains nothing, the weights of the
+    recipe that it extends.
+    """
     file = RECIPES / f"{name}.yaml"
     if read_layer(file).data.get("train", {}).get("epochs") != 0:
         return file, plain(threads)
@@ -161,7 +168,9 @@ def checked(file: Path, overrides: Mapping[str, Any]) -> Recipe:
 
 
 def seen(dataset: PreparedDataset) -> str:
-    """The split whose annotations the blind answer knows: train, or where there is none all that is measured."""
+    """The split whose annotations the blind answer knows: train, or where there is none all that is
+    measured.
+    """
     return "train" if dataset.info.counts["train"] else "test"
 
 
@@ -225,9 +234,12 @@ def main() -> None:
         "threads",
     ]
     text = (
-        "Trained with one seed, the recipe as it is. Without the image: the best constant answer, by the training split; of a single "
-        "pair by its own truth. Minutes: of the training, with its validation. kitti and motorcycle train nothing: their models are those "
-        "of flow-samples and stereo-samples. A recipe measured before, on whatever revision, is not trained again; a clone without .cvflow "
+        "Trained with one seed, the recipe as it is. Without the image: the "
+        "best constant answer, by the training split; of a single "
+        "pair by its own truth. Minutes: of the training, with its "
+        "validation. kitti and motorcycle train nothing: their models are those "
+        "of flow-samples and stereo-samples. A recipe measured before, on "
+        "whatever revision, is not trained again; a clone without .cvflow "
         "trains all."
     )
     with chdir(folder):

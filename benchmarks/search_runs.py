@@ -1,4 +1,6 @@
-"""One real search each by evolution and at random, at an equal budget, on the built-in digits: what each finds, and how soon."""
+"""One real search each by evolution and at random, at an equal budget, on the built-in digits: what
+each finds, and how soon.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,14 @@ def main(trials: int) -> None:
         }
     rows = [[name, *summary(one)] for name, one in found.items()]
     columns = ["algorithm", "best", "of trial", "median", f"best so far, after each {SHOWN} trials"]
-    text = f"{trials} trials of {EPOCHS} epochs, 2 at once, a thread each, over {len(SPACE)} keys. Score: the loss on val, best epoch."
-    note = "A run each says how the algorithms behave, not which is better: for that see [evolution.md](evolution.md)."
+    text = (
+        f"{trials} trials of {EPOCHS} epochs, 2 at once, a thread each, "
+        f"over {len(SPACE)} keys. Score: the loss on val, best epoch."
+    )
+    note = (
+        "A run each says how the algorithms behave, not which is "
+        "better: for that see [evolution.md](evolution.md)."
+    )
     write_results(
         "search_runs", "A real search each", text, table(columns, rows), note, keep=trials >= TRIALS
     )

@@ -1,8 +1,11 @@
-"""Training and inference images/s of FCN and DeepLabv3 against torchvision's own networks in a bare loop, in turn.
+"""Training and inference images/s of FCN and DeepLabv3 against torchvision's own networks in a bare
+loop, in turn.
 
-Same backbone and output stride, input, classes, batch, optimiser (fused), threads and memory order; every image is in memory. Ours goes
-through the task, its step and its losses, and answers as `cvflow predict` does; the bare loop is a cross-entropy and an argmax, measured
-as Python and torch come, and with cvflow's malloc and threads' waiting. Predicting folds the BatchNorms, which the bare loop does not.
+Same backbone and output stride, input, classes, batch, optimiser (fused), threads and memory order;
+every image is in memory. Ours goes through the task, its step and its losses, and answers as
+`cvflow predict` does; the bare loop is a cross-entropy and an argmax, measured as Python and torch
+come, and with cvflow's malloc and threads' waiting. Predicting folds the BatchNorms, which the bare
+loop does not.
 
 python benchmarks/segmentation.py [--quick] [--pairs N] [--threads N]
 """
@@ -158,10 +161,14 @@ def main() -> int:
             rows += [[model, through, *row] for row in both_rows(plain, alike)]
             least = min(least, plain.ratio)
     text = (
-        f"ResNet-50, output stride 8, {SIDE} px, batch {BATCH}, {asked.threads} threads; medians of {pairs} pairs, each of new processes, "
-        f"{TURNS} turns of {SECONDS:g} seconds. {ABOUT_SETTINGS} In inference cvflow folds the BatchNorms, as it does in predicting; the "
-        f"bare loop runs torchvision's networks as they are. On maps of {SIDE // 8} x {SIDE // 8} cells most weights of DeepLabv3's "
-        "dilated kernels meet nothing but padding: cvflow leaves those out, which larger images gain less from."
+        f"ResNet-50, output stride 8, {SIDE} px, batch {BATCH}, "
+        f"{asked.threads} threads; medians of {pairs} pairs, each of new processes, "
+        f"{TURNS} turns of {SECONDS:g} seconds. {ABOUT_SETTINGS} In inference "
+        "cvflow folds the BatchNorms, as it does in predicting; the "
+        "bare loop runs torchvision's networks as they are. On maps of "
+        f"{SIDE // 8} x {SIDE // 8} cells most weights of DeepLabv3's "
+        "dilated kernels meet nothing but padding: cvflow leaves "
+        "those out, which larger images gain less from."
     )
     columns = ["network", "", SETTINGS, "cvflow images/s", "torchvision images/s", "ratio"]
     write_results(

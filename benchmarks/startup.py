@@ -1,7 +1,8 @@
-"""From the start of a training to its first step: one worker as ``cvflow stage train``, two on Ray split into their parts.
+"""From the start of a training to its first step: one worker as ``cvflow stage train``, two on Ray
+split into their parts.
 
-python benchmarks/startup.py [TIMES] [CLONE]; CLONE: a work tree of another revision (after ``ln -s ../cli CLONE/cvflow/cli``), whose start
-on two workers is measured in turn.
+python benchmarks/startup.py [TIMES] [CLONE]; CLONE: a work tree of another revision (after ``ln -s
+../cli CLONE/cvflow/cli``), whose start on two workers is measured in turn.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ BAR = 5.0
 
 
 def first_step(session: Any, recipe: dict[str, Any], dataset: str) -> dict[str, float]:
-    """Train up to the first step; when this process was born, when the work began, when the step was done (seconds since the epoch)."""
+    """Train up to the first step; when this process was born, when the work began, when the step
+    was done (seconds since the epoch).
+    """
     import psutil
 
     from cvflow.config import Recipe
@@ -107,7 +110,9 @@ def measured(workers: int, dataset: str, times: int) -> dict[str, list[float]]:
 
 
 def stage(project: Path, workers: int, times: int, trees: tuple[Path, ...] = (ROOT,)) -> list[list[float]]:
-    """Of each work tree the seconds from the start of ``cvflow stage train`` to its first reported step, MLflow beginning beside it."""
+    """Of each work tree the seconds from the start of ``cvflow stage train`` to its first reported
+    step, MLflow beginning beside it.
+    """
     sides = [ready(project / str(number), workers, tree) for number, tree in enumerate(trees)]
     rounds = [[begun(*side) for side in sides] for _ in range(times)]
     return [list(seconds) for seconds in zip(*rounds, strict=True)]

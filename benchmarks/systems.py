@@ -1,7 +1,9 @@
-"""Every system from scratch on its sample data: its metric, that of the best answer that looks at no image, the floor, the time.
+"""Every system from scratch on its sample data: its metric, that of the best answer that looks at
+no image, the floor, the time.
 
-And the same recipe on shuffled annotations, which has to miss the floor. Each training is a line in .cvflow/benchmarks/systems.jsonl,
-written once it is done, and is not done again while its recipe is the same: broken off, it goes on where it was.
+And the same recipe on shuffled annotations, which has to miss the floor. Each training is a line in
+.cvflow/benchmarks/systems.jsonl, written once it is done, and is not done again while its recipe is
+the same: broken off, it goes on where it was.
 
 python benchmarks/systems.py [NAME ...] [--threads N] [--no-shuffled]
 """
@@ -106,7 +108,9 @@ def trained(recipe: Recipe, dataset: PreparedDataset, threads: int) -> tuple[flo
 
 
 def blind(recipe: Recipe, dataset: PreparedDataset, seen: str = "train") -> dict[str, float]:
-    """The figures, on test, of the best answer that looks at no image. seen: the split whose annotations it knows."""
+    """The figures, on test, of the best answer that looks at no image. seen: the split whose
+    annotations it knows.
+    """
     task = make_task(recipe, dataset.info)
     answer, metric = task.answer.guess(rows(dataset, seen)), task.answer.metric(dataset.info)
     for row in rows(dataset, recipe.evaluate.split):
@@ -197,9 +201,12 @@ def main() -> int:
     for file in files:
         found.append(verdict(file, arguments.threads, not arguments.no_shuffled))
         text = (
-            "Trained from scratch with one seed. Without the image: the best constant answer. The floor is the recipe's "
-            "register.promote.threshold, at least 3x that answer's score (a third of its error). Shuffled: trained with the annotations "
-            "of other images. Seconds: of the training with its validation, beside other work of the machine. A recipe measured before, on "
+            "Trained from scratch with one seed. Without the image: "
+            "the best constant answer. The floor is the recipe's "
+            "register.promote.threshold, at least 3x that answer's score (a "
+            "third of its error). Shuffled: trained with the annotations "
+            "of other images. Seconds: of the training with its validation, "
+            "beside other work of the machine. A recipe measured before, on "
             "whatever revision, is not trained again; a clone without .cvflow trains all."
         )
         write_results(

@@ -1,8 +1,10 @@
-"""The share of a training's time that tracking costs: the loop's own reports, and the thread that hands them to MLflow.
+"""The share of a training's time that tracking costs: the loop's own reports, and the thread that
+hands them to MLflow.
 
-A ResNet-20 on CIFAR-10 photographs, tracked in SQLite. The loop's part is ``seconds_tracking`` of the epochs' summaries. The thread
-works beside the training; its processor time counts in full, as if the training had stood still. What opening the run costs once
-(mostly the import of MLflow and the tables of a new database) is given apart.
+A ResNet-20 on CIFAR-10 photographs, tracked in SQLite. The loop's part is ``seconds_tracking`` of
+the epochs' summaries. The thread works beside the training; its processor time counts in full, as
+if the training had stood still. What opening the run costs once (mostly the import of MLflow and
+the tables of a new database) is given apart.
 
 python benchmarks/tracking.py [--quick]
 """
@@ -38,7 +40,9 @@ class Timed(Tail):
 
 
 def measured(root: Path, epochs: int) -> tuple[list[list[float]], float, float]:
-    """(epoch, its seconds, those of its reports) of each epoch; the thread's seconds, and those of opening the run."""
+    """(epoch, its seconds, those of its reports) of each epoch; the thread's seconds, and those of
+    opening the run.
+    """
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{root / 'mlflow.db'}"
 
     def opened() -> str:
@@ -77,7 +81,8 @@ def main() -> int:
         "tracking",
         "What tracking costs",
         table(["epoch", "seconds", "of these reports"], rows),
-        f"Training {training:.1f} s, reports {reports:.3f} s, sending to MLflow {thread:.3f} s of processor time: share **{share:.2%}** "
+        f"Training {training:.1f} s, reports {reports:.3f} s, sending to "
+        f"MLflow {thread:.3f} s of processor time: share **{share:.2%}** "
         f"(at most {BAR:.0%}). Opening the run, once: {opening:.1f} s of processor time beside the training.",
         keep=not arguments.quick,
     )

@@ -1,9 +1,11 @@
-"""Steady training images/s of cvflow's loop against a bare, tuned PyTorch loop, each in a process that stands still in the other's turns.
+"""Steady training images/s of cvflow's loop against a bare, tuned PyTorch loop, each in a process
+that stands still in the other's turns.
 
-Same network, encoded files, decoder (Pillow), augmentation, batch, optimiser (fused), threads and memory order. The bare loop takes the
-best of 0, 1 and 2 loader processes and of transforms on PIL images and on tensors, found by a trial. It is measured as Python and torch
-come, and with cvflow's malloc and threads' waiting. Evaluation and checkpoints are in no side, nor are the ends of an epoch, where
-batches are ready or no more are loaded.
+Same network, encoded files, decoder (Pillow), augmentation, batch, optimiser (fused), threads and
+memory order. The bare loop takes the best of 0, 1 and 2 loader processes and of transforms on PIL
+images and on tensors, found by a trial. It is measured as Python and torch come, and with cvflow's
+malloc and threads' waiting. Evaluation and checkpoints are in no side, nor are the ends of an
+epoch, where batches are ready or no more are loaded.
 
 python benchmarks/train.py [--quick] [--pairs N] [--threads N]
 """
@@ -57,7 +59,9 @@ VARIANTS = [f"{workers} {kind}" for workers in (0, 1, 2) for kind in ("PIL image
 
 @dataclass(frozen=True)
 class Case:
-    """A recipe, its raw training images as class folders, the same ones prepared, and the same augmentation for the bare loop."""
+    """A recipe, its raw training images as class folders, the same ones prepared, and the same
+    augmentation for the bare loop.
+    """
 
     name: str
     recipe: Recipe
@@ -97,7 +101,9 @@ def cases() -> list[Case]:
 
 
 class Timed(LocalSession):
-    """Marks the end of each step: after it the session is asked whether to stop (as it is in evaluation, and after an epoch)."""
+    """Marks the end of each step: after it the session is asked whether to stop (as it is in
+    evaluation, and after an epoch).
+    """
 
     marks: Marks
     epoch, at = 0, 0
@@ -189,7 +195,8 @@ def main() -> int:
     write_results(
         "train",
         "Training against a bare PyTorch loop",
-        f"{arguments.threads} threads; medians of {pairs} pairs, each of new processes, {TURNS} turns of {SECONDS:g} seconds. The bare "
+        f"{arguments.threads} threads; medians of {pairs} pairs, each of new "
+        f"processes, {TURNS} turns of {SECONDS:g} seconds. The bare "
         f"loop's loader processes, and what they transform, are the fastest of six. {ABOUT_SETTINGS}",
         table(
             [

@@ -1,6 +1,8 @@
-"""The price of ``cvflow tune``: 32 trials of about 5 s against the same trainings in bare loops, alone and two side by side.
+"""The price of ``cvflow tune``: 32 trials of about 5 s against the same trainings in bare loops,
+alone and two side by side.
 
-Equal threads are two loops side by side: a loop alone has the machine's other core, its caches and its memory for itself.
+Equal threads are two loops side by side: a loop alone has the machine's other core, its caches and
+its memory for itself.
 """
 
 from __future__ import annotations
@@ -31,12 +33,18 @@ from cvflow.stages.tune.trial_recipe import trial_recipe
 
 TRIALS, AT_ONCE = 32, 2
 BARE = 3
-"""Trainings in the bare loop before each search, and as many after it: machines have moods, and these are of the same hour."""
+"""Trainings in the bare loop before each search, and as many after it: machines have moods, and
+these are of the same hour.
+"""
 ABOUT = 5.5
 """Seconds of a training, by which its epochs are chosen."""
 OVERRIDES: dict[str, Any] = {
-    "train.epochs": 10, "compute.threads": 1, "compute.device": "cpu", "search.concurrency": AT_ONCE, "search.algorithm": "grid",
-}  # fmt: skip
+    "train.epochs": 10,
+    "compute.threads": 1,
+    "compute.device": "cpu",
+    "search.concurrency": AT_ONCE,
+    "search.algorithm": "grid",
+}
 RUN = Path("runs/warm")
 
 
@@ -48,17 +56,24 @@ def main(rounds: int) -> None:
         searched(range(1001, 1002))  # writes the recipe that all read
         rows = [measured(range(TRIALS * at, TRIALS * (at + 1))) for at in range(rounds)]
     names = (
-        "cvflow tune, wall", f"bare loop, a trial, {AT_ONCE} loops at once", f"ideal, {TRIALS} / {AT_ONCE} of it",
-        "**wall / ideal**", "overhead a trial", "bare loop, a trial, one loop alone", f"wall / ({TRIALS} / {AT_ONCE} of that)",
+        "cvflow tune, wall",
+        f"bare loop, a trial, {AT_ONCE} loops at once",
+        f"ideal, {TRIALS} / {AT_ONCE} of it",
+        "**wall / ideal**",
+        "overhead a trial",
+        "bare loop, a trial, one loop alone",
+        f"wall / ({TRIALS} / {AT_ONCE} of that)",
         "a trial of the search, with the start of its process",
-    )  # fmt: skip
+    )
     columns = list(zip(*rows, strict=True))
     found = [[name, statistics.median(c), min(c), max(c)] for name, c in zip(names, columns, strict=True)]
     write_results(
         "tune",
         "cvflow tune against a bare loop",
-        f"{TRIALS} trials of {OVERRIDES['train.epochs']} epochs, {AT_ONCE} at once, a thread each, Ray's start included; {rounds} rounds. "
-        f"In each, {BARE} trainings in a bare loop alone before and {BARE} after, and {AT_ONCE} such loops side by side, whose cores are "
+        f"{TRIALS} trials of {OVERRIDES['train.epochs']} epochs, {AT_ONCE} at "
+        f"once, a thread each, Ray's start included; {rounds} rounds. "
+        f"In each, {BARE} trainings in a bare loop alone before and {BARE} "
+        f"after, and {AT_ONCE} such loops side by side, whose cores are "
         "shared as those of the trials are: of these is the ideal.",
         table(["seconds, or their ratio", "median", "least", "greatest"], found),
     )

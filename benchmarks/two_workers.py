@@ -1,8 +1,11 @@
-"""Steady training images/s of two Ray Train workers against ``torchrun`` with two processes (DDP, gloo), in turn.
+"""Steady training images/s of two Ray Train workers against ``torchrun`` with two processes (DDP,
+gloo), in turn.
 
-The same network, prepared shards, augmentation, global batch, optimiser and memory order, one thread a process. Each side, Ray's own
-processes with it, stands still in the other's turns. Starts, evaluation and the ends of epochs are not counted. torchrun's side takes
-the best of 0, 1 and 2 loader processes, found by a trial, and is measured as Python and torch come, and with cvflow's malloc.
+The same network, prepared shards, augmentation, global batch, optimiser and memory order, one
+thread a process. Each side, Ray's own processes with it, stands still in the other's turns. Starts,
+evaluation and the ends of epochs are not counted. torchrun's side takes the best of 0, 1 and 2
+loader processes, found by a trial, and is measured as Python and torch come, and with cvflow's
+malloc.
 
 python benchmarks/two_workers.py [--quick] [--pairs N]
 """
@@ -50,9 +53,12 @@ BATCH = 128
 EVERY = 5
 """Steps between two marks, which are those between two points of the history."""
 PLAN = recipe(
-    {"name": "cifar_resnet", "depth": 20}, 32, batch_size=BATCH, channels_last=True,
+    {"name": "cifar_resnet", "depth": 20},
+    32,
+    batch_size=BATCH,
+    channels_last=True,
     optimizer={"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4},
-).model_copy(update={"tracking": Tracking(every=EVERY)})  # fmt: skip
+).model_copy(update={"tracking": Tracking(every=EVERY)})
 
 
 class Marked:
@@ -79,9 +85,14 @@ def ours(file: Path) -> None:
     """A training on Ray workers."""
     endless = PLAN.model_copy(update={"train": PLAN.train.model_copy(update={"epochs": 10**6})})
     launch(
-        marked_worker, Compute(workers=2, threads=1, device="cpu"), file.parent / "checkpoints", file.parent / "history.jsonl",
-        recipe=endless.model_dump(mode="json", by_alias=True), dataset=str(cifar().path), file=str(file),
-    )  # fmt: skip
+        marked_worker,
+        Compute(workers=2, threads=1, device="cpu"),
+        file.parent / "checkpoints",
+        file.parent / "history.jsonl",
+        recipe=endless.model_dump(mode="json", by_alias=True),
+        dataset=str(cifar().path),
+        file=str(file),
+    )
 
 
 class Images:
@@ -169,11 +180,13 @@ def main() -> int:
     write_results(
         "two_workers",
         "Two Ray Train workers against torchrun",
-        f"ResNet-20, CIFAR-10 at 32 px, global batch {BATCH}, one thread a process. torchrun by loader processes of each of its two: "
+        f"ResNet-20, CIFAR-10 at 32 px, global batch {BATCH}, one thread a "
+        "process. torchrun by loader processes of each of its two: "
         + ", ".join(f"{workers}: {speed:.1f} images/s" for workers, speed in speeds.items())
         + ". Of the fastest:",
         table([SETTINGS, "cvflow images/s", "torchrun images/s", "ratio"], both_rows(plain, alike)),
-        f"Medians of {len(plain.ours)} pairs, each of new processes, {TURNS} turns of {SECONDS:g} seconds. The bar is {BAR}.",
+        f"Medians of {len(plain.ours)} pairs, each of new processes, "
+        f"{TURNS} turns of {SECONDS:g} seconds. The bar is {BAR}.",
         ABOUT_SETTINGS,
         keep=not arguments.quick,
     )

@@ -21,7 +21,8 @@ def predict(
         Path,
         typer.Argument(
             metavar="INPUT",
-            help="A folder of images, an image, Parquet, a prepared dataset; for pairs a folder of left/ and right/ or first/ and second/.",
+            help="A folder of images, an image, Parquet, a prepared dataset; for "
+            "pairs a folder of left/ and right/ or first/ and second/.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")] = Path("predictions"),

@@ -24,7 +24,8 @@ Plugins = Annotated[
     typer.Option(
         "--plugin",
         metavar="FILE",
-        help="A Python file that registers components; several are allowed. Those of the project's recipes are loaded anyway.",
+        help="A Python file that registers components; several are "
+        "allowed. Those of the project's recipes are loaded anyway.",
     ),
 ]
 

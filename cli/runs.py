@@ -185,7 +185,10 @@ def said(pair: Mapping[str, Any]) -> str:
     if "only_first" not in pair:
         return f"{first} and {second}: {pair['images']} images of both"
     p = f"; McNemar's exact test p = {pair['p_value']:.3g}" if pair["p_value"] is not None else ""
-    return f"of {pair['images']} images, only {first} right: {pair['only_first']}, only {second} right: {pair['only_second']}{p}"
+    return (
+        f"of {pair['images']} images, only {first} right: "
+        f"{pair['only_first']}, only {second} right: {pair['only_second']}{p}"
+    )
 
 
 def new(

@@ -37,7 +37,8 @@ class SplitRule(Section):
         0.2,
         ge=0,
         le=1,
-        description="Fraction of all records held out for test; unused where the data has a test split. 1: all records, whatever the data "
+        description="Fraction of all records held out for test; unused where the "
+        "data has a test split. 1: all records, whatever the data "
         "says, to measure a model that was trained elsewhere: with model.weights and train.epochs=0.",
     )
     seed: int = Field(0, description="Another seed, another division.")
@@ -85,7 +86,8 @@ class Image(Section):
     channels: Literal[1, 3] = Field(3, description="1 = grey, 3 = RGB.")
     resize: Literal["stretch", "crop", "pad"] = Field(
         "stretch",
-        description="stretch: to the size; crop: shorter side, then centre crop; pad: longer side, then black borders.",
+        description="stretch: to the size; crop: shorter side, then "
+        "centre crop; pad: longer side, then black borders.",
     )
 
 
@@ -99,7 +101,8 @@ class Model(Component):
     )
     weights: Path | None = Field(
         None,
-        description="A safetensors file to start from; relative to the recipe file. What matches by name and shape is loaded.",
+        description="A safetensors file to start from; relative to the recipe "
+        "file. What matches by name and shape is loaded.",
     )
 
 
@@ -128,7 +131,8 @@ class Phase(Section):
     freeze: str = Field(
         "none",
         min_length=1,
-        description="What is not trained: everything up to and including a part of the model, as in `backbone` or `backbone.layer3`. "
+        description="What is not trained: everything up to and including a part "
+        "of the model, as in `backbone` or `backbone.layer3`. "
         "Frozen batch norms keep their averages.",
     )
 
@@ -139,12 +143,14 @@ class Train(Phase):
     batch_size: int = Field(64, gt=0, description="Samples an optimiser step, over all workers.")
     sampler: Annotated[Component, Kind("sampler")] | None = Field(
         None,
-        description="Which rows make up an epoch, and in what order; none = the task's own: identities for an embedding, else shuffle.",
+        description="Which rows make up an epoch, and in what order; none = the "
+        "task's own: identities for an embedding, else shuffle.",
     )
     images_per_class: int | None = Field(
         None,
         gt=0,
-        description="Only so many rows of each class are trained on, the same ones and more for a greater number; none = all.",
+        description="Only so many rows of each class are trained on, the same "
+        "ones and more for a greater number; none = all.",
     )
     augment: tuple[Annotated[Component, Kind("transform")], ...] = Field(
         (), description="Random transforms, in order."
@@ -158,7 +164,8 @@ class Train(Phase):
     accumulate: int = Field(
         1,
         gt=0,
-        description="Parts that a step's samples are divided into: less memory, the same step. Where there are several losses, "
+        description="Parts that a step's samples are divided into: less "
+        "memory, the same step. Where there are several losses, "
         "the parts after the first go through the network once more, to count them.",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
@@ -169,7 +176,8 @@ class Train(Phase):
         None,
         gt=0,
         lt=1,
-        description="Decay of an average of the weights (0.999, say), which is then what is measured and kept.",
+        description="Decay of an average of the weights (0.999, say), "
+        "which is then what is measured and kept.",
     )
     channels_last: bool = Field(False, description="Memory order NHWC: faster convolutions on most devices.")
     compile: bool = Field(
@@ -223,7 +231,8 @@ class Evaluate(Section):
     batch_size: int = Field(256, gt=0, description="Samples a batch; does not change the result.")
     views: Views = Field(
         (),
-        description="Looks at each image, whose answers are averaged; several multiply. Losses are of the first; none in training.",
+        description="Looks at each image, whose answers are averaged; several "
+        "multiply. Losses are of the first; none in training.",
     )
 
 
@@ -269,7 +278,8 @@ class Compute(Section):
 
     workers: NonNegativeInt | tuple[PositiveInt, PositiveInt] = Field(
         0,
-        description="0: this process. n: n Ray workers. [min, max]: as many as the cluster has room for, which may change in mid-run.",
+        description="0: this process. n: n Ray workers. [min, max]: as many as "
+        "the cluster has room for, which may change in mid-run.",
     )
     address: str | None = Field(
         None, description="Ray cluster to join: auto or host:port; none = a local Ray for the run."
@@ -290,7 +300,8 @@ class Compute(Section):
     hang_minutes: float = Field(
         30.0,
         gt=0,
-        description="Ray workers that wait so long for one that does not answer are started again, from the last checkpoint.",
+        description="Ray workers that wait so long for one that does not "
+        "answer are started again, from the last checkpoint.",
     )
 
     @property

@@ -1,4 +1,6 @@
-"""Plugin files: a user's Python that registers components, on the driver and, by its text, on every worker."""
+"""Plugin files: a user's Python that registers components, on the driver and, by its text, on every
+worker.
+"""
 
 from __future__ import annotations
 

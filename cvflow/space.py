@@ -126,7 +126,8 @@ class Search(Section):
 
     space: dict[str, Dimension] = Field(
         {},
-        description="Key of the recipe -> its values, as in `train.optimizer.lr: loguniform(1e-4, 1e-1)` or a list.",
+        description="Key of the recipe -> its values, as in "
+        "`train.optimizer.lr: loguniform(1e-4, 1e-1)` or a list.",
     )
     algorithm: Annotated[Component, Kind("searcher")] = Field(
         Component(name="random"), description="Which settings are tried."

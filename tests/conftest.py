@@ -10,7 +10,8 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 pytest_plugins = ["tests.fixtures.folders", "tests.fixtures.projects", "tests.fixtures.tiles"]
 ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",  # two threads beside another busy process are many times slower than one
+    # two threads beside another busy process are many times slower than one
+    "OMP_NUM_THREADS": "1",
     "DVC_NO_ANALYTICS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -1,4 +1,6 @@
-"""The command line stays light: which commands import nothing heavy, in every process they start, and how soon help is there."""
+"""The command line stays light: which commands import nothing heavy, in every process they start,
+and how soon help is there.
+"""
 
 from __future__ import annotations
 

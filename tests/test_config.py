@@ -100,8 +100,8 @@ def test_a_size_that_is_none_says_what_to_type(size: object) -> None:
     typed = "[20,20]" if size == 20 else "[224,224]"
     (fault,) = faults({"task": "t", "data": {"format": "f"}, "image": {"size": size}})
     assert (
-        str(fault)
-        == f"image.size: got {size!r}, expected [height, width], two counts of pixels. Type image.size={typed}."
+        str(fault) == f"image.size: got {size!r}, expected [height, width], "
+        f"two counts of pixels. Type image.size={typed}."
     )
     if size is not None:
         (fault,) = faults({"task": "t", "data": {"format": "f"}, "train": {"phases": [{"image_size": size}]}})

@@ -36,7 +36,9 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands() -> list[tuple[str, str]]:
-    """(page, line) of every cvflow command: those in shell blocks, and those in running text that take arguments."""
+    """(page, line) of every cvflow command: those in shell blocks, and those in running text that
+    take arguments.
+    """
     found = []
     for page in PAGES:
         lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
@@ -53,7 +55,8 @@ def test_commands_are_the_command_line_s(page: str, line: str) -> None:
         return
     assert verb in verbs, f"{page}: {line}"
     if arguments and "--help" not in arguments:
-        verbs[verb].make_context(verb, arguments)  # raises where an argument or option does not exist
+        # raises where an argument or option does not exist
+        verbs[verb].make_context(verb, arguments)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -104,7 +107,9 @@ def test_the_reference_holds_every_key_and_component() -> None:
 
 
 def test_the_plugin_example_runs(project: Path) -> None:
-    """A network and a format from docs/extending.md, from raw images to test metrics, each stage a process of its own."""
+    """A network and a format from docs/extending.md, from raw images to test metrics, each stage a
+    process of its own.
+    """
     for block in blocks(REPOSITORY / "docs" / "extending.md", "(?:python|yaml)"):
         (project / block.split(maxsplit=2)[1]).write_text(block)
     draw_shapes(project / "shapes")

@@ -1,4 +1,6 @@
-"""The documentation leads to the code: every name that links to a file is defined there, and common questions take two hops."""
+"""The documentation leads to the code: every name that links to a file is defined there, and common
+questions take two hops.
+"""
 
 from __future__ import annotations
 

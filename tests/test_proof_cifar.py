@@ -1,4 +1,6 @@
-"""Real photographs: published weights give their published accuracy; a recipe on two workers passes every stage."""
+"""Real photographs: published weights give their published accuracy; a recipe on two workers passes
+every stage.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def cifar(shared_data: Path) -> Path:
 def test_the_published_resnet56_measures_as_published(
     cifar: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The proof of loader and metric: 0.8315 on these 2,000 test images, as a program written by hand found too."""
+    """The proof of loader and metric: 0.8315 on these 2,000 test images, as a program written by
+    hand found too.
+    """
     run = Run("cifar10_resnet56")
     write_entry(run.name, make_entry(RECIPES / "cifar10_resnet56.yaml", {"compute.threads": 1}))
     for stage in (resolve, prepare, train, evaluate):
@@ -55,7 +59,8 @@ def test_every_stage_on_two_workers(cifar: Path, project: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
-    assert outcome["metrics"]["accuracy"] > 0.2  # one epoch from scratch; guessing gives 0.1
+    # one epoch from scratch; guessing gives 0.1
+    assert outcome["metrics"]["accuracy"] > 0.2
     assert outcome["champion"]
     points = [json.loads(line) for line in Path("runs/cifar10/history.jsonl").read_text().splitlines()]
     assert [p["step"] for p in points if "epoch" in p["metrics"]] == [4500 // 64]
@@ -68,7 +73,9 @@ def test_every_stage_on_two_workers(cifar: Path, project: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_the_best_recipe_from_scratch_reaches_its_floor(cifar: Path, project: Path) -> None:
-    """In ten minutes on two free cores: the floor stands in the recipe, and only what reaches it becomes champion."""
+    """In ten minutes on two free cores: the floor stands in the recipe, and only what reaches it
+    becomes champion.
+    """
     done = subprocess.run(
         [CVFLOW, "run", str(RECIPES / "cifar10_best.yaml"), "--json"],
         capture_output=True,

@@ -1,4 +1,6 @@
-"""Transfer in its forms on real photographs, each far above guessing and the same network from scratch; and test-time views."""
+"""Transfer in its forms on real photographs, each far above guessing and the same network from
+scratch; and test-time views.
+"""
 
 from __future__ import annotations
 

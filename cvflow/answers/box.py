@@ -52,7 +52,9 @@ class BoxAnswer(BaseAnswer):
         return boxed(image, values["box"], self.caption(values))
 
     def guess(self, train: Iterable[Row]) -> Guess:
-        """The most frequent class, and the mean of all boxes as fractions of the images' widths and heights."""
+        """The most frequent class, and the mean of all boxes as fractions of the images' widths and
+        heights.
+        """
         rows = list(train)
         shares = class_shares(rows, len(self.info.classes))
         name = self.info.classes[int(np.argmax(shares))]

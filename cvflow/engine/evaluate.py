@@ -131,7 +131,9 @@ def _predicted(
 
 
 def _of_samples(job: Job, looking: Looking, row_batch: RowBatch) -> tuple[list[Prediction], Sums]:
-    """Return the predictions for the samples of some rows, and their losses; nothing if there is no sample."""
+    """Return the predictions for the samples of some rows, and their losses; nothing if there is no
+    sample.
+    """
     if row_batch.batch is None:
         return [], {}
     task = job.task

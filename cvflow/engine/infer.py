@@ -1,4 +1,6 @@
-"""Inference without targets: rows in, answers out; an image that cannot be read is answered with its fault."""
+"""Inference without targets: rows in, answers out; an image that cannot be read is answered with
+its fault.
+"""
 
 from __future__ import annotations
 

@@ -89,5 +89,6 @@ def check(x_NF: Array, label_N: Labels) -> None:
         raise RequestError(Fault("train.kind", got, "at least two classes in the train split"))
     if not np.isfinite(x_NF).all():
         raise CvflowError(
-            "The features are not finite: the weights to start from are spoilt, or the pixels' statistics are wrong."
+            "The features are not finite: the weights to start from "
+            "are spoilt, or the pixels' statistics are wrong."
         )

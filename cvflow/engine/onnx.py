@@ -36,7 +36,9 @@ TRIALS = (1, 2, 5)
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written. difference: the greatest to torch over ``checked`` images, measured as TOLERANCE is."""
+    """What was written. difference: the greatest to torch over ``checked`` images, measured as
+    TOLERANCE is.
+    """
 
     path: Path
     difference: float
@@ -77,7 +79,8 @@ def export_onnx(
         difference, checked = _difference(module, aside, outputs, _inputs(trained, rows, batch_size))
         if not difference <= TOLERANCE:
             raise CvflowError(
-                f"onnxruntime differs from torch by {difference:.2g} on {checked} images, over {TOLERANCE:g}: nothing is written"
+                f"onnxruntime differs from torch by {difference:.2g} on "
+                f"{checked} images, over {TOLERANCE:g}: nothing is written"
             )
         aside.rename(file)
     return Exported(file, difference, checked, trained.task.schema.images, outputs)

@@ -14,7 +14,10 @@ from cvflow.types import Batch, Loss
 
 
 class Step(nn.Module):
-    """batch -> named losses. Touching the bare model for the loss would leave DDP's gradients unsynchronised."""
+    """batch -> named losses.
+
+    Touching the bare model for the loss would leave DDP's gradients unsynchronised.
+    """
 
     def __init__(self, model: nn.Module, task: Task) -> None:
         super().__init__()

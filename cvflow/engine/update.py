@@ -42,7 +42,9 @@ class Update:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.train.precision == "fp16")
         step = Step(job.model, job.task)
         self.wrapped = DistributedDataParallel(step, broadcast_buffers=False) if self.world_size > 1 else step
-        self.forward: nn.Module = torch.compile(self.wrapped) if self.train.compile else self.wrapped  # type: ignore[assignment]
+        self.forward: nn.Module = self.wrapped
+        if self.train.compile:
+            self.forward = torch.compile(self.wrapped)  # type: ignore[assignment]
         self.names: tuple[str, ...] = ()
 
     def __call__(self, batch: Batch, seed: int) -> tuple[Tensor, bool]:

@@ -38,7 +38,9 @@ class ImageFolder(Format):
 
     @classmethod
     def guess(cls, source: Path) -> Guess:
-        """Folders of images and of masks, or of two views, look like two classes: they are another format's."""
+        """Folders of images and of masks, or of two views, look like two classes: they are another
+        format's.
+        """
         try:
             tree = open_tree(source, "a folder of class folders")
             if find(tree) or looks_like_pairs(source):

@@ -222,7 +222,10 @@ class ImageMask(Format):
         try:
             return set(np.unique(values_of(image)).tolist())
         except ImageFault as error:
-            fix = "Write data.format.legend: {road: [128, 64, 128], ...}, or a file class_dict.csv of lines: road,128,64,128."
+            fix = (
+                "Write data.format.legend: {road: [128, 64, 128], ...}, or "
+                "a file class_dict.csv of lines: road,128,64,128."
+            )
             raise RequestError(Fault(entry.path, str(error), "indices, or a legend", fix)) from error
 
 

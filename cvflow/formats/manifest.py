@@ -192,7 +192,10 @@ class Manifest(Format):
             return "an empty path" if not cells["path"] else "an empty label"
         label = self._class_name(cells["label"])
         if label is None:
-            return f"label '{cells['label']}', not {one_of(self.classes)}. {did_you_mean(cells['label'], self.classes)}".strip()
+            return (
+                f"label '{cells['label']}', not {one_of(self.classes)}. "
+                f"{did_you_mean(cells['label'], self.classes)}".strip()
+            )
         split = SPLIT_WORDS.get(cells.get("split", "").lower())
         if split is None and cells.get("split"):
             return f"split '{cells['split']}', not train, val or test"

@@ -32,8 +32,9 @@ from cvflow.registry import register
 
 LAYOUTS: Mapping[Kind, tuple[Layout, ...]] = {"stereo": STEREO, "flow": FLOW}
 COLUMNS: Mapping[Kind, tuple[str, ...]] = {
-    "stereo": ("left", "right", "disparity", "disparity_right"), "flow": ("first", "second", "flow"),
-}  # fmt: skip
+    "stereo": ("left", "right", "disparity", "disparity_right"),
+    "flow": ("first", "second", "flow"),
+}
 Pattern = Annotated[str, Field(pattern=r"\{id\}")]
 
 
@@ -48,7 +49,10 @@ class Pairs(Format):
     """
 
     gives = frozenset({"disparity", "disparity_right", "flow"})
-    looks_for = "left/, right/ and disparity/, or first/, second/ and flow/ (and layouts of KITTI, Middlebury, Sintel)"
+    looks_for = (
+        "left/, right/ and disparity/, or first/, second/ and "
+        "flow/ (and layouts of KITTI, Middlebury, Sintel)"
+    )
 
     def __init__(
         self,
@@ -65,9 +69,14 @@ class Pairs(Format):
         scale: Annotated[float, Field(gt=0)] | None = None,
     ) -> None:
         given = {
-            "left": left, "right": right, "disparity": disparity, "disparity_right": disparity_right,
-            "first": first, "second": second, "flow": flow,
-        }  # fmt: skip
+            "left": left,
+            "right": right,
+            "disparity": disparity,
+            "disparity_right": disparity_right,
+            "first": first,
+            "second": second,
+            "flow": flow,
+        }
         self.classes: tuple[str, ...] = ()
         self.tree: Tree = open_tree(source, "folders of two images and their map")
         self._files, self._scale = list(files_below(self.tree)), scale
@@ -129,7 +138,10 @@ class Pairs(Format):
             raise RequestError(*faults)
         layout = {name: given[name] for name in columns if name in given}
         if not any(True for _ in pairs(self._files, layout)):
-            got = f"no file like {layout[columns[0]]} among {len(self._files)}, the first of them {self._files[:3]}"
+            got = (
+                f"no file like {layout[columns[0]]} among "
+                f"{len(self._files)}, the first of them {self._files[:3]}"
+            )
             raise RequestError(
                 Fault(
                     str(self.tree.source),
@@ -143,8 +155,14 @@ class Pairs(Format):
     def _recognised(self, kind: Kind | None) -> Layout:
         layout = recognised(self._files, LAYOUTS[kind] if kind else (*STEREO, *FLOW))
         if layout is None:
-            fix = "Or type patterns: data.format.left={id}_left.png data.format.right=... data.format.disparity=..."
-            got = f"no two images with a map among {len(self._files)} files, the first of them {self._files[:3]}"
+            fix = (
+                "Or type patterns: data.format.left={id}_left.png "
+                "data.format.right=... data.format.disparity=..."
+            )
+            got = (
+                f"no two images with a map among {len(self._files)} "
+                f"files, the first of them {self._files[:3]}"
+            )
             raise RequestError(
                 Fault(str(self.tree.source), got, "left/, right/, disparity/, or first/, second/, flow/", fix)
             )

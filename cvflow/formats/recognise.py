@@ -64,7 +64,9 @@ def _read_whole(component: Component, data: Path, where: str, schema: Schema | N
 
 
 def guesses(data: Path, schema: Schema | None) -> list[Candidate]:
-    """Return what each format that may give such records makes of the data: the surest first, then by name."""
+    """Return what each format that may give such records makes of the data: the surest first, then
+    by name.
+    """
     candidates = []
     for name in names("format"):
         format = cast(type[Format], get("format", name))

@@ -81,7 +81,9 @@ class Format(Protocol):
     looks_for: str = ""
     """What it looks for, in a few words, for the message where no format finds its layout."""
     only_asked: bool = False
-    """Whether it is tried only for tasks that need what it gives, other formats' data looking no different."""
+    """Whether it is tried only for tasks that need what it gives, other formats' data looking no
+    different.
+    """
 
     def __iter__(self) -> Iterator[Record]: ...
 

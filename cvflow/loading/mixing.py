@@ -18,7 +18,9 @@ from cvflow.registry import register
 from cvflow.types import Batch, Mixed
 
 Mix = Callable[[Batch, Batch, np.random.Generator], Batch]
-"""(samples, the partner of each, what draws) -> the samples mixed; what is drawn holds for the whole batch."""
+"""(samples, the partner of each, what draws) -> the samples mixed; what is drawn holds for the
+whole batch.
+"""
 
 Positive = Annotated[float, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]

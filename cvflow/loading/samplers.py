@@ -94,7 +94,10 @@ class Identities:
         generator = _generator(seed, epoch)
         names, labels = np.unique(rows.column(self.column), return_inverse=True)
         if len(names) < self.identities:
-            got = f"{self.identities * self.images} for {len(names)} identities in train with {self.images} images each"
+            got = (
+                f"{self.identities * self.images} for {len(names)} "
+                f"identities in train with {self.images} images each"
+            )
             fix = f"Type train.batch_size={self.images * len(names)}, or a greater train.sampler.images."
             raise RequestError(Fault("train.batch_size", got, f"at most {self.images * len(names)}", fix))
         decks = [Deck(np.flatnonzero(labels == name), generator) for name in range(len(names))]

@@ -74,7 +74,7 @@ STAGES = (
             "predictions",
         ),
         ("report.html",),
-    ),  # fmt: skip
+    ),
 )
 TUNE = Stage(
     "tune", 1, ("search", "task", "image", "model", "train", "seed", "cvflow.weights"), ("data",), ("search",)

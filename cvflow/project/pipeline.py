@@ -62,8 +62,12 @@ class StageFailedError(CvflowError):
 
 
 def run(
-    recipe: str, overrides: Mapping[str, Any] | None = None, name: str | None = None, quiet: bool = False, verbose: bool = False
-) -> Outcome:  # fmt: skip
+    recipe: str,
+    overrides: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    quiet: bool = False,
+    verbose: bool = False,
+) -> Outcome:
     """Reproduce a recipe's run, from raw data to report. overrides: dotted key -> value."""
     with entered(recipe, overrides or {}, name) as chosen:
         reproduce([f"report@{chosen}"], quiet=quiet, verbose=verbose)
@@ -110,7 +114,9 @@ def requested(recipe: str, name: str | None) -> tuple[Path, str]:
 
 
 def check_change(name: str, recipe: Path, overrides: Mapping[str, Any]) -> None:
-    """Check a new or changed entry whole before anything is written; an unchanged one is the resolve stage's."""
+    """Check a new or changed entry whole before anything is written; an unchanged one is the
+    resolve stage's.
+    """
     old = read_runs().get(name)
     if old is None or dict(old.get("overrides") or {}) != dict(overrides):
         # imports torch; the resolve stage finds the answer there
@@ -162,7 +168,9 @@ def sigterm_passed_on() -> Iterator[list[int]]:
 
 
 def registry_holds(run: Run) -> bool:
-    """Whether the registry still has what the cache says: a light look, no mlflow import for a local store."""
+    """Whether the registry still has what the cache says: a light look, no mlflow import for a
+    local store.
+    """
     said = json.loads(run.path("registered.json").read_text())
     return bool(holds(tracking_uri(), said["model"], said["version"], said["fingerprint"]))
 
@@ -183,9 +191,15 @@ def outcome(run: Run) -> Outcome:
         else f"{'champion' if is_champion else 'challenger'}: now version {standing} is champion"
     )
     return Outcome(
-        run=run.name, metrics=measured["metrics"], split=measured["split"], model=said["model"], version=said["version"],
-        champion=is_champion, reason=reason, **paths,
-    )  # fmt: skip
+        run=run.name,
+        metrics=measured["metrics"],
+        split=measured["split"],
+        model=said["model"],
+        version=said["version"],
+        champion=is_champion,
+        reason=reason,
+        **paths,
+    )
 
 
 def run_stage(stage: str, name: str) -> None:

@@ -102,7 +102,9 @@ def own_keys(recipe: Recipe | None) -> dict[str, Any]:
 
 
 def inputs_digest(layered: Layered) -> str:
-    """A digest of all that resolving reads: the recipe files, overrides, plugins, weights, and cvflow itself."""
+    """A digest of all that resolving reads: the recipe files, overrides, plugins, weights, and
+    cvflow itself.
+    """
     data = layered.data
     weights = data["model"].get("weights") if isinstance(data.get("model"), dict) else None
     files = [*plugin_paths(data), *([weights] if isinstance(weights, str) else [])]

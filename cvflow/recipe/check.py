@@ -28,7 +28,9 @@ Rule = Callable[[Recipe], list[Fault]]
 
 
 def check_recipe(recipe: Recipe) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the recipe as plain data with every component's defaults filled in, and the faults of all rules."""
+    """Return the recipe as plain data with every component's defaults filled in, and the faults of
+    all rules.
+    """
     filled, faults = fill_components(recipe)
     for rule in RULES:
         faults += rule(recipe)

@@ -42,7 +42,9 @@ class Layered:
 
     @cached_property
     def places(self) -> dict[str, tuple[str, bool]]:
-        """dotted key -> (where its value comes from, whether a mapping stands there), as merging left them."""
+        """dotted key -> (where its value comes from, whether a mapping stands there), as merging
+        left them.
+        """
         merged: dict[str, Any] = {}
         places: dict[str, tuple[str, bool]] = {}
         for layer in self.layers:

@@ -79,7 +79,9 @@ def git_root() -> Path | None:
 
 
 def git_revision() -> str | None:
-    """The commit of the work tree, with ``-dirty`` where tracked files differ; None without git or a commit."""
+    """The commit of the work tree, with ``-dirty`` where tracked files differ; None without git or
+    a commit.
+    """
     return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 

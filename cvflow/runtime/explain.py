@@ -38,14 +38,19 @@ def explained(error: Exception, who: str = "") -> CvflowError | None:
         return CvflowError(f"{who}out of memory ({first}). {LESS_MEMORY}")
     if isinstance(error, OSError) and (error.errno in NO_ROOM or "No space left" in text):
         return CvflowError(
-            f"{who}no room left on the disk ({first}). 'df -h' says where; make room, then type the same command."
+            f"{who}no room left on the disk ({first}). 'df -h' says "
+            "where; make room, then type the same command."
         )
     if "DataLoader timed out" in text:
         return CvflowError(
-            f"{who}a loader process does not answer ({first}). Is the disk with the data there? The same command goes on."
+            f"{who}a loader process does not answer ({first}). Is the "
+            "disk with the data there? The same command goes on."
         )
     if "DataLoader worker" in text and ("killed" in text or "exited unexpectedly" in text):
-        fix = "Type fewer compute.loader_workers, or compute.loader_workers=0 to see what it does; the same command goes on."
+        fix = (
+            "Type fewer compute.loader_workers, or "
+            "compute.loader_workers=0 to see what it does; the same command goes on."
+        )
         return CvflowError(
             f"{who}a loader process was killed, as the kernel does where memory ends ({first}). {fix}"
         )

@@ -43,11 +43,12 @@ def save(path: Path, model_dir: Path, card: Path, described: Any) -> None:
     """Write what MLflow loads. described: the ``mlflow.models.Model`` that it is to be."""
     import mlflow.pyfunc
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, Schema, TensorSpec
     from mlflow.types.schema import AnyType
 
     # AnyType: base64 text or bytes
-    columns = Schema([ColSpec(AnyType(), name) for name in _images(model_dir)])  # type: ignore[no-untyped-call]
+    specs: list[ColSpec | TensorSpec] = [ColSpec(AnyType(), name) for name in _images(model_dir)]  # type: ignore[no-untyped-call]
+    columns = Schema(specs)
     artifacts = {"model": str(model_dir.absolute()), "card": str(card.absolute())}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example was not provided")

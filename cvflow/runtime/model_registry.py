@@ -183,7 +183,10 @@ def find_version(uri: str) -> VersionInfo:
     match = [v for v in found if (alias in v.aliases if alias else v.version == int(number))]
     if not match:
         known = sorted({a for v in found for a in v.aliases})
-        named = f"an alias ({', '.join(known)}) or a version ({', '.join(str(v.version) for v in reversed(found))}) of '{name}'"
+        named = (
+            f"an alias ({', '.join(known)}) or a version "
+            f"({', '.join(str(v.version) for v in reversed(found))}) of '{name}'"
+        )
         raise RequestError(Fault("model", f"'{uri}'", named, did_you_mean(alias or "", known)))
     return match[0]
 
@@ -276,7 +279,8 @@ def holds(uri: str, model: str, version: int, fingerprint: str) -> bool:
 def _row_exists(file: Path, model: str, version: int, fingerprint: str) -> bool:
     query = """
         SELECT 1 FROM model_versions v JOIN model_version_tags t ON t.name = v.name AND t.version = v.version
-        WHERE v.name = ? AND v.version = ? AND t.key = ? AND t.value = ? AND v.current_stage != 'Deleted_Internal'
+        WHERE v.name = ? AND v.version = ? AND t.key = ? AND t.value = ?
+  AND v.current_stage != 'Deleted_Internal'
     """
     with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as connection:
         return connection.execute(query, (model, version, FINGERPRINT, fingerprint)).fetchone() is not None

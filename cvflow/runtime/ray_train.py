@@ -122,7 +122,8 @@ def fit(
     connect(compute)
     check_resources(compute)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    mailbox = Mailbox.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]  # not on a node that may go
+    # not on a node that may go
+    mailbox = Mailbox.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     config = {
         "work": work,
         "arguments": arguments,

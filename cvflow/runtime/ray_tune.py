@@ -239,10 +239,18 @@ def run_trials(
     sign = 1.0 if conductor.objective.direction == "max" else -1.0
     asker = Asker(conductor, recipe_of)
     shared = {
-        "work": work, "recipe_of": recipe_of, "dataset": dataset, "folder": str(folder), "plugins": loaded_plugins(),
-        "compute": compute.model_dump(mode="json"), "cpus": search.cpus, "metric": conductor.score_name, "sign": sign,
-        "exploits": exploits, "waits": waits,
-    }  # fmt: skip
+        "work": work,
+        "recipe_of": recipe_of,
+        "dataset": dataset,
+        "folder": str(folder),
+        "plugins": loaded_plugins(),
+        "compute": compute.model_dump(mode="json"),
+        "cpus": search.cpus,
+        "metric": conductor.score_name,
+        "sign": sign,
+        "exploits": exploits,
+        "waits": waits,
+    }
     scratch, name, room = folder / RAY, uuid.uuid4().hex, at_once(search, compute)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(run_trial, shared=shared), needs(search, compute)),

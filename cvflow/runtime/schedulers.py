@@ -34,8 +34,12 @@ def none(epochs: int, space: Mapping[str, Dimension]) -> Any:
 
 @register("scheduler", "asha")
 def asha(
-    epochs: int, space: Mapping[str, Dimension], *, grace: Positive = 1, reduction: Annotated[float, Field(gt=1)] = 3.0
-) -> Any:  # fmt: skip
+    epochs: int,
+    space: Mapping[str, Dimension],
+    *,
+    grace: Positive = 1,
+    reduction: Annotated[float, Field(gt=1)] = 3.0,
+) -> Any:
     """Asynchronous successive halving (Li et al., 2018, arXiv:1810.05934): of those at a rung,
     1/reduction go on.
 
@@ -63,8 +67,13 @@ def median(epochs: int, space: Mapping[str, Dimension], *, grace: Positive = 3, 
 
     never: Any = float("inf")  # pausing would begin the trial anew
     return MedianStoppingRule(
-        time_attr=EPOCH, metric=SCORE, mode="max", grace_period=grace, min_samples_required=least, min_time_slice=never
-    )  # fmt: skip
+        time_attr=EPOCH,
+        metric=SCORE,
+        mode="max",
+        grace_period=grace,
+        min_samples_required=least,
+        min_time_slice=never,
+    )
 
 
 @register("scheduler", "pbt")

@@ -113,7 +113,8 @@ def describe_run(
     from mlflow.entities import Param, RunTag
 
     client = connect()
-    # A param cannot change, and one may well differ: compute and tracking are in no fingerprint. The first stands;
+    # A param cannot change, and one may well differ: compute and tracking are in no fingerprint.
+    # The first stands;
     # recipe.yaml among the files is the last.
     logged = client.get_run(run_id).data.params
     params = [Param(key, value) for key, value in flatten(recipe) if key not in logged]
@@ -341,5 +342,6 @@ def _replace(path: Path, text: str) -> None:
 
 def _warn(consequence: str, error: Exception) -> None:
     sys.stderr.write(
-        f"warning: MLflow at {without_password(tracking_uri())} does not answer: {consequence} ({first_line(error)})\n"
+        f"warning: MLflow at {without_password(tracking_uri())} does "
+        f"not answer: {consequence} ({first_line(error)})\n"
     )

@@ -36,7 +36,9 @@ SETTINGS = {
 
 
 def tracking_uri() -> str:
-    """``MLFLOW_TRACKING_URI``, else ``mlflow.db`` in the current directory; a SQLite path is made absolute."""
+    """``MLFLOW_TRACKING_URI``, else ``mlflow.db`` in the current directory; a SQLite path is made
+    absolute.
+    """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
     return SQLITE + str(Path(uri.removeprefix(SQLITE)).absolute()) if uri.startswith(SQLITE) else uri
 

@@ -32,7 +32,10 @@ RAY = "ray"
 
 
 class TrialSession:
-    """One rank in a Tune actor. Checkpoints and history live in the trial's folder, which every node reaches."""
+    """One rank in a Tune actor.
+
+    Checkpoints and history live in the trial's folder, which every node reaches.
+    """
 
     rank = 0
     world_size = 1

@@ -62,7 +62,10 @@ class Task(Protocol):
         ...
 
     def samples(self, row: Row) -> Iterable[Sample]:
-        """Return how a model looks at a row: whole, by crops, by tiles. As many as ``count`` says, or none."""
+        """Return how a model looks at a row: whole, by crops, by tiles.
+
+        As many as ``count`` says, or none.
+        """
         ...
 
     def transforms(self, cfg: Recipe, split: str) -> Transform:

@@ -45,7 +45,11 @@ class Embedding(BaseTask):
     usual_model = "embedder"
     default_sampler = "identities"
 
-    def __init__(self, *, loss: Annotated[Component, Kind("pair_loss")] = Component(name="triplet")) -> None:  # noqa: B008, it is frozen
+    def __init__(
+        self,
+        *,
+        loss: Annotated[Component, Kind("pair_loss")] = Component(name="triplet"),  # noqa: B008, it is frozen
+    ) -> None:
         self.answer = VectorAnswer()
         self.loss = build("pair_loss", loss)
 

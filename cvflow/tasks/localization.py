@@ -74,7 +74,9 @@ class Localization(BaseTask):
         }
 
     def raw(self, outputs: Outputs, batch: Batch) -> Raw:
-        """Return ``probabilities``, B x classes, and ``boxes``, B x 4, xyxy in 0..1 of what the model sees."""
+        """Return ``probabilities``, B x classes, and ``boxes``, B x 4, xyxy in 0..1 of what the
+        model sees.
+        """
         return {"probabilities": outputs["logits"].float().softmax(1), "boxes": outputs["boxes"].float()}
 
     def merge(self, raws: Sequence[Raw], views: Sequence[View]) -> Raw:

@@ -44,7 +44,8 @@ class PairTask(BaseTask):
         for name, kind in self.schema.kinds.items():
             if row.get(name) is not None:
                 map_HWC = np.atleast_3d(KINDS[kind].decode(row[name]))
-                targets[name] = TENSORS[kind](torch.from_numpy(map_HWC).permute(2, 0, 1))  # type: ignore[assignment]
+                map_CHW = torch.from_numpy(map_HWC).permute(2, 0, 1)
+                targets[name] = TENSORS[kind](map_CHW)  # type: ignore[assignment]
         return targets
 
     def collate(self, samples: Sequence[Sample]) -> Batch:

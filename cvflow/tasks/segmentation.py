@@ -22,7 +22,9 @@ MAIN = "loss"
 
 
 class SegmentationOutputs(NamedTuple):
-    """logits: name of a loss -> B x classes x H x W. loss_weights: how much each loss counts, 1 if not named."""
+    """logits: name of a loss -> B x classes x H x W. loss_weights: how much each loss counts, 1 if
+    not named.
+    """
 
     logits: Mapping[str, Tensor]
     loss_weights: Mapping[str, float]

@@ -131,9 +131,12 @@ class Disagreement:
                 f"{second} better": len(self.better(-1)),
             }
         words = {
-            "images of both": len(self.places), "both right": counts["both_right"], f"only {first} right": counts["only_first"],
-            f"only {second} right": counts["only_second"], "both wrong": counts["both_wrong"],
-        }  # fmt: skip
+            "images of both": len(self.places),
+            "both right": counts["both_right"],
+            f"only {first} right": counts["only_first"],
+            f"only {second} right": counts["only_second"],
+            "both wrong": counts["both_wrong"],
+        }
         why = "not measured on the same data: no test" if p is None else f"{p:.3g}: {verdict(p)}"
         return {**words, "McNemar's exact test, p": why}
 

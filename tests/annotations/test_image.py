@@ -80,7 +80,8 @@ def test_palette_with_transparency(transparency):
 
 
 def test_cmyk_jpeg():
-    image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # cyan 0, magenta and yellow full: red
+    # cyan 0, magenta and yellow full: red
+    image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     pixel = decode(encoded(image, "JPEG", quality=95))[8, 8].tolist()
     assert pixel[0] > 245
     assert max(pixel[1:]) < 10

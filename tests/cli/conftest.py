@@ -1,4 +1,6 @@
-"""The command line as a user has it: real processes, a real project in a directory below a git root, made once."""
+"""The command line as a user has it: real processes, a real project in a directory below a git
+root, made once.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,15 @@ from PIL import Image
 
 CVFLOW = str(Path(sys.executable).parent / "cvflow")
 QUICK = (
-    "train.epochs=6", "train.batch_size=8", "train.warmup_epochs=0", "train.augment=[]", "train.optimizer.lr=0.02",
-    "model.backbone=lenet", "data.split.test=0.4", "compute.threads=1",
-)  # fmt: skip
+    "train.epochs=6",
+    "train.batch_size=8",
+    "train.warmup_epochs=0",
+    "train.augment=[]",
+    "train.optimizer.lr=0.02",
+    "model.backbone=lenet",
+    "data.split.test=0.4",
+    "compute.threads=1",
+)
 """Overrides under which a run takes a moment."""
 
 NET = """\
@@ -78,8 +86,14 @@ def environment() -> dict[str, str]:
 
 def execute(cwd: Path, *command: str, code: int = 0, **variables: str) -> Done:
     done = subprocess.run(
-        command, cwd=cwd, env=environment() | variables, check=False, capture_output=True, text=True, timeout=280
-    )  # fmt: skip
+        command,
+        cwd=cwd,
+        env=environment() | variables,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert done.returncode == code, f"{command} gave {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
@@ -138,7 +152,10 @@ class Ran:
 
 @pytest.fixture(scope="session")
 def ran(tmp_path_factory: pytest.TempPathFactory, cvflow: Cvflow, draw: Callable[..., None]) -> Ran:
-    """``cvflow new`` on an image folder with a truncated image and a stray file, then ``cvflow run``. Only to be looked at."""
+    """``cvflow new`` on an image folder with a truncated image and a stray file, then ``cvflow run``.
+
+    Only to be looked at.
+    """
     root = tmp_path_factory.mktemp("root")
     path = root / "work"
     draw(path / "raw", 15)
@@ -203,7 +220,9 @@ class Searched:
         return sorted(content, key=lambda trial: trial["number"])
 
     def runs(self) -> tuple[int, int, list[str], list[str]]:
-        """MLflow runs in all, those nested in another, and the generations and algorithms that these are tagged with."""
+        """MLflow runs in all, those nested in another, and the generations and algorithms that
+        these are tagged with.
+        """
         up = "JOIN tags up USING (run_uuid) WHERE up.key = 'mlflow.parentRunId'"
         with closing(sqlite3.connect(self.path / "mlflow.db")) as connection:
             (all_runs,) = connection.execute("SELECT COUNT(*) FROM runs").fetchone()

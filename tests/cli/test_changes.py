@@ -1,4 +1,7 @@
-"""What changes reruns what, what comes from the cache, and what the registry then holds. Each test on a copy of the project."""
+"""What changes reruns what, what comes from the cache, and what the registry then holds.
+
+Each test on a copy of the project.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ def overrides(project: Path) -> list[str]:
 def test_a_worse_training_stays_challenger_and_changing_back_trains_nothing(
     copied: Path, cvflow: Cvflow
 ) -> None:
-    """train and later rerun, prepare does not; the former result comes from the run cache and is still registered."""
+    """train and later rerun, prepare does not; the former result comes from the run cache and is
+    still registered.
+    """
     quick = overrides(copied)
     former = (copied / "runs/squares/model/model.safetensors").read_bytes()
     worse = cvflow(copied, "run", "squares", *quick, "train.epochs=0", "--quiet")
@@ -59,7 +64,9 @@ def test_a_worse_training_stays_challenger_and_changing_back_trains_nothing(
 
 @pytest.mark.slow
 def test_evaluate_s_keys_rerun_evaluate_and_later(copied: Path, cvflow: Cvflow) -> None:
-    """The same numbers come out, so that neither the model is registered again nor the predictions made again."""
+    """The same numbers come out, so that neither the model is registered again nor the predictions
+    made again.
+    """
     before = (copied / "runs/squares/evaluation/metrics.json").read_bytes()
     done = cvflow(copied, "run", "squares", *overrides(copied), "evaluate.batch_size=5", "train.epochs=6")
     assert ran_stages(done) in (["evaluate", "register"], ["evaluate", "register", "report"])
@@ -127,7 +134,9 @@ def test_changed_test_data_measures_the_champion_again(
 def test_on_other_test_data_the_champion_is_measured_again_and_can_come_back(
     copied: Path, cvflow: Cvflow
 ) -> None:
-    """Another division under the same model name: the champion's new score decides, is shown, kept, and not measured twice."""
+    """Another division under the same model name: the champion's new score decides, is shown, kept,
+    and not measured twice.
+    """
     quick = [*overrides(copied), "data.split.seed=3", "register.model=squares"]
     first = cvflow(copied, "run", "squares", *quick, "--name", "other", "train.epochs=7")
     assert "the champion, version 1, is measured again: the test data has changed" in first.stderr

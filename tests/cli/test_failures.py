@@ -1,4 +1,7 @@
-"""Exit codes: a stage that fails, a request that is wrong, an interruption. Nothing finished is lost by any of them."""
+"""Exit codes: a stage that fails, a request that is wrong, an interruption.
+
+Nothing finished is lost by any of them.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,8 @@ def interrupt(project: Path, *command: str) -> tuple[int, str]:
             start_new_session=True,
         )
         try:
-            wait_for("epoch   3", log, process)  # so that the second one's checkpoint is written
+            # so that the second one's checkpoint is written
+            wait_for("epoch   3", log, process)
             os.killpg(process.pid, signal.SIGINT)
             return process.wait(60), log.read_text()
         finally:

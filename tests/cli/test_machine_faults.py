@@ -1,4 +1,6 @@
-"""What the machine does to a run: no room on the disk, a loss that is no number, killed loaders, no memory, a clock that jumps."""
+"""What the machine does to a run: no room on the disk, a loss that is no number, killed loaders, no
+memory, a clock that jumps.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,9 @@ def test_a_loss_that_is_no_number_on_two_workers(spoilt: Path, cvflow: Cvflow) -
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 600 kB; of those who may not mount, in a namespace of their own, which /proc shows to all."""
+    """A file system of 600 kB; of those who may not mount, in a namespace of their own, which /proc
+    shows to all.
+    """
     path = tmp_path / "small"
     path.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(path)]
@@ -138,7 +142,8 @@ FILL = """
 
 
     def fill() -> None:
-        if os.environ.get("FILL") and sum(1 for _ in Path(os.environ["STEPS"]).open()) == int(os.environ["FILL"]):
+        steps = sum(1 for _ in Path(os.environ["STEPS"]).open()) if "FILL" in os.environ else None
+        if steps == int(os.environ.get("FILL", -1)):
             with (Path(os.environ["DISK"]) / "filler").open("wb", buffering=0) as file:
                 try:
                     while file.write(b"x" * 4096):
@@ -156,9 +161,11 @@ FILL = """
 def test_no_room_for_what_a_training_keeps(
     noting: Path, small_disk: Path, cvflow: Cvflow, step: int, last: int, history_is_cut: bool
 ) -> None:
-    """The disk is full from within an epoch on: the checkpoint before stays, and is gone on from when there is room.
+    """The disk is full from within an epoch on: the checkpoint before stays, and is gone on from
+    when there is room.
 
-    At the end of the second epoch the history still fits into its last page, and the checkpoint does not; at the third's it does not.
+    At the end of the second epoch the history still fits into its last page, and the checkpoint
+    does not; at the third's it does not.
     """
     net = (noting / "net.py").read_text()
     (noting / "net.py").write_text(
@@ -268,7 +275,9 @@ CLOCK = """
 
 @pytest.mark.slow
 def test_a_clock_that_jumps(noting: Path, cvflow: Cvflow) -> None:
-    """An hour back, two days forward, and so on, four times a second; nothing is lost or doubled, no speed is absurd."""
+    """An hour back, two days forward, and so on, four times a second; nothing is lost or doubled,
+    no speed is absurd.
+    """
     (noting / "shim").mkdir()
     (noting / "shim" / "sitecustomize.py").write_text(dedent(CLOCK))
     entered(noting, cvflow)

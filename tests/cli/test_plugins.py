@@ -1,4 +1,6 @@
-"""Plug-ins from the command line: a task with its answer, a format, a model and a transform of one's own, through every verb."""
+"""Plug-ins from the command line: a task with its answer, a format, a model and a transform of
+one's own, through every verb.
+"""
 
 from __future__ import annotations
 

@@ -16,9 +16,15 @@ import yaml
 from cvflow.project.graph import STAGES, dvc_yaml
 
 QUICK = (
-    "train.epochs=6", "train.batch_size=8", "train.warmup_epochs=0", "train.augment=[]", "train.optimizer.lr=0.02",
-    "model.backbone=lenet", "data.split.test=0.4", "compute.threads=1",
-)  # fmt: skip
+    "train.epochs=6",
+    "train.batch_size=8",
+    "train.warmup_epochs=0",
+    "train.augment=[]",
+    "train.optimizer.lr=0.02",
+    "model.backbone=lenet",
+    "data.split.test=0.4",
+    "compute.threads=1",
+)
 Cvflow = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -57,7 +63,8 @@ def test_the_last_lines_say_where_everything_is(ran: Any) -> None:
         "runs/squares/predictions",
         "runs/squares/report.html",
     ]
-    assert lines[5] == f"MLflow UI    {ran.run.args[0]} ui"  # cvflow is not on the PATH here
+    # cvflow is not on the PATH here
+    assert lines[5] == f"MLflow UI    {ran.run.args[0]} ui"
     for line in lines[2:5]:
         assert (ran.path / line.split()[-1]).exists()
     assert "epoch   6" in ran.run.stderr

@@ -26,16 +26,25 @@ Cvflow = Callable[..., subprocess.CompletedProcess[str]]
 CVFLOW = str(Path(sys.executable).parent / "cvflow")
 STEPS_AN_EPOCH, EPOCHS, TRIALS = 12, 3, 8
 SEARCH = (
-    "tune", "mine.yaml", "seed=int(1,999999)", "train.epochs=3", "train.optimizer.lr=0.003", "compute.device=cpu", "search.metric=loss",
-    "search.concurrency=2", "search.algorithm={name: evolution, population: 3}",
-)  # fmt: skip
+    "tune",
+    "mine.yaml",
+    "seed=int(1,999999)",
+    "train.epochs=3",
+    "train.optimizer.lr=0.003",
+    "compute.device=cpu",
+    "search.metric=loss",
+    "search.concurrency=2",
+    "search.algorithm={name: evolution, population: 3}",
+)
 AGENTS = ("ray::Dashboard", "ray::RuntimeEnv")
 """Of Ray's processes those that train nothing, and may take half a minute to see that the others are gone."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a search stands. steps: taken so far, by trial; kept: the step of an open trial's newest checkpoint."""
+    """Where a search stands. steps: taken so far, by trial; kept: the step of an open trial's
+    newest checkpoint.
+    """
 
     journal: list[dict[str, Any]]
     ended: list[int]
@@ -65,7 +74,9 @@ def noted(path: Path) -> list[int]:
 
 
 def killed(search: Any, moment: Callable[[], bool], driver_alone: bool) -> Snapshot:
-    """Start the search, and kill -9 it at the moment: the process that drives the trials, or the whole group."""
+    """Start the search, and kill -9 it at the moment: the process that drives the trials, or the
+    whole group.
+    """
     log, variables = search.path / "log.txt", os.environ | {"STEPS": str(search.path / "steps")}
     with log.open("w") as out:
         process = psutil.Popen(
@@ -108,7 +119,10 @@ def alive(process: psutil.Process) -> bool:
 
 
 def moments(search: Any) -> list[Callable[[], Callable[[], bool]]]:
-    """Drawn moments; each is made when its command starts. The second is in the middle of trials that have a checkpoint."""
+    """Drawn moments; each is made when its command starts.
+
+    The second is in the middle of trials that have a checkpoint.
+    """
     draw = random.Random(20)
 
     def in_seconds(seconds: float) -> Callable[[], bool]:
@@ -135,8 +149,10 @@ def moments(search: Any) -> list[Callable[[], Callable[[], bool]]]:
 
 def test_killed_at_any_moment_it_goes_on_and_no_epoch_is_trained_twice(
     noting: Path, tmp_path_factory: pytest.TempPathFactory, cvflow: Cvflow, search_in: Any
-) -> None:  # fmt: skip
-    """What an unbroken search suggests and finds; what had ended is as it was; what was broken off goes on from its checkpoint."""
+) -> None:
+    """What an unbroken search suggests and finds; what had ended is as it was; what was broken off
+    goes on from its checkpoint.
+    """
     unbroken, broken = search_in(tmp_path_factory.mktemp("unbroken")), search_in(noting)
     shutil.copytree(noting, unbroken.path, dirs_exist_ok=True)
     cvflow(unbroken.path, *SEARCH, "--samples", str(TRIALS), STEPS=str(unbroken.path / "steps"))
@@ -161,7 +177,9 @@ def test_killed_at_any_moment_it_goes_on_and_no_epoch_is_trained_twice(
 
 
 def check_session(before: Snapshot, after: Snapshot) -> None:
-    """Between two kills: the journal only grows, what had ended takes no step, what was open goes on from its checkpoint."""
+    """Between two kills: the journal only grows, what had ended takes no step, what was open goes
+    on from its checkpoint.
+    """
     assert after.journal[: len(before.journal)] == before.journal
     assert len(after.ended) == len(set(after.ended))
     for number in {entry["trial"] for entry in after.journal}:
@@ -177,7 +195,9 @@ def check_session(before: Snapshot, after: Snapshot) -> None:
 def test_a_limit_of_time_closes_the_search_and_a_higher_one_goes_on(
     noting: Path, cvflow: Cvflow, search_in: Any
 ) -> None:
-    """Trials of some four seconds, two at a time: twenty are more than 18 seconds hold, Ray's start among them."""
+    """Trials of some four seconds, two at a time: twenty are more than 18 seconds hold, Ray's start
+    among them.
+    """
     many = (*SEARCH, "--samples", "20")
     said = cvflow(noting, *many, "search.max_hours=0.005", STEPS=str(noting / "steps")).stdout
     first = search_in(noting).trials()

@@ -1,4 +1,5 @@
-"""Ctrl-C and SIGTERM in the middle of an epoch: a checkpoint, 130, nobody left behind, and the same command goes on from that step.
+"""Ctrl-C and SIGTERM in the middle of an epoch: a checkpoint, 130, nobody left behind, and the same
+command goes on from that step.
 
 So it does from the last checkpoint after kill -9, and from the one before where that is damaged.
 """
@@ -51,9 +52,13 @@ def stopped(
     notes.write_text("")
     with log.open("w") as out:
         process = subprocess.Popen(
-            [CVFLOW, "run", "mine.yaml", *overrides], cwd=project, stdout=out, stderr=out,
-            env=os.environ | {"STEPS": str(notes)}, start_new_session=True,
-        )  # fmt: skip
+            [CVFLOW, "run", "mine.yaml", *overrides],
+            cwd=project,
+            stdout=out,
+            stderr=out,
+            env=os.environ | {"STEPS": str(notes)},
+            start_new_session=True,
+        )
     try:
         until = time.monotonic() + 120
         while len(notes.read_text().split()) < steps:
@@ -165,7 +170,9 @@ def test_the_second_ctrl_c_stops_at_once(noting: Path) -> None:
 
 @pytest.mark.slow
 def test_sigterm_to_all_while_a_learning_curve_sets_out(noting: Path, cvflow: Callable[..., Any]) -> None:
-    """In imports, in DVC's set-up, between its stages and in the first of them: nothing is left that stops the same command."""
+    """In imports, in DVC's set-up, between its stages and in the first of them: nothing is left
+    that stops the same command.
+    """
     command, log = ("learning-curve", "mine.yaml", "--images", "2", "train.epochs=1"), noting / "log.txt"
     for moment in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.5):
         with log.open("w") as out:

@@ -1,4 +1,6 @@
-"""A real MLflow server that is absent, killed or stopped while a run goes on: every point arrives, and once."""
+"""A real MLflow server that is absent, killed or stopped while a run goes on: every point arrives,
+and once.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,8 @@ class Server:
     def runs(self) -> dict[str, list[int]]:
         """Each nested run's name, and the steps of its losses."""
         query = """
-            SELECT r.name, m.step FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = 'mlflow.parentRunId'
+            SELECT r.name, m.step FROM runs r
+            JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = 'mlflow.parentRunId'
             LEFT JOIN metrics m ON m.run_uuid = r.run_uuid AND m.key = 'loss' ORDER BY r.name, m.step
         """
         found: dict[str, list[int]] = {}
@@ -148,7 +151,9 @@ def test_away_in_the_middle(noting: Path, server: Server, how: str) -> None:
 
 
 def test_gone_at_the_end(noting: Path, server: Server, cvflow: Cvflow) -> None:
-    """There from the start to the last epoch: the training ends well, and the same command sends what MLflow lacks, once."""
+    """There from the start to the last epoch: the training ends well, and the same command sends
+    what MLflow lacks, once.
+    """
     server.start()
     variables = os.environ | {
         "MLFLOW_TRACKING_URI": server.uri,
@@ -192,7 +197,9 @@ SEARCH = (
 
 @pytest.mark.ray
 def test_away_in_the_middle_of_a_search(noting: Path, server: Server, cvflow: Cvflow) -> None:
-    """From the second trial on, and at the end: the search ends well, the same command sends what MLflow lacks, and once."""
+    """From the second trial on, and at the end: the search ends well, the same command sends what
+    MLflow lacks, and once.
+    """
     server.start()
     variables = os.environ | {
         "MLFLOW_TRACKING_URI": server.uri,

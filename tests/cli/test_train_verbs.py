@@ -52,8 +52,8 @@ def test_lr_find_on_other_data_than_the_finished_run_s_is_refused(copied: Path, 
     before = (copied / "params.yaml").read_text()
     said = cvflow(copied, "lr-find", "squares", "data.split.test=0.3", "compute.threads=1", code=2).stderr
     assert (
-        "run squares: got prepared data that are not this recipe's: data.split.test, expected the same data. Type --name squares-lr"
-        in said
+        "run squares: got prepared data that are not this recipe's: "
+        "data.split.test, expected the same data. Type --name squares-lr" in said
     )
     assert (copied / "params.yaml").read_text() == before
 

@@ -1,4 +1,6 @@
-"""``cvflow tune`` as a user has it: refused requests, what it prints and leaves, nothing run twice, the best registered."""
+"""``cvflow tune`` as a user has it: refused requests, what it prints and leaves, nothing run twice,
+the best registered.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,15 @@ import yaml
 Cvflow = Callable[..., subprocess.CompletedProcess[str]]
 CVFLOW = str(Path(sys.executable).parent / "cvflow")
 QUICK = (
-    "train.epochs=2", "train.warmup_epochs=0", "train.augment=[]", "image.size=[8,8]", "data.split.test=0.6", "compute.threads=1",
-    "compute.device=cpu", "register.promote.threshold=0",
-)  # fmt: skip
+    "train.epochs=2",
+    "train.warmup_epochs=0",
+    "train.augment=[]",
+    "image.size=[8,8]",
+    "data.split.test=0.6",
+    "compute.threads=1",
+    "compute.device=cpu",
+    "register.promote.threshold=0",
+)
 SPACE = ("train.optimizer.lr=loguniform(1e-3,1)", "train.optimizer.momentum=choice(0,0.9)")
 SEARCH = (
     "tune",
@@ -55,7 +63,7 @@ SEARCH = (
 )
 def test_a_wrong_search_is_refused_before_anything_is_written(
     project: Path, cvflow: Cvflow, arguments: tuple[str, ...], said: str
-) -> None:  # fmt: skip
+) -> None:
     assert said in cvflow(project, "tune", "digits", *arguments, code=2).stderr
     assert not (project / "params.yaml").exists()
     assert not (project / "dvc.yaml").exists()
@@ -104,7 +112,7 @@ def check_ranking(said: str, found: list[dict[str, Any]]) -> None:
 @pytest.mark.timeout(1200)
 def test_unchanged_nothing_is_run_and_with_more_samples_it_goes_on_and_the_best_is_registered(
     whole: Path, tmp_path: Path, cvflow: Cvflow, search_in: Any
-) -> None:  # fmt: skip
+) -> None:
     path = tmp_path / "copy"
     shutil.copytree(whole, path, symlinks=True)
     again = cvflow(path, *SEARCH)
@@ -134,7 +142,8 @@ def test_ctrl_c_leaves_a_usable_result(project: Path, search_in: Any) -> None:
     while len(search_in(project).ended()) < 2:
         assert search.poll() is None
         time.sleep(0.1)
-    for process in [*children(search.pid), search.pid]:  # a terminal sends it to all of them
+    # a terminal sends it to all of them
+    for process in [*children(search.pid), search.pid]:
         os.kill(process, signal.SIGINT)
     stdout, stderr = search.communicate(timeout=120)
     assert search.returncode == 130, stderr

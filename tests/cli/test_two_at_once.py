@@ -1,4 +1,6 @@
-"""Two processes in one project: different runs both finish; the same run waits and says for whom, as for DVC's own locks."""
+"""Two processes in one project: different runs both finish; the same run waits and says for whom,
+as for DVC's own locks.
+"""
 
 from __future__ import annotations
 
@@ -80,12 +82,14 @@ def test_the_same_run_waits_and_says_for_whom(noting: Path) -> None:
         re.M,
     ), err
     assert out.count("didn't change, skipping") == 6
-    assert f"(PID {one.pid})" in finish(by_hand, code=255)[1]  # DVC by itself does not wait
+    # DVC by itself does not wait
+    assert f"(PID {one.pid})" in finish(by_hand, code=255)[1]
 
 
 @pytest.mark.slow
 def test_a_stage_that_dvc_repro_runs_by_hand_is_waited_for(noting: Path, cvflow: Callable[..., Any]) -> None:
-    cvflow(noting, *RUN[1:3], "train.epochs=0")  # the project is there; only the training changes
+    # the project is there; only the training changes
+    cvflow(noting, *RUN[1:3], "train.epochs=0")
     entry = yaml.safe_load((noting / "params.yaml").read_text())
     entry["runs"]["mine"]["overrides"] = {"train.epochs": 2, "train.batch_size": 6}
     (noting / "params.yaml").write_text(yaml.safe_dump(entry))
@@ -149,7 +153,8 @@ def test_files_at_work_are_waited_for(project: Path, capsys: pytest.CaptureFixtu
         dvc.repro(["a"], patience=1.5)
     assert "ERROR" not in capsys.readouterr().err
     assert not (project / "a").exists()
-    (project / ".dvc/tmp/rwlock").write_text(json.dumps(note)[:-3])  # cut by a kill while DVC wrote it
+    # cut by a kill while DVC wrote it
+    (project / ".dvc/tmp/rwlock").write_text(json.dumps(note)[:-3])
     code = "from cvflow.runtime import dvc\nraise SystemExit(dvc.repro(['a']))"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert (project / "a").exists()

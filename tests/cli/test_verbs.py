@@ -1,4 +1,6 @@
-"""The other verbs, on real things: list, show, models, promote, predict, doctor, help, completion; and the Python face."""
+"""The other verbs, on real things: list, show, models, promote, predict, doctor, help, completion;
+and the Python face.
+"""
 
 from __future__ import annotations
 
@@ -83,8 +85,12 @@ def test_predict_a_folder_with_an_unreadable_image(
     assert said == {"path": str(out), "rows": 5, "faults": 1}
     answers = {row["id"]: row for part in out.glob("*.parquet") for row in pq.read_table(part).to_pylist()}
     assert {name: row["class"] for name, row in answers.items()} == {
-        "broken.png": None, "dark/70.png": "dark", "dark/71.png": "dark", "light/70.png": "light", "light/71.png": "light",
-    }  # fmt: skip
+        "broken.png": None,
+        "dark/70.png": "dark",
+        "dark/71.png": "dark",
+        "light/70.png": "light",
+        "light/71.png": "light",
+    }
     assert answers["broken.png"]["error"]
     assert {row["model_version"] for row in answers.values()} == {"squares/1"}
 
@@ -141,7 +147,8 @@ def test_export_to_onnx(ran: Any, tmp_path: Path, cvflow: Cvflow) -> None:
     assert (said["path"], said["inputs"], said["outputs"]) == (str(file), ["image"], ["probabilities"])
     assert said["checked"] > 8
     assert said["difference"] < 1e-4
-    assert onnxruntime.InferenceSession(file).get_inputs()[0].shape[1:] == [1, 32, 32]  # LeNet's
+    # LeNet's
+    assert onnxruntime.InferenceSession(file).get_inputs()[0].shape[1:] == [1, 32, 32]
     assert (
         "expected a model directory"
         in cvflow(ran.path, "export", "runs/nowhere", "--out", str(tmp_path / "b.onnx"), code=2).stderr
@@ -175,14 +182,17 @@ outcome = cvflow.run("squares", overrides, quiet=True)
 model = cvflow.load("models:/squares@champion")
 path = Path("raw/light/03.png")
 pixels = np.asarray(Image.open(path))
-images = [path, str(path), path.read_bytes(), pixels, np.stack([pixels] * 3, -1), Image.open(path), b"no image", "raw/dark/04.png"]
+images = [path, str(path), path.read_bytes(), pixels, np.stack([pixels] * 3, -1)]
+images += [Image.open(path), b"no image", "raw/dark/04.png"]
 answers = model.predict(images, batch_size=3)
-by_name, by_number, by_folder = (cvflow.load(m).predict([path]) for m in ("squares", "models:/squares/1", "runs/squares/model"))
+uris = ("squares", "models:/squares/1", "runs/squares/model")
+by_name, by_number, by_folder = (cvflow.load(uri).predict([path]) for uri in uris)
 try:
     cvflow.run("squares", {"train.epochs": "x"})
 except Exception as error:
     wrong = (type(error).__name__, [fault.where for fault in error.faults])
-print(json.dumps({"outcome": outcome.to_dict(), "classes": model.classes, "answers": answers, "again": [by_name, by_number, by_folder],
+again = [by_name, by_number, by_folder]
+print(json.dumps({"outcome": outcome.to_dict(), "classes": model.classes, "answers": answers, "again": again,
                   "wrong": wrong}))
 """
 

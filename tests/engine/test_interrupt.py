@@ -68,10 +68,16 @@ def chosen(recipe: Make, model: Any = LENET, precision: str = "fp16") -> Recipe:
         "optimizer": {"name": "sgd", "lr": 0.05, "nesterov": True},
     }
     return recipe(
-        model, every=3, batch_size=64, phases=[first, second],
+        model,
+        every=3,
+        batch_size=64,
+        phases=[first, second],
         augment=[{"name": "random_crop", "padding": 1}],
-        ema=0.95, precision=precision, clip_norm=1.0, accumulate=2,
-    )  # fmt: skip
+        ema=0.95,
+        precision=precision,
+        clip_norm=1.0,
+        accumulate=2,
+    )
 
 
 def points(root: Path) -> list[tuple[int, dict[str, float]]]:

@@ -93,7 +93,8 @@ def test_killed_thrice_and_never(
     assert (
         session("broken").checkpoints.latest().state["step"] == steps
     )  # the first epoch is safe, the second was lost
-    killed(chosen, digits, tmp_path / "broken", "after the checkpoint", 2 * steps)  # between the phases
+    # between the phases
+    killed(chosen, digits, tmp_path / "broken", "after the checkpoint", 2 * steps)
     killed(chosen, digits, tmp_path / "broken", "before the checkpoint", 4 * steps)
     resumed = train(chosen, digits, session("broken")).model.state_dict()
     unbroken = train(chosen, digits, session("whole")).model.state_dict()

@@ -85,7 +85,8 @@ def test_one_cycle_is_torch_s(three_phase: bool, anneal: str) -> None:
     theirs = torch_lrs(
         lambda o: lr_scheduler.OneCycleLR(o, **whole, **options, anneal_strategy=strategy), [()] * steps
     )
-    assert ours == pytest.approx(theirs, abs=0.01)  # torch counts from the last step but one of each part
+    # torch counts from the last step but one of each part
+    assert ours == pytest.approx(theirs, abs=0.01)
     assert ours[0] == pytest.approx(0.1)
     assert max(ours) == 1
     assert factors(Component(name="one_cycle"), 1, 1.01) == pytest.approx([1 / 25 / 1e4] * 2)
@@ -131,7 +132,8 @@ def test_epoch_and_scores_pass_the_warm_up() -> None:
 def test_warm_up_rises_to_the_whole_lr_then_the_schedule_takes_the_rest() -> None:
     factor = with_warmup(build("schedule", Component(name="cosine")), warmup=4, total=24)
     assert [factor(step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
-    assert [factor(4), factor(14), factor(24)] == pytest.approx([1, 0.5, 0])  # 24 is past the last step
+    # 24 is past the last step
+    assert [factor(4), factor(14), factor(24)] == pytest.approx([1, 0.5, 0])
     assert all(factor(step) > factor(step + 1) for step in range(4, 23))
 
 

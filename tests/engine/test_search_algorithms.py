@@ -106,7 +106,8 @@ def test_the_first_population_is_drawn_and_what_failed_has_no_child() -> None:
     assert made.suggest(tried(1.0, 2.0))[1] == {"generation": 0}
     params, tags = made.suggest(tried(None, None, None, None))
     assert tags == {"generation": 1}
-    assert params.keys() >= {"lr", "width", "name"}  # drawn anew: there is nobody to descend from
+    # drawn anew: there is nobody to descend from
+    assert params.keys() >= {"lr", "width", "name"}
 
 
 def test_a_child_differs_from_the_winner_in_one_gene() -> None:

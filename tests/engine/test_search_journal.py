@@ -193,7 +193,7 @@ def test_the_checkpoints_of_a_trial_go_when_it_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("writer", "source"), [(1, 1), (0, None)], ids=["the donor", "itself, since"])
 def test_a_trial_broken_off_before_its_new_params_were_heard_of_goes_on_with_them(
     tmp_path: Path, writer: int, source: int | None
-) -> None:  # fmt: skip
+) -> None:
     before = conduct(tmp_path)
     first = before.ask()
     assert first is not None

@@ -32,7 +32,8 @@ def dimension(written: Any) -> Dimension:
 def test_the_forms_of_a_dimension(written: Any, kind: str, values: tuple[Any, ...]) -> None:
     made = dimension(written)
     assert (made.kind, made.values) == (kind, values)
-    assert dimension(made.model_dump(mode="json")) == made  # as the resolved recipe keeps it
+    # as the resolved recipe keeps it
+    assert dimension(made.model_dump(mode="json")) == made
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,8 @@ def test_averaged_weights_are_measured_and_kept(
 def test_patience_ends_the_phase_not_the_training(
     digits: PreparedDataset, recipe: Make, session: Sessions
 ) -> None:
-    still = {"name": "sgd", "lr": 1e-12, "momentum": 0.0}  # no epoch is better than the first
+    # no epoch is better than the first
+    still = {"name": "sgd", "lr": 1e-12, "momentum": 0.0}
     one = session()
     train(recipe(phases=[{"epochs": 9, "patience": 2, "optimizer": still}, {"epochs": 1}]), digits, one)
     last = one.checkpoints.latest()

@@ -141,7 +141,8 @@ def test_the_running_averages_take_each_part_once(
 def test_clipping_bounds_the_step(digits: PreparedDataset, recipe: Make, session: Sessions) -> None:
     def moved(name: str, **how: Any) -> float:
         plain = {"name": "sgd", "lr": 1.0, "momentum": 0.0}
-        chosen = recipe(epochs=1, optimizer=plain, schedule="constant", batch_size=10_000, **how)  # one step
+        # one step
+        chosen = recipe(epochs=1, optimizer=plain, schedule="constant", batch_size=10_000, **how)
         before = make_job(chosen, digits, session("start")).model.state_dict()
         after = trained(chosen, digits, session(name))
         return (

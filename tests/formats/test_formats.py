@@ -59,7 +59,10 @@ def test_images_in_one_folder_alone_are_no_classes(make_folder):
     """As data for detectors lie."""
     source = make_folder({"Annotations": 0, "ImageSets/Main": 0, "JPEGImages": 3})
     (source / "Annotations/000.xml").write_text("<annotation/>")
-    message = "images in 'JPEGImages' alone, none in Annotations, ImageSets, expected at least two class folders with training images"
+    message = (
+        "images in 'JPEGImages' alone, none in Annotations, ImageSets, "
+        "expected at least two class folders with training images"
+    )
     with pytest.raises(RequestError, match=message):
         ImageFolder(source)
     make_folder({"Other/deep": 1})

@@ -1,4 +1,5 @@
-"""Mutated images, recipes, tables and archives: a plain fault or an answer, never a traceback of another kind, never a hang.
+"""Mutated images, recipes, tables and archives: a plain fault or an answer, never a traceback of
+another kind, never a hang.
 
 The slow set is 3,500 images, 1,500 recipes and 600 tables and archives: 14 s on two busy cores.
 """
@@ -92,7 +93,9 @@ def images() -> list[bytes]:
 
 
 def mutated(draw: random.Random, data: bytes, others: list[bytes]) -> bytes:
-    """One to four random changes: bits flipped, bytes set, cut, put in, taken out, or the tail of another file."""
+    """One to four random changes: bits flipped, bytes set, cut, put in, taken out, or the tail of
+    another file.
+    """
     for _ in range(draw.randint(1, 4)):
         at = draw.randrange(len(data) + 1) if draw.random() < 0.5 else min(len(data), draw.randrange(64))
         match draw.randrange(6):
@@ -172,9 +175,30 @@ def test_many_mutated_recipes(tmp_path):
     print(f"1000 recipes in {time.perf_counter() - start:.1f} s")
 
 
-KEYS = ("task", "data", "data.format", "data.split", "data.split.val", "image", "image.size", "model", "model.backbone", "train",
-        "train.epochs", "train.optimizer", "train.augment", "train.phases", "train.phases.0", "plugins", "extends", "seed", "register",
-        "compute.workers", "", "a.b")  # fmt: skip
+KEYS = (
+    "task",
+    "data",
+    "data.format",
+    "data.split",
+    "data.split.val",
+    "image",
+    "image.size",
+    "model",
+    "model.backbone",
+    "train",
+    "train.epochs",
+    "train.optimizer",
+    "train.augment",
+    "train.phases",
+    "train.phases.0",
+    "plugins",
+    "extends",
+    "seed",
+    "register",
+    "compute.workers",
+    "",
+    "a.b",
+)
 VALUES = st.recursive(
     st.none()
     | st.booleans()

@@ -132,11 +132,20 @@ def test_folders_and_ends_that_the_user_names(tmp_path):
 
 
 def test_lists_of_pascal_voc(tmp_path):
-    files = {f"{folder}/{name}": content for name, folder, content in [
-        ("a.jpg", "JPEGImages", PHOTO), ("b.jpg", "JPEGImages", PHOTO), ("c.jpg", "JPEGImages", PHOTO),
-        ("a.png", "SegmentationClass", MASK), ("b.png", "SegmentationClass", MASK), ("a.xml", "Annotations", b"<annotation/>"),
-        ("train.txt", "ImageSets/Segmentation", b"a\n"), ("trainval.txt", "ImageSets/Segmentation", b"a\nb\n"),
-        ("val.txt", "ImageSets/Segmentation", b"b\n")]}  # fmt: skip
+    files = {
+        f"{folder}/{name}": content
+        for name, folder, content in [
+            ("a.jpg", "JPEGImages", PHOTO),
+            ("b.jpg", "JPEGImages", PHOTO),
+            ("c.jpg", "JPEGImages", PHOTO),
+            ("a.png", "SegmentationClass", MASK),
+            ("b.png", "SegmentationClass", MASK),
+            ("a.xml", "Annotations", b"<annotation/>"),
+            ("train.txt", "ImageSets/Segmentation", b"a\n"),
+            ("trainval.txt", "ImageSets/Segmentation", b"a\nb\n"),
+            ("val.txt", "ImageSets/Segmentation", b"b\n"),
+        ]
+    }
     reader = ImageMask(tree(tmp_path, files))
     assert [(r.id, r.split) for r in reader] == [("JPEGImages/a.jpg", "train"), ("JPEGImages/b.jpg", "val")]
     assert list(reader.skipped()) == [("JPEGImages/c.jpg", "in no list of ImageSets/Segmentation")]

@@ -51,20 +51,44 @@ MASK = np.where(np.arange(HEIGHT)[:, None] == HEIGHT - 1, 255, LABELS * 10).asty
 TRIMAP = np.array([0, 1, 255], np.uint8)[LABELS]
 CITY = np.full((HEIGHT, WIDTH), 0, np.uint8)
 CITY[0], CITY[1] = 18, 255
-TREES: dict[str, tuple[Callable[[], dict[str, bytes | str]], dict[str, Any], str, tuple[int, int, int], np.ndarray, list[str]]] = {
+TREES: dict[
+    str,
+    tuple[
+        Callable[[], dict[str, bytes | str]], dict[str, Any], str, tuple[int, int, int], np.ndarray, list[str]
+    ],
+] = {
     "VOCSegmentation": (voc, {}, "segmentation", (2, 2, 0), MASK, []),
-    "OxfordIIITPet": (pets, {"options": {"target_types": "segmentation"}}, "segmentation", (4, 0, 4), TRIMAP, []),
+    "OxfordIIITPet": (
+        pets,
+        {"options": {"target_types": "segmentation"}},
+        "segmentation",
+        (4, 0, 4),
+        TRIMAP,
+        [],
+    ),
     "Cityscapes": (cityscapes, {}, "segmentation", (2, 1, 1), CITY, []),
     "KittiFlow": (kitti_flow, {}, "flow", (3, 0, 0), FLOW, ["KittiFlow, split test: 3 items without truth"]),
     "FlyingChairs": (chairs, {}, "flow", (3, 1, 0), FLOW, []),
     "Sintel": (sintel, {}, "flow", (4, 0, 0), FLOW, ["Sintel, split test: its files are not there"]),
     "HD1K": (hd1k, {}, "flow", (3, 0, 0), FLOW, ["HD1K, split test: 1 item without truth"]),
     "SintelStereo": (sintel_stereo, {}, "stereo", (3, 0, 0), DISPARITY, []),
-    "Kitti2015Stereo": (kitti_stereo, {}, "stereo", (3, 0, 0), DISPARITY, ["Kitti2015Stereo, split test: 3 items without truth"]),
-    "Middlebury2014Stereo": (
-        middlebury, {}, "stereo", (3, 0, 0), DISPARITY, ["Middlebury2014Stereo, split test: its files are not there"],
+    "Kitti2015Stereo": (
+        kitti_stereo,
+        {},
+        "stereo",
+        (3, 0, 0),
+        DISPARITY,
+        ["Kitti2015Stereo, split test: 3 items without truth"],
     ),
-}  # fmt: skip
+    "Middlebury2014Stereo": (
+        middlebury,
+        {},
+        "stereo",
+        (3, 0, 0),
+        DISPARITY,
+        ["Middlebury2014Stereo, split test: its files are not there"],
+    ),
+}
 
 
 def task(name: str) -> Task:
@@ -179,7 +203,8 @@ def test_the_task_is_found_by_the_root(tmp_path: Path) -> None:
         recognise_for("classification", root, "PATH")
     with pytest.raises(
         RequestError,
-        match=r"records of first, flow, second, expected image, label, which classification needs. They would do for flow",
+        match=r"records of first, flow, second, expected image, label, "
+        r"which classification needs. They would do for flow",
     ):
         check_annotated(
             TorchVision(root, dataset="KittiFlow"), "classification", task("classification").schema
@@ -190,17 +215,29 @@ def test_the_task_is_found_by_the_root(tmp_path: Path) -> None:
     ("dataset", "options", "message"),
     [
         (
-            "SBDataset", {"options": {"mode": "boundaries"}},
+            "SBDataset",
+            {"options": {"mode": "boundaries"}},
             r"\(Image, ndarray 20x6x9\).*\(image, class\).*\(image, mask.*disparity.*flow 2xHxW",
         ),
         ("VOCDetection", {}, r"items are \(Image, dict\).*voc"),
-        ("VOCSegmentation", {"options": {"image_set": "tran"}}, "Unknown value 'tran' for argument image_set"),
-        ("VOCSegmentation", {"identities": True}, r"data.format.identities: got a value.*no such option for items that are \(image, mask"),
+        (
+            "VOCSegmentation",
+            {"options": {"image_set": "tran"}},
+            "Unknown value 'tran' for argument image_set",
+        ),
+        (
+            "VOCSegmentation",
+            {"identities": True},
+            r"data.format.identities: got a "
+            r"value.*no such "
+            r"option for items that are "
+            r"\(image, mask",
+        ),
         ("KittiFlow", {"options": {"split": "test"}}, "no split that has its truth"),
         ("KittiFlow", {"classes": ("a", "b")}, "data.format.classes: got a value"),
         ("Kitti2012Stereo", {}, "Could not find any files.*expected the files of Kitti2012Stereo"),
     ],
-)  # fmt: skip
+)
 def test_faults(tmp_path: Path, dataset: str, options: dict[str, Any], message: str) -> None:
     boundaries = {"GTcls": {"Segmentation": LABELS, "Boundaries": sparse_layers()}}
     mat = io.BytesIO()

@@ -28,7 +28,8 @@ def thing(name: str = "cat", edges: tuple[object, ...] = (3, 4, 10, 12)) -> str:
 
 
 def xml(*objects: str, size: tuple[int, int] = (30, 20), filename: str = "") -> str:
-    head = f"<filename>{filename}</filename><size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
+    head = f"<filename>{filename}</filename><size><width>{size[0]}</width><height>{size[1]}</height>"
+    head += "<depth>3</depth></size>"
     return f'<?xml version="1.0"?>\n<annotation>{head}{"".join(objects)}</annotation>'
 
 

@@ -127,7 +127,10 @@ def hd1k() -> dict[str, bytes | str]:
 
 
 def sintel_stereo() -> dict[str, bytes | str]:
-    """Three bytes a disparity: 4 pixels, 1/64, 1/16384. What is hidden in the other view, or out of it, has its own maps."""
+    """Three bytes a disparity: 4 pixels, 1/64, 1/16384.
+
+    What is hidden in the other view, or out of it, has its own maps.
+    """
     unknown, known = np.isnan(DISPARITY), np.nan_to_num(DISPARITY)
     steps = np.dstack([known // 4, known % 4 * 64, 0 * known]).astype(np.uint8)
     hidden = unknown & (np.arange(WIDTH) == 0)

@@ -164,7 +164,8 @@ def test_training_batches_count_samples(reader, augment):
     assert items == [(5, 0), (5, 1), (4, 0), (2, 0), (2, 1)]
     one, two = train_batches(task, reader, augment, items, 2, 0, 1, 0, 0)
     assert [one.ids, two.ids] == [["r5.0", "r5.1"], ["r4.0", "r2.0"]], "a last short batch is dropped"
-    assert not torch.equal(one.images["image"][0], one.images["image"][1])  # each its own augmentation
+    # each its own augmentation
+    assert not torch.equal(one.images["image"][0], one.images["image"][1])
     (left,) = train_batches(task, reader, augment, items[:2], 2, 0, 2, 0, 0)
     (right,) = train_batches(task, reader, augment, items[:2], 2, 1, 2, 0, 0)
     assert [left.ids, right.ids] == [["r5.0"], ["r5.1"]], "a row's samples may be on different ranks"
@@ -197,7 +198,8 @@ def test_rows_in_batches_of_samples():
 
 
 def test_seeds_are_stable_and_distinct():
-    assert seed_of(0, 1, "cat/1.png") == 1731285434306617976  # another value would change every training
+    # another value would change every training
+    assert seed_of(0, 1, "cat/1.png") == 1731285434306617976
     assert len({seed_of(s, e, i) for s in range(5) for e in range(5) for i in range(40)}) == 1000
     assert seed_of(1, 23) != seed_of(12, 3)
     assert all(0 <= seed_of(i) < 2**63 for i in range(100))

@@ -1,4 +1,6 @@
-"""Mixed images are what the papers say, by the share that is told, and the same however the work is divided."""
+"""Mixed images are what the papers say, by the share that is told, and the same however the work is
+divided.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Work in another thread: in order, its errors at their place, and one thread at a time at torch's generator."""
+"""Work in another thread: in order, its errors at their place, and one thread at a time at torch's
+generator.
+"""
 
 import threading
 from itertools import count

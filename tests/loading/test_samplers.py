@@ -54,7 +54,8 @@ def test_balanced_takes_every_class_equally_often(counts: tuple[int, ...]) -> No
         assert len(order) == len(rows)
         taken = labels(rows, order)
         assert max(taken.values()) - min(taken.values()) <= 1
-        for label, count in enumerate(counts):  # within a class each row as often as the others
+        # within a class each row as often as the others
+        for label, count in enumerate(counts):
             each = Counter(i for i in order if rows.columns["label"][i] == label)
             assert max(each.values()) <= -(-taken[label] // count)
     assert order == sampler("balanced").order(rows, 0, 2)
@@ -119,7 +120,8 @@ def test_each_batch_holds_so_many_identities_with_so_many_images(counts: tuple[i
             names = [{rows.columns["label"][i] for i in group} for group in groups]
             assert [len(name) for name in names] == [1, 1, 1]
             assert len(set.union(*names)) == 3
-            for group in groups:  # an image comes again only where there are fewer than 4
+            # an image comes again only where there are fewer than 4
+            for group in groups:
                 assert len(set(group)) == min(4, counts[rows.columns["label"][group[0]]])
     assert list(order) == list(identities(12, 4).order(rows, 0, 3))
     assert list(order) != list(identities(12, 4).order(rows, 1, 3))

@@ -120,7 +120,8 @@ def test_the_equal_error_by_hand() -> None:
     # FAR 0, 0, 1/4, 1, 1 and TAR 0, 1/2, 3/4, 3/4, 1 as the threshold falls: they meet at FAR 1/4 = 1 - TAR.
     rate, place = equal_error(np.array([0, 0, 0.25, 1, 1]), np.array([0, 0.5, 0.75, 0.75, 1]))
     assert (rate, place) == (0.25, 2)
-    rate, _ = equal_error(np.array([0, 0, 1]), np.array([0, 0.5, 1]))  # halfway: FAR 1/3, TAR 2/3
+    # halfway: FAR 1/3, TAR 2/3
+    rate, _ = equal_error(np.array([0, 0, 1]), np.array([0, 0.5, 1]))
     assert rate == pytest.approx(1 / 3)
 
 

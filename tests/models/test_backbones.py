@@ -52,7 +52,8 @@ def test_maps_features_and_gradients(
     assert len(net.strides) == len(maps)
     for m, stride in zip(maps, net.strides, strict=True):
         for got, side in zip(m.shape[2:], size, strict=True):
-            assert -3 <= got - side / stride < 1  # rounded up, or smaller by an unpadded border
+            # rounded up, or smaller by an unpadded border
+            assert -3 <= got - side / stride < 1
     features = net.embed(x_BCHW)
     assert features.shape == (2, net.num_features)
     (features.square().sum() + maps[-1].square().sum()).backward()
@@ -78,7 +79,8 @@ def test_shortcuts_have_no_parameters_but_an_effect(backbone: Make) -> None:
 
 def test_option_a_shortcut_subsamples_and_pads_with_zeros(backbone: Make) -> None:
     block = backbone("cifar_resnet").eval().get_submodule("layer2.0")
-    nn.init.zeros_(block.get_parameter("bn2.weight"))  # nothing but the shortcut is left
+    # nothing but the shortcut is left
+    nn.init.zeros_(block.get_parameter("bn2.weight"))
     x_BCHW = torch.rand(1, 16, 8, 8)
     out = block(x_BCHW)
     assert torch.equal(out[:, 8:24], x_BCHW[:, :, ::2, ::2])

@@ -95,7 +95,8 @@ def test_the_signal_through_thirty_layers(activation: str, name: str, alive: boo
 
 def test_published_weights_are_not_undone(classifier: Callable[..., Classifier]) -> None:
     model = classifier("lenet")
-    model.backbone.pixel_stats = ((0.5,), (0.5,))  # as where a library loaded its weights
+    # as where a library loaded its weights
+    model.backbone.pixel_stats = ((0.5,), (0.5,))
     initialised(model, "default")
     with pytest.raises(RequestError, match="model.init"):
         initialised(model, "he_normal")

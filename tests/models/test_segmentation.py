@@ -98,7 +98,8 @@ def test_torchvision_s_weights_give_torchvision_s_logits(
         assert expected["out"].std() > 0.01
         torch.testing.assert_close(ours(x), expected["out"], atol=1e-4, rtol=0)
         if auxiliary:
-            ours.training = True  # of itself alone: it answers with both, its norms and dropouts rest
+            # of itself alone: it answers with both, its norms and dropouts rest
+            ours.training = True
             torch.testing.assert_close(ours.outputs(x)["aux_loss"], expected["aux"], atol=1e-4, rtol=0)
 
 

@@ -62,6 +62,7 @@ def test_flow_volume_by_loops() -> None:
 
 
 def test_soft_argmin_is_the_mean_of_the_softmax() -> None:
-    cost = torch.tensor([0.0, -torch.log(torch.tensor(3.0)), 50.0]).view(1, 3, 1, 1)  # weights 1/4, 3/4, 0
+    # weights 1/4, 3/4, 0
+    cost = torch.tensor([0.0, -torch.log(torch.tensor(3.0)), 50.0]).view(1, 3, 1, 1)
     assert soft_argmin(cost).item() == pytest.approx(0.75)
     assert soft_argmin(cost[:, :2].half()).dtype == torch.float32

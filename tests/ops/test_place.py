@@ -1,4 +1,6 @@
-"""Places: there and back, one after the other; points, boxes, maps and vectors agree about where a thing lies."""
+"""Places: there and back, one after the other; points, boxes, maps and vectors agree about where a
+thing lies.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ def test_a_box_goes_there_and_comes_back_cut_off_at_the_border(
 @settings(max_examples=60, deadline=None)
 @given(SIDES, SIDES, SHIFTS, SHIFTS)
 def test_maps_points_and_boxes_agree(height: int, width: int, down: int, right: int) -> None:
-    """A map that says at each pixel of the model where it is in the original says, brought back, where each pixel is."""
+    """A map that says at each pixel of the model where it is in the original says, brought back,
+    where each pixel is.
+    """
     place = resized(SIZE, (height, width)).then(shifted((height, width), down, right))
     rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     centres = torch.stack([columns.flatten(), rows.flatten()], 1).double()
@@ -119,7 +123,8 @@ def test_vectors_of_a_turned_image() -> None:
 
 def test_a_map_is_put_where_it_was_seen_and_nan_elsewhere() -> None:
     map_1HW = torch.arange(24.0).view(1, 1, 4, 6)
-    half = Place((4, 6), ((2.0, 0.0, -6.0), (0.0, 2.0, 0.0)))  # the upper right quarter, enlarged
+    # the upper right quarter, enlarged
+    half = Place((4, 6), ((2.0, 0.0, -6.0), (0.0, 2.0, 0.0)))
     put = half.put(map_1HW)
     assert put.shape == (1, 1, 4, 6)
     assert put[0, 0, :2, 3:].isfinite().all()

@@ -1,4 +1,6 @@
-"""A task and its answer as a plug-in: how much of something an image shows, one number, learnt by regression."""
+"""A task and its answer as a plug-in: how much of something an image shows, one number, learnt by
+regression.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A project directory: which recipe and run are meant, params.yaml with others' keys, dvc.yaml, the DVC set-up."""
+"""A project directory: which recipe and run are meant, params.yaml with others' keys, dvc.yaml, the
+DVC set-up.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Places that cannot be written to are refused before the work, by every verb that writes where it is told."""
+"""Places that cannot be written to are refused before the work, by every verb that writes where it
+is told.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The checked recipe: every fault at once with its line, formats' and plugins' own faults, and the answer kept for next time."""
+"""The checked recipe: every fault at once with its line, formats' and plugins' own faults, and the
+answer kept for next time.
+"""
 
 from __future__ import annotations
 
@@ -234,7 +236,8 @@ def test_a_source_that_is_missing_or_not_wanted(
 ) -> None:
     missing = write(r_yaml="task: classification\ndata:\n  format: image_folder\n  source: lost\n")
     assert [str(f) for f in faults(missing)] == [
-        "r.yaml:4 data.source: got 'lost', expected a file or folder that exists. Paths are relative to the recipe file. "
+        "r.yaml:4 data.source: got 'lost', expected a file or folder "
+        "that exists. Paths are relative to the recipe file. "
         "Type data.source=PATH."
     ]
     (fault,) = faults(write(r_yaml="task: classification\ndata: {format: image_folder}\n"))
@@ -338,7 +341,8 @@ def test_nothing_changed_imports_no_torch_and_changed_files_are_noticed(
     folder("raw", {"a": 2, "b": 2})
     child = write(
         net_py=NET.format(name="resolve_test_cached"),
-        parent_yaml="task: classification\ndata: {format: image_folder, source: raw}\nplugins: [net.py]\nseed: 1\n",
+        parent_yaml="task: classification\ndata: "
+        "{format: image_folder, source: raw}\nplugins: [net.py]\nseed: 1\n",
         child_yaml="extends: parent.yaml\n",
     )
     resolve(entry(child, "raw"))

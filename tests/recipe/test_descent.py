@@ -1,4 +1,6 @@
-"""One descent finds, checks and fills in every component: in sections, phases, lists, and models inside of options."""
+"""One descent finds, checks and fills in every component: in sections, phases, lists, and models
+inside of options.
+"""
 
 from __future__ import annotations
 

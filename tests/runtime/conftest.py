@@ -46,7 +46,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 @pytest.fixture(scope="session")
 def model(digits: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model directory of a network as initialised: its answers differ from picture to picture, which is all that is needed."""
+    """The model directory of a network as initialised: its answers differ from picture to picture,
+    which is all that is needed.
+    """
     sections = {
         "task": "classification",
         "data": {"format": "digits"},
@@ -134,7 +136,8 @@ def dashboard(tmp_path: Path) -> Iterator[str | None]:
 
     shows = importlib.util.find_spec("aiohttp_cors") is not None
     gcs, port, client = free_ports(3)
-    scratch = tempfile.mkdtemp(prefix="cvflow-ray-", dir="/tmp")  # a socket's path must be short
+    # a socket's path must be short
+    scratch = tempfile.mkdtemp(prefix="cvflow-ray-", dir="/tmp")
     wanted = [f"--port={gcs}", f"--dashboard-port={port}", "--num-cpus=2", f"--temp-dir={scratch}"]
     wanted += ["--include-dashboard=true", f"--ray-client-server-port={client}"] if shows else []
     command = [

@@ -61,8 +61,14 @@ def test_champions_and_the_way_back(pets: str) -> None:
     crown(pets, 4, "best")
     assert roll_back(pets) == (4, 1)
     assert [(r.version, r.rollback) for r in reigns(pets)] == [
-        (1, False), (2, False), (3, False), (2, True), (1, True), (4, False), (1, True),
-    ]  # fmt: skip
+        (1, False),
+        (2, False),
+        (3, False),
+        (2, True),
+        (1, True),
+        (4, False),
+        (1, True),
+    ]
     times = [datetime.fromisoformat(r.since) for r in reigns(pets)]
     assert times == sorted(times)
     assert reigns(pets)[1].why == "better: 2"

@@ -1,4 +1,6 @@
-"""A cluster that loses a node in mid-run, or gets one: the samples come in the order of a training that nobody touched."""
+"""A cluster that loses a node in mid-run, or gets one: the samples come in the order of a training
+that nobody touched.
+"""
 
 from __future__ import annotations
 

@@ -87,7 +87,9 @@ def test_two_workers_measure_what_one_does(name: str, tmp_path: Path) -> None:
         data.split("test")[i]["id"] for i in range(data.info.counts["test"])
     ]
     for found in spread:
-        assert found.predictions == here.predictions  # exactly: one thread, the same batches
-        np.testing.assert_equal(found.quality, here.quality)  # NaN where there is none, as among the metrics
+        # exactly: one thread, the same batches
+        assert found.predictions == here.predictions
+        # NaN where there is none, as among the metrics
+        np.testing.assert_equal(found.quality, here.quality)
         assert found.details == here.details
         np.testing.assert_equal(found.metrics, here.metrics)

@@ -1,4 +1,6 @@
-"""Ray workers that are killed, hang, run out of memory or raise: what is tried again, what ends the run, and what is said."""
+"""Ray workers that are killed, hang, run out of memory or raise: what is tried again, what ends the
+run, and what is said.
+"""
 
 from __future__ import annotations
 
@@ -134,7 +136,8 @@ def greedy(session, log):
         with Path(log).open("a") as file:
             file.write("begun\\n")
         hoard = []
-        while Path(log).read_text().count("begun") < 2:  # the first of them takes what there is, in pages that it writes to
+        # the first of them takes what there is, in pages that it writes to
+        while Path(log).read_text().count("begun") < 2:
             hoard.append(bytearray(b"x" * (50 << 20)))
     torch.distributed.barrier()
     return "done"
@@ -150,7 +153,10 @@ except CvflowError as error:
 
 
 def test_a_worker_that_ray_kills_for_its_memory_is_replaced_and_said(tmp_path: Path) -> None:
-    """By Ray's own monitor, which is told that the node has 3 GiB more than it uses now. It may kill more than the greedy one."""
+    """By Ray's own monitor, which is told that the node has 3 GiB more than it uses now.
+
+    It may kill more than the greedy one.
+    """
     memory = psutil.virtual_memory()
     if memory.available < 6 << 30:
         pytest.skip("less than 6 GiB of memory is free")

@@ -219,7 +219,8 @@ def test_a_light_look_imports_no_mlflow_and_makes_no_file(
     code = (
         "import sys; from cvflow.runtime.model_registry import holds, versions\n"
         f"here = holds('{registry.tracking_uri()}', 'pets', 1, '{ONE}')\n"
-        f"print(here, holds('sqlite:///{tmp_path}/none.db', 'pets', 1, '{ONE}'), versions(), 'mlflow' in sys.modules)"
+        f"print(here, holds('sqlite:///{tmp_path}/none.db', 'pets', "
+        f"1, '{ONE}'), versions(), 'mlflow' in sys.modules)"
     )
     said = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
@@ -241,7 +242,8 @@ def test_tables_that_are_not_there_are_left_to_mlflow(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "mlflow.db").touch()  # as a kill in the middle of the first use leaves it
+    # as a kill in the middle of the first use leaves it
+    (tmp_path / "mlflow.db").touch()
     assert not registry.holds(registry.tracking_uri(), "pets", 1, ONE)
     assert open_run("pets", ONE, "pets")
 

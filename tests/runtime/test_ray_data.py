@@ -41,10 +41,13 @@ def _ray() -> Iterator[None]:
 def test_two_actors_answer_as_one_process(
     kind: str, block_rows: int, source: Source, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Small blocks: a whole one of unreadable pictures comes first, whose columns say nothing of the others."""
+    """Small blocks: a whole one of unreadable pictures comes first, whose columns say nothing of
+    the others.
+    """
     monkeypatch.setattr(ray_data, "BLOCK_ROWS", block_rows)
     path, ids = source(kind)
-    monkeypatch.chdir(path.parent)  # relative paths are this process's, wherever Ray was started
+    # relative paths are this process's, wherever Ray was started
+    monkeypatch.chdir(path.parent)
     path = Path(path.name)
     size = 256 if kind == "prepared" else 8
     views = [Component(name="horizontal_flip")] if kind == "prepared" else []

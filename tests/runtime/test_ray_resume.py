@@ -1,4 +1,6 @@
-"""Two Ray workers, one of them killed at a random step: replaced, and in the end the bits of the unbroken training."""
+"""Two Ray workers, one of them killed at a random step: replaced, and in the end the bits of the
+unbroken training.
+"""
 
 from __future__ import annotations
 
@@ -70,9 +72,16 @@ def doomed(session: Any, recipe: dict[str, Any], dataset: str, rank: int, step: 
 
 def trained(root: Path, digits: PreparedDataset, rank: int = 0, step: int = 0) -> dict[str, torch.Tensor]:
     launch(
-        doomed, COMPUTE, root / "checkpoints", root / "history.jsonl",
-        recipe=recipe(), dataset=str(digits.path), rank=rank, step=step, mark=str(root / "killed"),
-    )  # fmt: skip
+        doomed,
+        COMPUTE,
+        root / "checkpoints",
+        root / "history.jsonl",
+        recipe=recipe(),
+        dataset=str(digits.path),
+        rank=rank,
+        step=step,
+        mark=str(root / "killed"),
+    )
     last = CheckpointStore(root / "checkpoints").latest()
     assert last is not None
     return last.tensors["model"]

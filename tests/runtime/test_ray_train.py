@@ -1,4 +1,6 @@
-"""Training and evaluation on real Ray Train workers: what one process computes, two compute; errors come out as they are."""
+"""Training and evaluation on real Ray Train workers: what one process computes, two compute; errors
+come out as they are.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +114,9 @@ def test_two_workers_predict_exactly_what_one_does(
 
 
 def test_batch_norm_averages_are_shared_before_evaluation(digits: PreparedDataset, tmp_path: Path) -> None:
-    """The ranks see different samples in the last step: val must be measured with the averages that are saved."""
+    """The ranks see different samples in the last step: val must be measured with the averages that
+    are saved.
+    """
     root = trained(tmp_path, digits, RESNET, workers=2)
     (said,) = metrics(root, summary=True)
     measured = measure(root / "model", digits.path, "val", 8, compute(0), tmp_path).metrics
@@ -137,7 +141,8 @@ def test_a_lost_worker_is_replaced_and_a_worker_s_own_error_comes_out_as_itself(
         launch(stumble, compute(2), tmp_path / "checkpoints", log=str(tmp_path / "log"))
     assert caught.value.faults == (FAULT,)
     assert caught.value.exit_code == 2
-    assert (tmp_path / "log").read_text() == "tried\n" * 2  # after the loss, and never after the refusal
+    # after the loss, and never after the refusal
+    assert (tmp_path / "log").read_text() == "tried\n" * 2
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Real trials in Ray Tune's actors: how each may end, requests to stop, resume, and population-based training."""
+"""Real trials in Ray Tune's actors: how each may end, requests to stop, resume, and
+population-based training.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,10 @@ def recipe_of(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def work(session: Session, recipe: dict[str, Any], dataset: str) -> None:
-    """Nine epochs of nothing, each as the engine ends one; from the newest checkpoint on. The params say what goes wrong."""
+    """Nine epochs of nothing, each as the engine ends one; from the newest checkpoint on.
+
+    The params say what goes wrong.
+    """
     how = recipe["train.optimizer.lr"]
     with Path(dataset).open("a") as log:
         log.write(f"{how} {os.getpid()}\n")
@@ -232,7 +237,8 @@ def test_a_trial_on_two_workers_is_stopped_and_leaves_nothing_behind(tmp_path: P
     failed, done, stopped = conductor.trials
     assert (failed.state, failed.reason) == ("failed", "the loss is not finite at step 3")
     assert (done.state, done.epochs) == ("done", 9)
-    assert stopped.state in ("stopped", "done")  # it is short, and does not wait for the scheduler's word
+    # it is short, and does not wait for the scheduler's word
+    assert stopped.state in ("stopped", "done")
     assert {group["state"] for group in ray.util.placement_group_table().values()} == {"REMOVED"}
 
 
@@ -243,7 +249,9 @@ def test_a_trial_on_two_workers_is_stopped_and_leaves_nothing_behind(tmp_path: P
 def test_a_trial_on_two_workers_is_stopped_in_mid_run_and_frees_what_it_held(
     tmp_path: Path, scheduler: Any
 ) -> None:
-    """By the scheduler's verdict, which comes while the nested run trains; its controller, workers and bundles go."""
+    """By the scheduler's verdict, which comes while the nested run trains; its controller, workers
+    and bundles go.
+    """
     check_stopped_in_mid_run(tmp_path, scheduler)
 
 
@@ -251,7 +259,9 @@ def test_a_trial_on_two_workers_is_stopped_in_mid_run_and_frees_what_it_held(
 def test_beside_ray_s_dashboard_too_a_trial_on_two_workers_is_stopped_in_mid_run(
     tmp_path: Path, dashboard: str | None
 ) -> None:
-    """On a cluster that a user started: without the dashboard, Ray's own way of stopping a nested trial would hang."""
+    """On a cluster that a user started: without the dashboard, Ray's own way of stopping a nested
+    trial would hang.
+    """
     check_stopped_in_mid_run(tmp_path, "asha")
     if dashboard is not None:
         with urllib.request.urlopen(dashboard, timeout=20) as page:
@@ -274,4 +284,5 @@ def check_stopped_in_mid_run(path: Path, scheduler: Any) -> None:
     assert ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"]
     assert {group["state"] for group in ray.util.placement_group_table().values()} == {"REMOVED"}
     for worker in filter(psutil.pid_exists, workers):
-        assert psutil.Process(worker).status() == psutil.STATUS_ZOMBIE  # ended, and nobody reaped it
+        # ended, and nobody reaped it
+        assert psutil.Process(worker).status() == psutil.STATUS_ZOMBIE

@@ -40,7 +40,9 @@ COMPUTE = Compute(threads=1, device="cpu")
 
 
 def train_and_note(session: Session, recipe: dict[str, Any], dataset: str) -> None:
-    """A real training. Noted in ``notes.jsonl`` beside the data: the weights that it starts from, and those after each epoch."""
+    """A real training. Noted in ``notes.jsonl`` beside the data: the weights that it starts from,
+    and those after each epoch.
+    """
     store, save = session.checkpoints, session.checkpoints.save
 
     def note(what: str, checkpoint: Checkpoint) -> None:
@@ -65,7 +67,9 @@ def train_and_note(session: Session, recipe: dict[str, Any], dataset: str) -> No
 
 
 def train_and_look(session: Session, recipe: dict[str, Any], dataset: str) -> None:
-    """A real training. Noted in ``open.jsonl`` beside the data after each epoch: the Arrow files that this process has open."""
+    """A real training. Noted in ``open.jsonl`` beside the data after each epoch: the Arrow files
+    that this process has open.
+    """
     report = session.report
 
     def noted(points: Sequence[Point]) -> None:
@@ -142,7 +146,9 @@ def test_population_based_training_of_real_digits_copies_weights_and_says_whose(
 
 
 def test_all_trials_read_the_same_files_and_nothing_is_copied(tmp_path: Path) -> None:
-    """No trial has more than the prepared files open, and no byte of them is in its folder, in Ray's, or in the object store."""
+    """No trial has more than the prepared files open, and no byte of them is in its folder, in
+    Ray's, or in the object store.
+    """
     data = tmp_path / "data"
     prepare(
         build("format", Component(name="digits"), None),

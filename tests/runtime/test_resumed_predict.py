@@ -1,4 +1,6 @@
-"""Batch inference killed with -9 and begun again: no id twice, none missing, the answers of an unbroken one."""
+"""Batch inference killed with -9 and begun again: no id twice, none missing, the answers of an
+unbroken one.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ def renamed(self, target):
     return done
 
 Path.rename = renamed
-predict.predict_path(Path(sys.argv[1]), "m/3", Path(sys.argv[2]), Path(sys.argv[3]), compute, batch_size=int(sys.argv[6]))
+model, source, out = map(Path, sys.argv[1:4])
+predict.predict_path(model, "m/3", source, out, compute, batch_size=int(sys.argv[6]))
 """
 Source = Callable[[str], tuple[Path, list[str]]]
 
@@ -127,7 +130,9 @@ def test_killed_after_parts_that_their_time_ended(
 
 
 def test_a_part_ends_between_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows with several answers or none, in tables that divide them; ended by time wherever that can be, or by their number."""
+    """Rows with several answers or none, in tables that divide them; ended by time wherever that
+    can be, or by their number.
+    """
     monkeypatch.setattr(parts, "PART_ROWS", 4)
     monkeypatch.setattr(parts, "PART_SECONDS", 0.0)
     schema = pa.schema({"row": pa.int64(), "id": pa.string(), "error": pa.string()})

@@ -1,4 +1,6 @@
-"""What stands between Tune and the conductor, without a Ray: schedulers whose stop is a request, draws that are seeded."""
+"""What stands between Tune and the conductor, without a Ray: schedulers whose stop is a request,
+draws that are seeded.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def conduct(folder: Path, values: list[float], **options: Any) -> Conductor:
 
 
 def test_what_a_trial_reports_once_it_is_asked_to_stop_is_nothing_to_the_scheduler(tmp_path: Path) -> None:
-    """One on several workers does not wait for the answer; Ray's median rule cannot hear more of a trial that it has ended."""
+    """One on several workers does not wait for the answer; Ray's median rule cannot hear more of a
+    trial that it has ended.
+    """
     conductor = conduct(tmp_path / "search", [0.9, 0.1], scheduler={"name": "median", "grace": 1, "least": 1})
     asker = Asker(conductor, dict)
     gentle = Gentle(build("scheduler", conductor.search.scheduler, 9, conductor.search.space), asker, 1.0)

@@ -1,4 +1,6 @@
-"""MLflow's own server, as a process, on a registered model: every form of request, a broken image among good ones."""
+"""MLflow's own server, as a process, on a registered model: every form of request, a broken image
+among good ones.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,8 @@ def served(project: Path, model: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the command starts `python`
+    # the command starts `python`
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "MLFLOW_TRACKING_URI": registry.tracking_uri(), "PATH": path}
     command = [
         sys.executable,

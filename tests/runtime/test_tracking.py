@@ -147,7 +147,8 @@ def test_more_params_than_one_call_takes(store: Path) -> None:
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
 def test_a_run_ends(store: Path, status: str) -> None:
     run_id = open_run("ended", "a" * 32, "digits")
-    assert connect().get_run(run_id).info.status == "RUNNING"  # again, after the status before
+    # again, after the status before
+    assert connect().get_run(run_id).info.status == "RUNNING"
     finish_run(run_id, status)
     assert connect().get_run(run_id).info.status == status
 
@@ -162,7 +163,8 @@ def test_points_arrive_while_the_body_runs(store: Path) -> None:
         assert logged(run_id) == expected(3)
         write(history, range(3, 2500))  # 2 metrics each: several calls
     assert logged(run_id) == expected(2500)
-    assert connect().get_metric_history(run_id, "lr")[0].timestamp >= 1_000_000_000_000  # milliseconds
+    # milliseconds
+    assert connect().get_metric_history(run_id, "lr")[0].timestamp >= 1_000_000_000_000
 
 
 def test_what_was_sent_is_not_sent_again(store: Path) -> None:
@@ -170,7 +172,8 @@ def test_what_was_sent_is_not_sent_again(store: Path) -> None:
     write(history, range(5))
     with Tail(history, run_id):
         pass
-    changed = history.read_text().replace("0.1", "0.2")  # what is read again would be seen
+    # what is read again would be seen
+    changed = history.read_text().replace("0.1", "0.2")
     history.write_text(changed)
     write(history, range(5, 8))
     with Tail(history, run_id):

@@ -32,7 +32,10 @@ def test_two_processes_at_once_make_one_store_and_one_run(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    code = f"import sys; from cvflow.runtime.tracking import open_run; sys.stdout.write(open_run('x', '{'a' * 32}', 'n'))"
+    code = (
+        "import sys; from cvflow.runtime.tracking import open_run; "
+        f"sys.stdout.write(open_run('x', '{'a' * 32}', 'n'))"
+    )
     children = [
         subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -55,7 +58,8 @@ def test_a_kill_in_the_first_seconds_leaves_no_broken_store(
     half = project / "mlflow.db.new"
     while not (half.exists() and half.stat().st_size) and child.poll() is None:
         time.sleep(0.01)
-    time.sleep(0.1)  # some of the tables are there: MLflow alone does not recover from this
+    # some of the tables are there: MLflow alone does not recover from this
+    time.sleep(0.1)
     child.kill()
     assert child.wait() == -signal.SIGKILL
     assert open_run("x", "a" * 32, "n")
@@ -63,7 +67,10 @@ def test_a_kill_in_the_first_seconds_leaves_no_broken_store(
 
 
 def test_importing_costs_nothing() -> None:
-    code = "import cvflow.runtime.tracking, cvflow.runtime.model_registry, sys; print({'mlflow', 'torch', 'pandas'} & {*sys.modules})"
+    code = (
+        "import cvflow.runtime.tracking, cvflow.runtime.model_registry, "
+        "sys; print({'mlflow', 'torch', 'pandas'} & {*sys.modules})"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

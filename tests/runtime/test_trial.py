@@ -1,4 +1,6 @@
-"""The parts of a trial that need no Ray: taking over another's checkpoint, its folder, requests to stop, how it ended."""
+"""The parts of a trial that need no Ray: taking over another's checkpoint, its folder, requests to
+stop, how it ended.
+"""
 
 from __future__ import annotations
 

@@ -29,9 +29,13 @@ from cvflow.verbs.identify import identify, identity_of
 
 SMALL = {
     "data.format": {"name": "digit_identities", "identities": 48, "images": 6},
-    "model.backbone.width": 16, "train.epochs": 12,
-    "train.batch_size": 32, "register.promote.threshold": 0.15, "compute.threads": 1, "compute.device": "cpu",
-}  # fmt: skip
+    "model.backbone.width": 16,
+    "train.epochs": 12,
+    "train.batch_size": 32,
+    "register.promote.threshold": 0.15,
+    "compute.threads": 1,
+    "compute.device": "cpu",
+}
 
 
 @pytest.fixture(scope="module")

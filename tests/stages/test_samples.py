@@ -56,18 +56,25 @@ SAMPLES = {
             "model.backbone": UNET,
             "predict.overlays": 2,
         },
-        ["matrix", "table"], [">iou<", "background", "test miou", "mean IoU of the image"], {".png"},
+        ["matrix", "table"],
+        [">iou<", "background", "test miou", "mean IoU of the image"],
+        {".png"},
     ),
     "localization-samples": Sample(
         {"data.format": BOXES, "model.backbone": UNET, "predict.overlays": 2},
-        ["matrix", "table"], [">mean iou<", ">box accuracy<", "IoU"], set(),
+        ["matrix", "table"],
+        [">mean iou<", ">box accuracy<", "IoU"],
+        set(),
     ),
     "embedding-samples": Sample(
         {
             "data.format": {"name": "digit_identities", "identities": 30, "images": 4},
             "model.backbone.width": 4,
         },
-        ["curves", "curves", "lineups"], ["impostor pairs accepted", "recall at 1"], set(), 0,
+        ["curves", "curves", "lineups"],
+        ["impostor pairs accepted", "recall at 1"],
+        set(),
+        0,
     ),
     "stereo-samples": Sample(
         {
@@ -77,13 +84,17 @@ SAMPLES = {
             "model.channels": 8,
             "model.depth": 0,
         },
-        ["curves"], ["share of pixels off by more", "test bad3", "-EPE"], {".pfm", ".png"},
+        ["curves"],
+        ["share of pixels off by more", "test bad3", "-EPE"],
+        {".pfm", ".png"},
     ),
     "flow-samples": Sample(
         {**PAIRS, "data.format": scenes("flow"), "model.channels": [8, 8], "model.width": 8},
-        ["curves"], ["share of pixels off by more", "test fl", "-EPE"], {".flo", ".png"},
+        ["curves"],
+        ["share of pixels off by more", "test fl", "-EPE"],
+        {".flo", ".png"},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module", params=SAMPLES)

@@ -69,7 +69,8 @@ def test_two_algorithms_options_are_not_mixed() -> None:
     )
     for typed in (
         {"search.algorithm": {"name": "tpe", "population": 4}},
-        {"search.algorithm.population": 4, "search.algorithm": "tpe"},  # as with --algorithm tpe
+        # as with --algorithm tpe
+        {"search.algorithm.population": 4, "search.algorithm": "tpe"},
     ):
         with pytest.raises(RequestError, match=said):
             base(**SPACE, **typed)
@@ -115,8 +116,10 @@ def test_faults_of_every_kind_are_said_at_once() -> None:
             {"algorithm": "grid", "max_epochs": 20},
             ["search.max_epochs: got 20 epochs for a grid of 6 points of 4 or more each, .* 24."],
         ),
-        ({"algorithm": "grid", "max_epochs": 21}, []),  # the last begins before they are used up
-        ({"algorithm": "grid", "max_epochs": 6, "scheduler": "asha"}, []),  # which may end each after one
+        # the last begins before they are used up
+        ({"algorithm": "grid", "max_epochs": 21}, []),
+        # which may end each after one
+        ({"algorithm": "grid", "max_epochs": 6, "scheduler": "asha"}, []),
         ({"algorithm": "random", "max_epochs": 5}, []),
     ],
 )
@@ -150,7 +153,8 @@ def test_what_no_trial_reports_and_what_the_limits_do_not_pay_for(
             "data.split.test: got 1, which leaves no val split, .* Type data.split.test=0.2.",
         ),
         ({"data.split.val": 0}, ""),  # the data may have a val split of its own
-        ({"image.size": [2, 2]}, ""),  # the model itself cannot be built, which is no fault of the search
+        # the model itself cannot be built, which is no fault of the search
+        ({"image.size": [2, 2]}, ""),
     ],
 )
 def test_what_can_be_known_without_data_is_refused_before_any_is_prepared(

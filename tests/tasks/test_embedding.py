@@ -134,7 +134,8 @@ def test_a_short_training_tells_unseen_numbers_apart(
     after = evaluate(job, "test", 16, keep_predictions=True)
     assert after.metrics["equal_error_rate"] < before.metrics["equal_error_rate"] - 0.05
     assert after.metrics["auc"] > before.metrics["auc"] + 0.1
-    other = evaluate(job, "test", 7).metrics  # the loss is of the pairs within a batch, all else of all pairs
+    # the loss is of the pairs within a batch, all else of all pairs
+    other = evaluate(job, "test", 7).metrics
     assert {**other, "loss": 0} == pytest.approx({**after.metrics, "loss": 0}, abs=1e-3)
     assert math.isfinite(after.metrics["loss"])
     assert all(math.isnan(quality) for quality in after.quality)

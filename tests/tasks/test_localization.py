@@ -1,4 +1,6 @@
-"""Localization as a task: rows to samples, the joint loss, boxes in the original's pixels, mirrored and cropped views."""
+"""Localization as a task: rows to samples, the joint loss, boxes in the original's pixels, mirrored
+and cropped views.
+"""
 
 from __future__ import annotations
 

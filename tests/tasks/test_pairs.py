@@ -1,4 +1,6 @@
-"""Stereo and flow: answers at the originals' size and in their pixels, merged views, files, pictures; and that the networks learn."""
+"""Stereo and flow: answers at the originals' size and in their pixels, merged views, files,
+pictures; and that the networks learn.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,9 @@ def test_views_are_merged_in_the_pixels_of_the_whole(task: str) -> None:
 
 
 def seen(true: Tensor, view: View) -> Tensor:
-    """What a network that errs nowhere says to a view: a shift of the whole image is longer in an enlarged part."""
+    """What a network that errs nowhere says to a view: a shift of the whole image is longer in an
+    enlarged part.
+    """
     factors = [view.place.matrix[0][0], view.place.matrix[1][1]]
     return true * torch.tensor(factors[: true.shape[1]]).view(1, -1, 1, 1)
 

@@ -1,4 +1,6 @@
-"""Segmentation as a task: rows to samples, losses, answers at the image's own size, weights, drawings, files."""
+"""Segmentation as a task: rows to samples, losses, answers at the image's own size, weights,
+drawings, files.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,9 @@ def test_rows_become_samples_with_and_without_a_mask() -> None:
 
 @pytest.mark.parametrize("resize", ["stretch", "pad", "crop"])
 def test_answers_lie_in_the_original_s_pixels(resize: str) -> None:
-    """A model that knows the answer gets nearly every pixel right, at the size of each image; of a crop, only what it saw."""
+    """A model that knows the answer gets nearly every pixel right, at the size of each image; of a
+    crop, only what it saw.
+    """
     made = task()
     rows = [row(64, 96), row(40, 40, "b"), row(16, 24, "c")]
     batch = batch_of(made, rows, resize)

@@ -51,7 +51,8 @@ def test_the_page(raw: Path, project: Path) -> None:
     assert "train/cat/1.png" in html
     assert "<td>&lt;dog&gt;</td>" in html
     assert "<dog>" not in html
-    assert html.count("data:image/png;base64,") == 18  # eight of each class, and the two that are the same
+    # eight of each class, and the two that are the same
+    assert html.count("data:image/png;base64,") == 18
     assert html.count('class="cards"') == 3
     assert "thumbnails do not tell these classes apart" in html
     assert "http://" not in html.replace("http://www.w3.org", "")

@@ -1,4 +1,6 @@
-"""Which format reads data for a task, and what is said if none does: what was looked for and missed, and what to type."""
+"""Which format reads data for a task, and what is said if none does: what was looked for and
+missed, and what to type.
+"""
 
 from __future__ import annotations
 

@@ -60,7 +60,9 @@ class Fit:
 
 
 def fit_layers(job: Job, cursor: Cursor, estimator: Estimator, c: float) -> None:
-    """Fit each linear layer of the task, put the results into the model, measure it on val, report and save."""
+    """Fit each linear layer of the task, put the results into the model, measure it on val, report
+    and save.
+    """
     clock = Clock(job.session.device)
     started = time.perf_counter()
     problems = collected(job, cursor, clock)

@@ -83,7 +83,10 @@ def near_miss(tree: Tree) -> str:
     suffixes = {PurePosixPath(entry.name).suffix for entry in tree.entries(masks[0]) if entry.kind == "file"}
     if not suffixes:
         return f"{masks[0]}/ holds no files"
-    return f"{masks[0]}/ holds {', '.join(sorted(suffixes))} files, which are not read as masks: save them as PNG of class indices"
+    return (
+        f"{masks[0]}/ holds {', '.join(sorted(suffixes))} files, which "
+        "are not read as masks: save them as PNG of class indices"
+    )
 
 
 def outside(tree: Tree, folders: Iterable[Folders]) -> Iterator[str]:

@@ -33,7 +33,10 @@ class RandomCrop:
 
 
 def shifted(image: Tensor, down: int, right: int) -> Tensor:
-    """Return x moved by so many pixels. Images in one copy: bordering them first takes three times as long."""
+    """Return x moved by so many pixels.
+
+    Images in one copy: bordering them first takes three times as long.
+    """
     if isinstance(image, tv_tensors.TVTensor):
         return window(image, -down, -right, size_of(image))
     result = torch.zeros_like(image)

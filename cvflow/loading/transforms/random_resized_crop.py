@@ -1,4 +1,6 @@
-"""A random part of the image at a random aspect, resized to the model's size (Szegedy 2014, arXiv 1409.4842)."""
+"""A random part of the image at a random aspect, resized to the model's size (Szegedy 2014, arXiv
+1409.4842).
+"""
 
 from __future__ import annotations
 

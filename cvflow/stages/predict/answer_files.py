@@ -1,4 +1,6 @@
-"""The answers in the field's own files, beside Parquet: index PNGs, .flo, whatever an answer is written as."""
+"""The answers in the field's own files, beside Parquet: index PNGs, .flo, whatever an answer is
+written as.
+"""
 
 from __future__ import annotations
 

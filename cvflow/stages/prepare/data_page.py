@@ -100,8 +100,14 @@ def _vote_in_words(compared: int, accuracy: float | None, suspects: int) -> str:
     if accuracy is None:
         return f"not looked for: too few images or classes for a {method}"
     if accuracy < LEAST_ACCURACY:
-        return f"none named: the {method} is right for {accuracy:.0%} only, so that thumbnails do not tell these classes apart"
-    return f"{suspects}, whose neighbours all carry other labels, by a {method}, which is right for {accuracy:.1%}"
+        return (
+            f"none named: the {method} is right for {accuracy:.0%} only, "
+            "so that thumbnails do not tell these classes apart"
+        )
+    return (
+        f"{suspects}, whose neighbours all carry other labels, "
+        f"by a {method}, which is right for {accuracy:.1%}"
+    )
 
 
 def _findings(validation: Validation, task: Task) -> Iterator[Block]:

@@ -43,7 +43,10 @@ def sections(done: Finished) -> list[Section]:
     split, metrics = done.measured["split"], done.measured["metrics"]
     figures = {done.objective.metric: metrics[done.objective.metric], **metrics}
     described = done.read("evaluation/details.json").items()
-    seen = f"Training images as the network saw them, epoch by epoch{', mixed with others' if done.recipe.train.mix else ''}."
+    seen = (
+        "Training images as the network saw them, epoch by "
+        f"epoch{', mixed with others' if done.recipe.train.mix else ''}."
+    )
     details = [figure_block(done, figure, name.replace("_", " ").capitalize()) for name, figure in described]
     page_sections = [
         Section(

@@ -50,7 +50,8 @@ def facts(done: Finished, seen: Mapping[str, Any]) -> dict[str, object]:
             if sizes
             else {}
         ),
-        "the model sees": f"{image.size[1]} x {image.size[0]} pixels, {'grey' if image.channels == 1 else 'RGB'}, {image.resize}",
+        "the model sees": f"{image.size[1]} x {image.size[0]} pixels, "
+        f"{'grey' if image.channels == 1 else 'RGB'}, {image.resize}",
         "pixel mean, of 1": channels(info.mean),
         "pixel deviation": channels(info.std),
         "checked": Link("everything that was found", "data.html"),

@@ -1,4 +1,6 @@
-"""Where a model came from: data hash -> training -> model version -> predictions; and with what it was made."""
+"""Where a model came from: data hash -> training -> model version -> predictions; and with what it
+was made.
+"""
 
 from __future__ import annotations
 

@@ -52,7 +52,9 @@ def large(**options: Any) -> dict[str, Any]:
 
 
 def of_maps(seen: Seen, model: Mapping[str, Any], batch_size: int, *augment: Any) -> dict[str, Any]:
-    """For answers that have a place in the image: its whole, in its proportions, moved but not cut to pieces."""
+    """For answers that have a place in the image: its whole, in its proportions, moved but not cut
+    to pieces.
+    """
     return {
         "image": {"size": list(seen.size), "resize": "stretch"},
         "model": dict(model),

@@ -83,10 +83,15 @@ def test_a_map_comes_back_bilinearly_between_pixel_centres():
     ]
 
 
-@pytest.mark.parametrize("placed", [
-    upright((37, 61), (16 / 37, 24 / 61)), upright((5, 7), (16 / 5, 24 / 7)), upright((40, 30), (0.4, 0.8), (0.0, 0.0)),
-    upright((30, 80), (0.5, 0.5), (0.5, -8.0)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "placed",
+    [
+        upright((37, 61), (16 / 37, 24 / 61)),
+        upright((5, 7), (16 / 5, 24 / 7)),
+        upright((40, 30), (0.4, 0.8), (0.0, 0.0)),
+        upright((30, 80), (0.5, 0.5), (0.5, -8.0)),
+    ],
+)
 @pytest.mark.parametrize("together", [2**22, 6000, 1], ids=["all", "few", "one"])
 def test_labels_come_back_as_those_of_all_maps_at_once(placed, together, monkeypatch):
     monkeypatch.setattr("cvflow.ops.place.MAPS_AT_ONCE", together)

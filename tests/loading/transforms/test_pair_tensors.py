@@ -1,4 +1,6 @@
-"""Disparity and flow follow their images: the second image, looked up by the transformed map, is the transformed first."""
+"""Disparity and flow follow their images: the second image, looked up by the transformed map, is
+the transformed first.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ def inside(flow_B2HW: Tensor) -> Tensor:
 
 
 def gap(sample: Sample) -> float:
-    """Mean difference in grey levels between the first image and the second looked up, where both are inside."""
+    """Mean difference in grey levels between the first image and the second looked up, where both
+    are inside.
+    """
     names = list(sample.images)
     if "flow" in sample.target:
         flow = sample.target["flow"].as_subclass(Tensor)

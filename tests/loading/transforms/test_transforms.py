@@ -58,7 +58,8 @@ def test_crop_keeps_the_middle():
 
 
 def test_stretch_is_antialiased():
-    stripes = torch.tensor([0, 255], dtype=torch.uint8).repeat(1, 64, 32)  # one pixel wide
+    # one pixel wide
+    stripes = torch.tensor([0, 255], dtype=torch.uint8).repeat(1, 64, 32)
     image = compose(Image(size=(8, 8), channels=1), [])(Sample("x", {"image": stripes})).images["image"]
     assert ((image > 100) & (image < 155)).all()
 
@@ -153,7 +154,9 @@ def test_jitter_changes_what_it_is_told():
 
 
 def test_colour_pca_shifts_along_the_components_by_their_size():
-    """The shifts' covariance is the eigenvectors' with the eigenvalues squared, times the variance of the draws."""
+    """The shifts' covariance is the eigenvectors' with the eigenvalues squared, times the variance
+    of the draws.
+    """
     image = torch.full((3, 2, 2), 128, dtype=torch.uint8)
     given = [[0.06, 0.05, 0.04], [0.05, 0.06, 0.05], [0.04, 0.05, 0.06]]
     shifts = (
@@ -206,7 +209,8 @@ def test_a_box_is_hidden(name, fill):
         assert box.float().mean() > 0.95  # noise is white now and then
         if fill != "noise":
             assert image[:, hidden].unique().tolist() == [128 if fill == "grey" else 0]
-    if name == "cutout":  # 12 of 32 x 24 pixels a side, at the border a quarter of it at least
+    # 12 of 32 x 24 pixels a side, at the border a quarter of it at least
+    if name == "cutout":
         assert max(areas) == pytest.approx(144 / 768, abs=0.01)
         assert min(areas) < 0.07
     else:
