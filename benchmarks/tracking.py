@@ -24,7 +24,8 @@ from measure import table, write_results
 from cvflow.engine.history import read_history
 from cvflow.engine.loop import train
 from cvflow.runtime.cores import cores
-from cvflow.runtime.tracking import Tail, open_run
+from cvflow.runtime.metrics_tail import Tail
+from cvflow.runtime.tracking import open_run
 
 BAR = 0.01
 

@@ -209,6 +209,57 @@ def test_files_and_functions_fit_a_sitting(path: Path) -> None:
     assert [f.name for f in functions if f.end_lineno and f.end_lineno - f.lineno >= 80] == []
 
 
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+PRIVATE_WORDS = set(
+    "found said known told own mine there meant kept wanted lacking whole at others shown given asked".split()
+)
+"""Names that say nothing in the words of the field: see the style of the code."""
+MOST_NESTED, MOST_PRIVATE = 41, 45
+"""How many there still are, to be made fewer: a change may not add one."""
+
+
+def nested_comprehensions(tree: ast.AST) -> list[int]:
+    """Lines of comprehensions within another, or over two loops."""
+    lines = []
+    for node in ast.walk(tree):
+        if isinstance(node, COMPREHENSIONS):
+            inner = [
+                child for child in ast.walk(node) if child is not node and isinstance(child, COMPREHENSIONS)
+            ]
+            if inner or len(node.generators) > 1:
+                lines.append(node.lineno)
+    return lines
+
+
+def private_names(tree: ast.AST) -> list[str]:
+    """Names of the private vocabulary that are assigned to."""
+    stored = [
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    ]
+    return [name for name in stored if name.strip("_") in PRIVATE_WORDS]
+
+
+def test_one_thought_a_line_in_the_words_of_the_field() -> None:
+    nested = [
+        f"{SOURCES[module]}:{line}" for module, tree in TREES.items() for line in nested_comprehensions(tree)
+    ]
+    private = [f"{SOURCES[module]} {name}" for module, tree in TREES.items() for name in private_names(tree)]
+    assert len(nested) <= MOST_NESTED, nested
+    assert len(private) <= MOST_PRIVATE, private
+
+
+def test_what_is_not_air_is_found() -> None:
+    assert nested_comprehensions(ast.parse("[[x for x in y] for y in z]\n[x for y in z for x in y]")) == [
+        1,
+        2,
+    ]
+    assert nested_comprehensions(ast.parse("[x for x in y]")) == []
+    assert private_names(ast.parse("found = 1\nfor mine in found: pass\nfounder = found")) == [
+        "found",
+        "mine",
+    ]
+
+
 def test_there_is_no_utils() -> None:
     assert [
         module

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cvflow.errors import Fault, RequestError
 from cvflow.loading import worker
+from cvflow.loading.division import Item, consecutive
 from cvflow.loading.mixing import Mix
 from cvflow.loading.prefetch import ahead, drawing
 from cvflow.types import Batch, Row, Sample, Schema
@@ -26,9 +27,6 @@ B = TypeVar("B")
 
 STALLED = 1800.0
 """Seconds after which a loader process that gives nothing is an error."""
-
-Item = tuple[int, int]
-"""(row index, which of the row's samples)"""
 
 
 class Key(NamedTuple):
@@ -152,17 +150,6 @@ class RowBatchSet(Dataset[RowBatch]):
         return RowBatch(annotations, self._task.collate(samples) if samples else None, owners)
 
 
-def items_of(order: Sequence[int], counts: Sequence[int] | None) -> list[Item]:
-    """Return the samples of an epoch: those of each row in turn, in the order of the rows. counts:
-    of every row; None: one each.
-    """
-    items: list[Item] = []
-    for row in map(int, order):
-        count = 1 if counts is None else counts[row]
-        items += [(row, sample) for sample in range(count)]
-    return items
-
-
 def train_batches(
     task: Sampling,
     rows: Rows,
@@ -261,23 +248,6 @@ def eval_batches(
     """
     parts = consecutive(len(rows), task.count(rows), batch_size)
     return _load(RowBatchSet(task, rows, transform), parts[rank::world_size], loader_workers)
-
-
-def consecutive(length: int, counts: Sequence[int] | None, batch_size: int) -> list[range]:
-    """Return the rows of each batch: at most batch_size samples, and rows; one row at least."""
-    if counts is None:
-        return [range(first, min(first + batch_size, length)) for first in range(0, length, batch_size)]
-    parts = []
-    first = samples = 0
-    for row in range(length):
-        full = samples + counts[row] > batch_size or row - first >= batch_size
-        if full and row > first:
-            parts.append(range(first, row))
-            first, samples = row, 0
-        samples += counts[row]
-    if first < length:
-        parts.append(range(first, length))
-    return parts
 
 
 def _load(batches: Dataset[B], plans: Sequence[Any], loader_workers: int) -> Iterator[B]:

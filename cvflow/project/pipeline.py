@@ -26,7 +26,7 @@ from cvflow.project.resolved import answer_file
 from cvflow.recipe.layers import load
 from cvflow.runtime import dvc
 from cvflow.runtime.interrupts import cut_short, handled_by, raise_once
-from cvflow.runtime.model_registry import champion_version, holds
+from cvflow.runtime.registry_look import champion_version, holds
 from cvflow.runtime.tracking_uri import tracking_uri
 
 STATUS_FILE = "CVFLOW_STATUS_FILE"

@@ -7,7 +7,8 @@ from cvflow.annotations.image import decode, encode_png
 from cvflow.config import Image
 from cvflow.dataset.shards import ShardReader, ShardWriter
 from cvflow.errors import RequestError
-from cvflow.loading.loader import consecutive, eval_batches, items_of, seed_of, train_batches
+from cvflow.loading.division import consecutive, items_of
+from cvflow.loading.loader import eval_batches, seed_of, train_batches
 from cvflow.loading.transforms import compose
 from cvflow.registry import Component, build
 from cvflow.types import Batch, Sample, Schema

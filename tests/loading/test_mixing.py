@@ -16,7 +16,8 @@ from torch import Tensor
 from cvflow.annotations.image import decode, encode_png
 from cvflow.config import Image
 from cvflow.dataset.shards import ShardReader, ShardWriter
-from cvflow.loading.loader import items_of, train_batches
+from cvflow.loading.division import items_of
+from cvflow.loading.loader import train_batches
 from cvflow.loading.transforms import compose
 from cvflow.registry import Component, build
 from cvflow.tasks.classification import Classification

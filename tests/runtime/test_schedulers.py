@@ -10,9 +10,9 @@ from typing import Any
 from cvflow.engine.search.conductor import Conductor
 from cvflow.engine.search.space import Space
 from cvflow.registry import build
-from cvflow.runtime.ray_tune import Asker, Before, Gentle
 from cvflow.runtime.schedulers import EPOCH, SCORE
 from cvflow.runtime.trial import STOP
+from cvflow.runtime.tune_adapters import Asker, Before, Gentle
 from cvflow.space import Search
 from cvflow.types import Objective
 

@@ -17,7 +17,8 @@ import pytest
 
 from cvflow.errors import CvflowError, RequestError
 from cvflow.runtime import tracking
-from cvflow.runtime.tracking import Tail, describe_run, find_run, finish_run, log_files, log_results, open_run
+from cvflow.runtime.metrics_tail import Tail
+from cvflow.runtime.tracking import describe_run, find_run, finish_run, log_files, log_results, open_run
 from cvflow.runtime.tracking_uri import connect
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -234,7 +235,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from test_tracking import write
-from cvflow.runtime.tracking import Tail
+from cvflow.runtime.metrics_tail import Tail
 history = Path(sys.argv[1])
 with Tail(history, sys.argv[2], every=0.0):
     for step in range(100_000):

@@ -18,7 +18,8 @@ import torch
 
 from cvflow.dataset import findings
 from cvflow.draw import Gallery, Shares, Strips
-from cvflow.loading.loader import items_of, train_batches
+from cvflow.loading.division import items_of
+from cvflow.loading.loader import train_batches
 from cvflow.project.graph import Run
 from cvflow.project.pipeline import run_stage
 from cvflow.registry import Component, build

@@ -14,7 +14,8 @@ from cvflow.engine.meter import Clock
 from cvflow.engine.phases import Cursor
 from cvflow.engine.update import Update
 from cvflow.errors import Fault, RequestError
-from cvflow.loading.loader import Item, items_of, seed_of, train_batches
+from cvflow.loading.division import Item, items_of
+from cvflow.loading.loader import seed_of, train_batches
 from cvflow.loading.mixing import Mix
 from cvflow.registry import build
 from cvflow.types import Batch, Sample

@@ -14,7 +14,8 @@ from cvflow.config import Recipe
 from cvflow.draw import Gallery, Item, Strips
 from cvflow.draw.images import beside
 from cvflow.engine.phases.steps import at_size
-from cvflow.loading.loader import BatchSet, Key, Plan, items_of, row_alone
+from cvflow.loading.division import items_of
+from cvflow.loading.loader import BatchSet, Key, Plan, row_alone
 from cvflow.loading.mixing import Mix
 from cvflow.registry import build, get
 from cvflow.stages.report.finished_run import Finished, Shown

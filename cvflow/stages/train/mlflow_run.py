@@ -11,15 +11,8 @@ from cvflow.dataset.prepared import PreparedDataset
 from cvflow.errors import InterruptedRunError
 from cvflow.project.graph import Run
 from cvflow.runtime.dvc import git_revision
-from cvflow.runtime.tracking import (
-    Tail,
-    describe_run,
-    find_run,
-    finish_run,
-    is_described,
-    log_files,
-    open_run,
-)
+from cvflow.runtime.metrics_tail import Tail
+from cvflow.runtime.tracking import describe_run, find_run, finish_run, is_described, log_files, open_run
 
 
 @contextmanager

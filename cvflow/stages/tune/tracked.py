@@ -14,7 +14,8 @@ from cvflow.dataset.prepared import PreparedDataset
 from cvflow.engine.search.conductor import Conductor, ranked
 from cvflow.engine.search.journal import Trial
 from cvflow.project.graph import Run
-from cvflow.runtime.tracking import Tail, describe_run, find_run, finish_run, log_files, log_results, open_run
+from cvflow.runtime.metrics_tail import Tail
+from cvflow.runtime.tracking import describe_run, find_run, finish_run, log_files, log_results, open_run
 from cvflow.runtime.tracking_uri import first_line
 from cvflow.stages.train.mlflow_run import experiment, opened
 
