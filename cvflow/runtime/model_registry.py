@@ -19,7 +19,6 @@ from urllib.parse import unquote, urlsplit
 
 from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.runtime.logged_model import log_model
-from cvflow.runtime.registry_look import _exists
 from cvflow.runtime.tracking_uri import FINGERPRINT, connect, locked, plain_errors
 from cvflow.runtime.tracking_uri import tracking_uri as tracking_uri
 
@@ -103,7 +102,7 @@ def _create(client: Any, model: str, run_id: str, model_dir: Path, tags: dict[st
 @plain_errors()
 def versions(model: str | None = None) -> list[VersionInfo]:
     """Every version of a model, or of all, newest first in each; none where nothing was registered."""
-    if not _exists(tracking_uri()):
+    if not store_exists(tracking_uri()):
         return []
     client = connect()
     models = _pages(client.search_registered_models, f"name = '{model}'" if model else None)
@@ -258,3 +257,9 @@ def _fetch(location: str) -> Path:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     return target
+
+
+def store_exists(uri: str) -> bool:
+    """False for a SQLite store not made yet, which a look must not make."""
+    file = database(uri)
+    return file is None or file.exists()

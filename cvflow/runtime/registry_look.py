@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-from cvflow.runtime.model_registry import champion, versions
+from cvflow.runtime.model_registry import champion, store_exists, versions
 from cvflow.runtime.tracking_uri import FINGERPRINT, database
 from cvflow.runtime.tracking_uri import tracking_uri as tracking_uri
 
@@ -16,7 +16,7 @@ def holds(uri: str, model: str, version: int, fingerprint: str) -> bool:
     """Whether the store at ``uri`` has the version with the fingerprint: a light look, without
     mlflow for SQLite.
     """
-    if not _exists(uri):
+    if not store_exists(uri):
         return False
     file = database(uri)
     if file is not None:
@@ -50,9 +50,3 @@ def champion_version(uri: str, model: str) -> int | None:
             pass
     found = champion(model)
     return found.version if found else None
-
-
-def _exists(uri: str) -> bool:
-    """False for a SQLite store not made yet, which a look must not make."""
-    file = database(uri)
-    return file is None or file.exists()
