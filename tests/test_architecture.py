@@ -201,8 +201,8 @@ def test_defaults_and_help_texts_are_not_comparisons(code: str) -> None:
 )
 def test_files_and_functions_fit_a_sitting(path: Path) -> None:
     text = path.read_text()
-    # 300 once every room is rewritten at 110 columns
-    assert len(text.splitlines()) < 400
+    most = 400 if path.is_relative_to(REPOSITORY / "tests") else 300
+    assert len(text.splitlines()) < most
     functions = [
         node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
@@ -210,27 +210,25 @@ def test_files_and_functions_fit_a_sitting(path: Path) -> None:
 
 
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-PRIVATE_WORDS = set(
-    [
-        "found",
-        "said",
-        "known",
-        "told",
-        "own",
-        "mine",
-        "there",
-        "meant",
-        "kept",
-        "wanted",
-        "lacking",
-        "whole",
-        "at",
-        "others",
-        "shown",
-        "given",
-        "asked",
-    ]
-)
+PRIVATE_WORDS = {
+    "found",
+    "said",
+    "known",
+    "told",
+    "own",
+    "mine",
+    "there",
+    "meant",
+    "kept",
+    "wanted",
+    "lacking",
+    "whole",
+    "at",
+    "others",
+    "shown",
+    "given",
+    "asked",
+}
 """Names that say nothing in the words of the field: see the style of the code."""
 MOST_NESTED, MOST_PRIVATE = 41, 45
 """How many there still are, to be made fewer: a change may not add one."""

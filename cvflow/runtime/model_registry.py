@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from cvflow.errors import Fault, RequestError, did_you_mean, one_of
 from cvflow.runtime.logged_model import log_model
-from cvflow.runtime.tracking_uri import FINGERPRINT, connect, locked, plain_errors
+from cvflow.runtime.tracking_uri import FINGERPRINT, connect, database, locked, plain_errors
 from cvflow.runtime.tracking_uri import tracking_uri as tracking_uri
 
 METRIC = "metric."

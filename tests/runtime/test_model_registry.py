@@ -25,6 +25,7 @@ from cvflow.engine.export import write_model
 from cvflow.engine.job import make_task
 from cvflow.errors import CvflowError, RequestError
 from cvflow.runtime import model_registry as registry
+from cvflow.runtime import registry_look
 from cvflow.runtime.tracking import open_run
 from cvflow.runtime.tracking_uri import connect
 from cvflow.types import DatasetInfo
@@ -135,9 +136,9 @@ def test_a_deleted_version_is_made_again(store: Path, registered: str, model_dir
     run_id = open_run("fallen", ONE, "fallen")
     assert register("fallen", run_id, model_dir, ONE, {}, {}) == 1
     connect().delete_model_version("fallen", "1")
-    assert not registry.holds(registry.tracking_uri(), "fallen", 1, ONE)
+    assert not registry_look.holds(registry.tracking_uri(), "fallen", 1, ONE)
     version = register("fallen", run_id, model_dir, ONE, {}, {})
-    assert registry.holds(registry.tracking_uri(), "fallen", version, ONE)
+    assert registry_look.holds(registry.tracking_uri(), "fallen", version, ONE)
     connect().delete_registered_model("fallen")
 
 
@@ -207,17 +208,18 @@ def test_a_model_whose_files_are_gone(registered: str, model_dir: Path) -> None:
 
 def test_holds(registered: str) -> None:
     uri = registry.tracking_uri()
-    assert registry.holds(uri, "pets", 1, ONE)
-    assert not registry.holds(uri, "pets", 1, TWO)
-    assert not registry.holds(uri, "pets", 3, ONE)
-    assert not registry.holds(uri, "pest", 1, ONE)
+    assert registry_look.holds(uri, "pets", 1, ONE)
+    assert not registry_look.holds(uri, "pets", 1, TWO)
+    assert not registry_look.holds(uri, "pets", 3, ONE)
+    assert not registry_look.holds(uri, "pest", 1, ONE)
 
 
 def test_a_light_look_imports_no_mlflow_and_makes_no_file(
     store: Path, registered: str, tmp_path: Path
 ) -> None:
     code = (
-        "import sys; from cvflow.runtime.model_registry import holds, versions\n"
+        "import sys; from cvflow.runtime.model_registry import versions; "
+        "from cvflow.runtime.registry_look import holds\n"
         f"here = holds('{registry.tracking_uri()}', 'pets', 1, '{ONE}')\n"
         f"print(here, holds('sqlite:///{tmp_path}/none.db', 'pets', "
         f"1, '{ONE}'), versions(), 'mlflow' in sys.modules)"
@@ -234,7 +236,7 @@ def test_a_file_that_is_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "mlflow.db").write_text("no database at all")
     with pytest.raises(CvflowError, match="MLflow at sqlite:///.*file is not a database"):
-        registry.holds(registry.tracking_uri(), "pets", 1, ONE)
+        registry_look.holds(registry.tracking_uri(), "pets", 1, ONE)
 
 
 def test_tables_that_are_not_there_are_left_to_mlflow(
@@ -244,7 +246,7 @@ def test_tables_that_are_not_there_are_left_to_mlflow(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     # as a kill in the middle of the first use leaves it
     (tmp_path / "mlflow.db").touch()
-    assert not registry.holds(registry.tracking_uri(), "pets", 1, ONE)
+    assert not registry_look.holds(registry.tracking_uri(), "pets", 1, ONE)
     assert open_run("pets", ONE, "pets")
 
 
@@ -328,7 +330,7 @@ def test_a_server_keeps_the_files(tmp_path: Path, model_dir: Path, monkeypatch: 
         run_id = open_run("pets", ONE, "pets")
         assert register("pets", run_id, model_dir, ONE, {}, {"accuracy": 0.5}) == 1
         assert register("pets", run_id, model_dir, ONE, {}, {"accuracy": 0.5}) == 1
-        assert registry.holds(uri, "pets", 1, ONE)
+        assert registry_look.holds(uri, "pets", 1, ONE)
         found = registry.download("models:/pets@challenger")
         assert {p.name: p.read_bytes() for p in found.iterdir()} == {
             p.name: p.read_bytes() for p in model_dir.iterdir()
